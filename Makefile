@@ -1,0 +1,34 @@
+# Everything a person or a machine does here, by name. `make help` lists it.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install run check quick test lock clean
+.DEFAULT_GOAL := help
+
+help:                ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)    ## build .venv from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+check: $(STAMP)      ## lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+quick: $(STAMP)      ## the everyday tests, below two minutes
+	$(BIN)/python -m pytest -q -m "not slow and not parity and not harness"
+
+test: $(STAMP)       ## every test, on SQLite and on a PostgreSQL the suite starts
+	$(BIN)/python -m pytest
+
+clean:               ## forget the environment and what runs have written
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,48 @@
+"""Everything this project refuses, in words: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+
+class BktError(Exception):
+    """Root of all refusals; its text is one or two sentences for a person.
+
+    `exit_code` is what the command line returns when the error reaches it (DESIGN section 10).
+    """
+
+    exit_code = 1
+
+
+class UsageError(BktError):
+    """The call itself is wrong: an unknown setting, a bad flag, a missing argument."""
+
+    exit_code = 2
+
+
+class BadInputError(BktError):
+    """Data that came from outside cannot be used."""
+
+
+class InvalidParamsError(BktError):
+    """A BKT parameter that is no probability."""
+
+    def __init__(self, *, name: str, value: float) -> None:
+        super().__init__(f"{name} must be a probability in [0, 1], got {value!r}.")
+        self.name = name
+        self.value = value
+
+
+class InvalidSequencesError(BktError):
+    """Attempts and offsets that do not describe users."""
+
+
+class LikelihoodFellError(BktError):
+    """An EM step lowered the likelihood: a defect of the engine, never of the data."""
+
+    def __init__(self, *, step: int, before: float, after: float) -> None:
+        super().__init__(
+            f"EM step {step} lowered the log-likelihood from {before!r} to {after!r}; "
+            "this is a defect of the engine, please report it with the concept's attempts."
+        )
+        self.step = step
+        self.before = before
+        self.after = after

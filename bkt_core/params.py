@@ -1,0 +1,147 @@
+"""The four parameters of one concept, the box they are fitted in, and an algorithm's settings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.errors import BktError, InvalidParamsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The letters, in the order in which arrays of parameters hold them.
+PARAM_NAMES = ("p_L0", "p_T", "p_S", "p_G")
+
+
+@dataclass(frozen=True, slots=True)
+class BktParams:
+    """Four probabilities of one concept (Corbett & Anderson 1995), each finite and in [0, 1].
+
+    `p_L0`: known before the first attempt. `p_T`: learned at an attempt.
+    `p_S`: wrong although known (slip). `p_G`: right although unknown (guess).
+    """
+
+    p_L0: float
+    p_T: float
+    p_S: float
+    p_G: float
+
+    def __post_init__(self) -> None:
+        for name in PARAM_NAMES:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+                raise InvalidParamsError(name=name, value=value)
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        """The four values in the order of `PARAM_NAMES`."""
+        return (self.p_L0, self.p_T, self.p_S, self.p_G)
+
+    def as_dict(self) -> dict[str, float]:
+        """The four values by their letters."""
+        return dict(zip(PARAM_NAMES, self.as_tuple(), strict=True))
+
+
+#: What a concept without any parameters gets (DESIGN section 3, level 3).
+FALLBACK_PARAMS = BktParams(p_L0=0.1, p_T=0.1, p_S=0.1, p_G=0.25)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The box in which parameters are fitted; fields carry the keys of `algo_params`."""
+
+    L0_min: float = 0.001
+    L0_max: float = 0.5
+    T_min: float = 0.001
+    T_max: float = 0.5
+    S_min: float = 0.001
+    S_max: float = 0.4
+    G_min: float = 0.001
+    G_max: float = 0.4
+
+    def __post_init__(self) -> None:
+        for letter, low, high in zip(PARAM_NAMES, self.lower, self.upper, strict=True):
+            if not 0.0 <= low < high <= 1.0:
+                raise BktError(
+                    f"The bounds of {letter} must satisfy 0 <= min < max <= 1, "
+                    f"got min {low!r} and max {high!r}."
+                )
+
+    @property
+    def lower(self) -> tuple[float, float, float, float]:
+        """The lowest values, in the order of `PARAM_NAMES`."""
+        return (self.L0_min, self.T_min, self.S_min, self.G_min)
+
+    @property
+    def upper(self) -> tuple[float, float, float, float]:
+        """The highest values, in the order of `PARAM_NAMES`."""
+        return (self.L0_max, self.T_max, self.S_max, self.G_max)
+
+    def clip(self, params: BktParams) -> BktParams:
+        """The nearest parameters inside the box."""
+        return BktParams(
+            *(
+                min(max(value, low), high)
+                for value, low, high in zip(
+                    params.as_tuple(), self.lower, self.upper, strict=True
+                )
+            )
+        )
+
+    def contain(self, params: BktParams) -> bool:
+        """Whether every parameter lies in the box, its edges included."""
+        return self.clip(params) == params
+
+    def touched_by(self, params: BktParams) -> tuple[str, ...]:
+        """The names of the bounds that `params` sits on, such as `L0_max`."""
+        edges = zip(fields(self), astuple(self), strict=True)
+        values = {name.removeprefix("p_"): value for name, value in params.as_dict().items()}
+        return tuple(
+            edge.name for edge, at in edges if values[edge.name.rsplit("_", 1)[0]] == at
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AlgoParams:
+    """The settings of one algorithm version, as its row of `algo_params` holds them."""
+
+    defaults: BktParams = FALLBACK_PARAMS
+    bounds: Bounds = field(default_factory=Bounds)
+    #: A user has mastered a concept from this probability on.
+    mastery_threshold: float = 0.95
+    #: Concepts with fewer attempts are never fitted.
+    min_attempts_for_fit: int = 10
+    require_learned_better_than_unlearned: bool = True
+    #: Least expected gain of mastery over ten opportunities.
+    min_learning_gain: float = 0.05
+
+    @classmethod
+    def from_json(cls, params: Mapping[str, Any]) -> AlgoParams:
+        """Read the JSON of `algo_params`; a key that is missing keeps its default."""
+        base = cls()
+        checks = params.get("degeneracy_checks", {})
+        return cls(
+            defaults=BktParams(
+                **{
+                    name: float(
+                        params.get(
+                            f"default_{name.removeprefix('p_')}", getattr(FALLBACK_PARAMS, name)
+                        )
+                    )
+                    for name in PARAM_NAMES
+                }
+            ),
+            bounds=Bounds(**params.get("constraints", {})),
+            mastery_threshold=float(params.get("mastery_threshold", base.mastery_threshold)),
+            min_attempts_for_fit=int(
+                params.get("min_attempts_for_fit", base.min_attempts_for_fit)
+            ),
+            require_learned_better_than_unlearned=bool(
+                checks.get(
+                    "require_learned_better_than_unlearned",
+                    base.require_learned_better_than_unlearned,
+                )
+            ),
+            min_learning_gain=float(checks.get("min_learning_gain", base.min_learning_gain)),
+        )

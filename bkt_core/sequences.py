@@ -1,0 +1,66 @@
+"""All users of one concept in two flat arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bkt_core.errors import InvalidSequencesError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttemptSequences:
+    """User `i` owns `correct[offsets[i]:offsets[i + 1]]`, oldest attempt first."""
+
+    correct: NDArray[np.int8]  # (n_attempts,), 0 or 1
+    offsets: NDArray[np.int64]  # (n_users + 1,), rising strictly from 0 to n_attempts
+
+    def __post_init__(self) -> None:
+        correct, offsets = self.correct, self.offsets
+        if correct.dtype != np.int8 or offsets.dtype != np.int64:
+            raise InvalidSequencesError(
+                "Sequences need int8 outcomes and int64 offsets, "
+                f"got {correct.dtype} and {offsets.dtype}."
+            )
+        if offsets.size == 0 or offsets[0] != 0 or offsets[-1] != correct.size:
+            raise InvalidSequencesError(
+                f"Offsets must run from 0 to the {correct.size} attempts, "
+                f"got {offsets[:1].tolist()} to {offsets[-1:].tolist()}."
+            )
+        if offsets.size > 1 and int(np.diff(offsets).min()) < 1:
+            raise InvalidSequencesError("Every user needs at least one attempt.")
+        if correct.size and not 0 <= int(correct.min()) <= int(correct.max()) <= 1:
+            raise InvalidSequencesError("Every outcome must be 0 or 1.")
+
+    @property
+    def n_attempts(self) -> int:
+        """Attempts of all users."""
+        return int(self.correct.size)
+
+    @property
+    def n_users(self) -> int:
+        """Users with at least one attempt."""
+        return int(self.offsets.size - 1)
+
+    @property
+    def n_correct(self) -> int:
+        """Right answers of all users."""
+        return int(np.count_nonzero(self.correct))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Attempts of each user, (n_users,)."""
+        return np.diff(self.offsets)
+
+    def of_users(self, chosen: NDArray[np.bool_]) -> AttemptSequences:
+        """The sequences of the users that a mask (n_users,) chooses, in their order."""
+        lengths = self.lengths
+        return AttemptSequences(
+            correct=self.correct[np.repeat(chosen, lengths)],
+            offsets=np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
+        )
