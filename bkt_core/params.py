@@ -1,4 +1,4 @@
-"""The four parameters of one concept, the box they are fitted in, and an algorithm's settings."""
+"""The four parameters of a concept, the box they are fitted in, an algorithm's settings."""
 
 from __future__ import annotations
 
