@@ -46,3 +46,12 @@ class LikelihoodFellError(BktError):
         self.step = step
         self.before = before
         self.after = after
+
+
+class InvalidInputError(BktError):
+    """A number handed to the model that is not finite, or an outcome other than 0 and 1."""
+
+    def __init__(self, *, name: str, value: object, expected: str = "a finite number") -> None:
+        super().__init__(f"{name} must be {expected}, got {value!r}.")
+        self.name = name
+        self.value = value

@@ -1,0 +1,209 @@
+"""The six functions of the model, for numbers and arrays alike (Corbett & Anderson 1995).
+
+Each takes numbers or arrays that broadcast against each other and returns a float where all
+arguments are numbers, else an array. The arithmetic is that of `kernels.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
+
+import numpy as np
+
+from bkt_core import kernels
+from bkt_core.errors import InvalidInputError
+from bkt_core.params import PARAM_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.float64]
+    Numbers: TypeAlias = float | Array
+    Outcome: TypeAlias = int | NDArray[np.integer] | NDArray[np.bool_]
+
+#: Least p_T, least (1 - p_S) - p_G, and the opportunities over which a gain is expected.
+MIN_TRANSITION = 0.01
+MIN_SEPARATION = 0.1
+GAIN_OPPORTUNITIES = 10
+
+
+class Update(NamedTuple):
+    """What one attempt does."""
+
+    p_L_next: float  # mastery before the next attempt
+    p_correct: float  # what was predicted before the outcome was seen
+
+
+class Updates(NamedTuple):
+    """What one attempt of each of many does."""
+
+    p_L_next: Array
+    p_correct: Array
+
+
+@overload
+def predict_correct(p_L: float, p_S: float, p_G: float) -> float: ...
+@overload
+def predict_correct(p_L: Array, p_S: Numbers, p_G: Numbers) -> Array: ...
+def predict_correct(p_L: Numbers, p_S: Numbers, p_G: Numbers) -> Numbers:
+    """P(correct) = P(L)(1 - P(S)) + (1 - P(L))P(G)."""
+    given = _floats(p_L, p_S, p_G)
+    out = _apply(kernels.predict_correct_each, *given)
+    return _usable(out, given, ("p_L", "p_S", "p_G"))
+
+
+@overload
+def posterior_given_obs(p_L: float, correct: int, p_S: float, p_G: float) -> float: ...
+@overload
+def posterior_given_obs(p_L: Array, correct: Outcome, p_S: Numbers, p_G: Numbers) -> Array: ...
+def posterior_given_obs(p_L: Numbers, correct: Outcome, p_S: Numbers, p_G: Numbers) -> Numbers:
+    """P(L given right) = P(L)(1 - P(S)) / P(right); P(L given wrong) = P(L)P(S) / P(wrong)."""
+    given = _floats(p_L, correct, p_S, p_G)
+    out = _apply(kernels.posterior_given_obs_each, *given)
+    return _usable(out, given, ("p_L", "correct", "p_S", "p_G"))
+
+
+@overload
+def apply_learning_transition(p_L_given_obs: float, p_T: float) -> float: ...
+@overload
+def apply_learning_transition(p_L_given_obs: Array, p_T: Numbers) -> Array: ...
+def apply_learning_transition(p_L_given_obs: Numbers, p_T: Numbers) -> Numbers:
+    """P(L next) = P(L given the outcome) + (1 - P(L given the outcome))P(T)."""
+    given = _floats(p_L_given_obs, p_T)
+    out = _apply(kernels.apply_learning_transition_each, *given)
+    return _usable(out, given, ("p_L_given_obs", "p_T"))
+
+
+@overload
+def update_mastery(p_L: float, correct: int, p_T: float, p_S: float, p_G: float) -> Update: ...
+@overload
+def update_mastery(
+    p_L: Array, correct: Outcome, p_T: Numbers, p_S: Numbers, p_G: Numbers
+) -> Updates: ...
+def update_mastery(
+    p_L: Numbers, correct: Outcome, p_T: Numbers, p_S: Numbers, p_G: Numbers
+) -> Update | Updates:
+    """The three steps in order: the new mastery, and what was predicted before the outcome."""
+    given = before, seen, T, S, G = _floats(p_L, correct, p_T, p_S, p_G)
+    p_correct = _apply(kernels.predict_correct_each, before, S, G)
+    known = _apply(kernels.posterior_given_obs_each, before, seen, S, G)
+    out = _apply(kernels.apply_learning_transition_each, known, T)
+    p_L_next = _usable(out, given, ("p_L", "correct", "p_T", "p_S", "p_G"))
+    if isinstance(p_L_next, float):
+        return Update(p_L_next, float(p_correct))
+    return Updates(p_L_next, np.broadcast_to(p_correct, p_L_next.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFailure:
+    """One rule that parameters break."""
+
+    rule: str
+    measured: float
+    limit: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReport:
+    """Every rule that parameters break; none if they pass."""
+
+    failures: tuple[RuleFailure, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no rule is broken."""
+        return not self.failures
+
+
+def validate_bkt_params(p_L0: Numbers, p_T: Numbers, p_S: Numbers, p_G: Numbers) -> RuleReport:
+    """Whether these are BKT parameters at all; of arrays, the worst element of each rule.
+
+    NaN breaks every rule it enters, and is reported rather than raised.
+    """
+    given = _, _, S, G = _floats(p_L0, p_T, p_S, p_G)
+    named = dict(zip(PARAM_NAMES, given, strict=True))
+    rules = [_must_exceed(f"{name}_above_0", p, 0.0, name) for name, p in named.items()]
+    rules += [_must_stay_below(f"{name}_below_1", p, 1.0, name) for name, p in named.items()]
+    rules += [
+        _must_exceed("known_better_than_guessing", (1.0 - S) - G, 0.0, "(1 - p_S) - p_G"),
+        _must_stay_below("slip_below_half", S, 0.5, "p_S"),
+        _must_stay_below("guess_below_half", G, 0.5, "p_G"),
+    ]
+    return RuleReport(tuple(failure for failure in rules if failure is not None))
+
+
+def check_degeneracy(
+    p_L0: Numbers,
+    p_T: Numbers,
+    p_S: Numbers,
+    p_G: Numbers,
+    *,
+    min_learning_gain: float = 0.05,
+) -> RuleReport:
+    """Whether the parameters fit and mean nothing (Baker, Corbett & Aleven 2008).
+
+    The learning gain is expected over ten opportunities: (1 - L0)(1 - (1 - T)^10).
+    """
+    given = L0, T, S, G = _floats(p_L0, p_T, p_S, p_G)
+    _refuse(given, PARAM_NAMES)
+    gain = (1.0 - L0) * (1.0 - (1.0 - T) ** GAIN_OPPORTUNITIES)
+    rules = [
+        _must_reach("learning_happens", T, MIN_TRANSITION, "p_T"),
+        _must_reach("states_differ", (1.0 - S) - G, MIN_SEPARATION, "(1 - p_S) - p_G"),
+        _must_reach("learning_gain", gain, min_learning_gain, "expected learning gain"),
+    ]
+    return RuleReport(tuple(failure for failure in rules if failure is not None))
+
+
+def _must_exceed(rule: str, p: Array, limit: float, what: str) -> RuleFailure | None:
+    worst = float(np.min(p, initial=np.inf))
+    if worst > limit:
+        return None
+    return RuleFailure(rule, worst, limit, f"{what} must be above {limit:g}, got {worst:g}.")
+
+
+def _must_reach(rule: str, p: Array, limit: float, what: str) -> RuleFailure | None:
+    worst = float(np.min(p, initial=np.inf))
+    if worst >= limit:
+        return None
+    return RuleFailure(rule, worst, limit, f"{what} must be at least {limit:g}, got {worst:g}.")
+
+
+def _must_stay_below(rule: str, p: Array, limit: float, what: str) -> RuleFailure | None:
+    worst = float(np.max(p, initial=-np.inf))
+    if worst < limit:
+        return None
+    return RuleFailure(rule, worst, limit, f"{what} must be below {limit:g}, got {worst:g}.")
+
+
+def _floats(*values: Numbers | Outcome) -> list[Array]:
+    return [np.asarray(value, dtype=np.float64) for value in values]
+
+
+def _apply(ufunc: Callable[..., Array], *given: Array) -> Array:
+    with np.errstate(invalid="ignore"):  # NaN marks an argument that `_usable` will refuse
+        return ufunc(*given)
+
+
+def _usable(out: Array, given: list[Array], names: tuple[str, ...]) -> Numbers:
+    """The result as a float or an array; the argument that spoiled it is named."""
+    if np.isnan(out).any():
+        _refuse(given, names)
+    return out if out.ndim else float(out)
+
+
+def _refuse(given: list[Array], names: tuple[str, ...]) -> None:
+    """Raise for the first argument that is not finite, or is an outcome that is not 0 or 1."""
+    for name, values in zip(names, given, strict=True):
+        is_outcome = name == "correct"
+        usable = np.isin(values, (0.0, 1.0)) if is_outcome else np.isfinite(values)
+        if not usable.all():
+            raise InvalidInputError(
+                name=name,
+                value=float(values[~usable].flat[0]),
+                expected="0 or 1" if is_outcome else "a finite number",
+            )
