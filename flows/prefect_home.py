@@ -1,0 +1,35 @@
+"""Where Prefect lives when no server is configured: below the data folder, silent, offline."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Nothing leaves the machine; both must be set before Prefect is imported.
+_OFFLINE = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def settle_prefect(data_dir: Path) -> None:
+    """Set the environment for a run from the command line; call it before importing Prefect.
+
+    A configured server (`PREFECT_API_URL`) or home (`PREFECT_HOME`) is respected. Without one,
+    home is `<data_dir>/prefect`, so that a user's own profile cannot redirect a run.
+    """
+    for name, value in _OFFLINE.items():
+        os.environ.setdefault(name, value)
+    if "PREFECT_API_URL" in os.environ or "PREFECT_HOME" in os.environ:
+        return
+    home = data_dir.resolve() / "prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["PREFECT_HOME"] = str(home)
+    os.environ.setdefault("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
