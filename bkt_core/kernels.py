@@ -162,3 +162,76 @@ def predict_users(
         for i in range(offsets[user], offsets[user + 1]):
             out[i] = predict_correct(p_L, p_S, p_G)
             p_L = update_mastery(p_L, correct[i] == 1, p_T, p_S, p_G)
+
+
+# ── EM: the hidden path of a user is one integer, the attempts made before learning ──────
+
+
+@kernel
+def expected_counts(
+    correct: Outcomes,
+    offsets: Counts,
+    seen: NDArray[np.bool_],
+    p_L0: float,
+    p_T: float,
+    p_S: float,
+    p_G: float,
+    out: Floats,
+) -> float:
+    """The log-likelihood of the users that `seen` marks, and the counts of the M-step.
+
+    `out` (8,): users known at first, users; transitions, chances for one;
+    slips, attempts while known; guesses, attempts while unknown.
+    """
+    q_right = (1.0 - p_T) * p_G / (1.0 - p_S)
+    q_wrong = (1.0 - p_T) * (1.0 - p_G) / p_S
+    tail = (1.0 - p_L0) / (1.0 - p_T)
+    big, small = 2.0**300, 2.0**-300
+    out[:] = 0.0
+    log_likelihood = 0.0
+    for user in range(offsets.size - 1):
+        if not seen[user]:
+            continue
+        w, scale, exponent = 1.0, 1.0, 0
+        plain, by_attempts, by_right = 0.0, 0.0, 0.0
+        before, right = 0.0, 0.0
+        last = offsets[user + 1] - 1
+        for i in range(offsets[user], last + 1):
+            if w > big:
+                w, scale, exponent = w * small, scale * small, exponent + 300
+                plain, by_attempts, by_right = (
+                    plain * small,
+                    by_attempts * small,
+                    by_right * small,
+                )
+            before += 1.0
+            if correct[i] == 1:
+                right += 1.0
+                w *= q_right
+            else:
+                w *= q_wrong
+            weight = w if i == last else w * p_T
+            plain += weight
+            by_attempts += weight * before
+            by_right += weight * right
+        known = p_L0 * scale
+        total = known + tail * plain
+        share = tail / total
+        at_end = share * w
+        unknown = share * by_attempts
+        guessed = share * by_right
+        out[0] += known / total
+        out[1] += 1.0
+        out[2] += share * plain - at_end
+        out[3] += unknown - at_end
+        out[4] += (before - right) - (unknown - guessed)
+        out[5] += before - unknown
+        out[6] += guessed
+        out[7] += unknown
+        log_likelihood += (
+            np.log(total)
+            + exponent * np.log(2.0)
+            + right * np.log(1.0 - p_S)
+            + (before - right) * np.log(p_S)
+        )
+    return log_likelihood

@@ -1,0 +1,138 @@
+"""What a fit is asked, what it answers, and the protocol every engine keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bkt_core.params import BktParams, Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bkt_core.sequences import AttemptSequences
+
+
+class Method(StrEnum):
+    """How the likelihood is climbed."""
+
+    EM = "em"  # plain expectation-maximisation, what tests compare with
+    ACCELERATED = "accelerated"  # SQUAREM, then Newton steps
+
+
+class Stop(StrEnum):
+    """Why a fit ended."""
+
+    CONVERGED = "converged"
+    MAX_STEPS = "max_steps"
+    TIME_LIMIT = "time_limit"
+
+
+class Outcome(StrEnum):
+    """What a fit amounts to; the first that holds, from the bottom up."""
+
+    OK = "ok"
+    ON_BOUND = "on_bound"
+    NOT_IDENTIFIABLE = "not_identifiable"
+    DID_NOT_CONVERGE = "did_not_converge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """Everything besides the attempts that a fit depends on."""
+
+    #: The box of the parameters; None fits in the open unit box.
+    bounds: Bounds | None = field(default_factory=Bounds)
+    n_starts: int = 5
+    #: Starts are drawn from this seed alone, the same for every concept.
+    seed: int = 0
+    #: Given starts take the place of drawn ones.
+    starts: tuple[BktParams, ...] = ()
+    #: Converged when this many nats per attempt are left to gain.
+    tolerance: float = 1e-11
+    #: Accepted steps of one start.
+    max_steps: int = 1000
+    #: For one call of `fit`; a limit that triggers makes results depend on the machine.
+    max_seconds: float = 3600.0
+    method: Method = Method.ACCELERATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult:
+    """One fit of one concept on one training set, with its evidence."""
+
+    params: BktParams
+    log_likelihood: float  # nats, of the training set
+    log_likelihoods: tuple[float, ...]  # of the best start: at the start, after each step
+    stopped_by: Stop
+    outcome: Outcome
+    n_steps: int  # of the best start
+    n_attempts: int  # of the training set
+    n_users: int
+    on_bounds: tuple[str, ...]  # such as "L0_max"
+    #: None for a parameter on a bound, and for all where the information is singular.
+    standard_errors: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float] | None]  # 95 %
+    #: Log-likelihood that each start reached.
+    start_log_likelihoods: tuple[float, ...]
+    #: Largest minus smallest value of each parameter where the starts ended.
+    start_spread: Mapping[str, float]
+    #: The engine fitted without bounds, and this result was moved into them.
+    clipped: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values from which `from_json` makes an equal result."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return values | {
+            "params": self.params.as_dict(),
+            "log_likelihoods": list(self.log_likelihoods),
+            "on_bounds": list(self.on_bounds),
+            "standard_errors": dict(self.standard_errors),
+            "intervals": {
+                name: None if interval is None else list(interval)
+                for name, interval in self.intervals.items()
+            },
+            "start_log_likelihoods": list(self.start_log_likelihoods),
+            "start_spread": dict(self.start_spread),
+            "stopped_by": self.stopped_by.value,
+            "outcome": self.outcome.value,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FitResult:
+        """Read what `as_json` wrote."""
+        read = dict(values) | {
+            "params": BktParams(**values["params"]),
+            "log_likelihoods": tuple(values["log_likelihoods"]),
+            "on_bounds": tuple(values["on_bounds"]),
+            "intervals": {
+                name: None if interval is None else (interval[0], interval[1])
+                for name, interval in values["intervals"].items()
+            },
+            "start_log_likelihoods": tuple(values["start_log_likelihoods"]),
+            "stopped_by": Stop(values["stopped_by"]),
+            "outcome": Outcome(values["outcome"]),
+        }
+        return cls(**read)
+
+
+class FitEngine(Protocol):
+    """A way to fit."""
+
+    name: str
+
+    def fit(
+        self,
+        sequences: AttemptSequences,
+        training_sets: NDArray[np.bool_],
+        options: FitOptions,
+    ) -> tuple[FitResult, ...]:
+        """One result per row of `training_sets` (n_sets, n_users): the users that fit sees.
+
+        The same users in another order give the same bits.
+        """
+        ...

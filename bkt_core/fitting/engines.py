@@ -1,0 +1,22 @@
+"""Engines by name, as `--engine` gives it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bkt_core.errors import UsageError
+from bkt_core.fitting.em_engine import EmEngine
+
+if TYPE_CHECKING:
+    from bkt_core.fitting.engine import FitEngine
+
+ENGINES: tuple[type[FitEngine], ...] = (EmEngine,)
+
+
+def engine_named(name: str) -> FitEngine:
+    """The engine of that name."""
+    for engine in ENGINES:
+        if engine.name == name:
+            return engine()
+    known = ", ".join(engine.name for engine in ENGINES)
+    raise UsageError(f"The engine must be one of {known}, got {name!r}.")
