@@ -1,0 +1,36 @@
+"""Every row is accepted, a duplicate, or quarantined; the three add up to what was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasets.errors import AccountingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCounts:
+    """What became of the rows of one import or one extraction; cannot fail to add up."""
+
+    read: int
+    accepted: int
+    duplicates: int
+    quarantined: int
+
+    def __post_init__(self) -> None:
+        parts = (self.accepted, self.duplicates, self.quarantined)
+        if min(parts) < 0 or sum(parts) != self.read:
+            raise AccountingError(**self.as_dict())
+
+    @property
+    def quarantined_share(self) -> float:
+        """Quarantined rows of those read, 0 where nothing was read."""
+        return self.quarantined / self.read if self.read else 0.0
+
+    def as_dict(self) -> dict[str, int]:
+        """The four counts, as manifests and `--json` print them."""
+        return {
+            "read": self.read,
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "quarantined": self.quarantined,
+        }

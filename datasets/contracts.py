@@ -1,0 +1,209 @@
+"""Columns and row rules of every frame at the border: the one home of column names.
+
+A rule that yields null is a failure here (`fill_null(False)`); dataframely alone would let
+it pass.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dataframely as dy
+import polars as pl
+import pyarrow as pa
+
+#: Times are UTC with microseconds, in frames and files alike.
+TIME = pl.Datetime("us", "UTC")
+#: No attempt is older than this moment.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_ID_CHARACTERS = 255
+MAX_ID_BYTES = 1000
+
+#: What an attempt log must have, and what it may have.
+NEEDED_COLUMNS = ("user_id", "concept_id", "correct", "attempted_at")
+OPTIONAL_COLUMNS = ("attempt_id", "question_id")
+FILE_COLUMNS = ("attempt_id", "user_id", "question_id", "concept_id", "correct", "attempted_at")
+#: Two rows of one identity are the same attempt if these agree.
+CONTENT_COLUMNS = ("user_id", "question_id", "correct", "attempted_at")
+
+#: The canonical order of attempts: a total order, since ids are unique.
+ATTEMPT_ORDER = ("concept", "user", "attempted_at", "id")
+
+
+def _given(column: str) -> pl.Expr:
+    return pl.col(column).is_not_null()
+
+
+def _storable(column: str) -> pl.Expr:
+    """Whether an id fits its column on both databases; null is another rule's matter."""
+    text = pl.col(column)
+    return text.is_null() | (
+        (text.str.len_chars() <= MAX_ID_CHARACTERS)
+        & (text.str.len_bytes() <= MAX_ID_BYTES)
+        & ~text.str.contains("\0", literal=True)
+    ).fill_null(value=False)
+
+
+class FileAttempt(dy.Schema):
+    """One concept of one row of an attempt file, brought to our types.
+
+    `row` counts the file's rows from 1; a row with several concepts stands here once for each.
+    `latest` is the last moment that does not count as the future.
+    """
+
+    row = dy.Int64()
+    attempt_id = dy.String(nullable=True)
+    user_id = dy.String(nullable=True)
+    question_id = dy.String(nullable=True)
+    concept_id = dy.String(nullable=True)
+    correct = dy.Int8(nullable=True)
+    attempted_at = dy.Datetime(time_unit="us", time_zone="UTC", nullable=True)
+    is_unicode = dy.Bool()
+    latest = dy.Datetime(time_unit="us", time_zone="UTC")
+
+    @dy.rule()
+    def ids_are_unicode(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """No id holds bytes that are not UTF-8, such as lone surrogates."""
+        return pl.col("is_unicode")
+
+    @dy.rule()
+    def attempt_id_is_given(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """A file with ids has one in every row."""
+        return _given("attempt_id")
+
+    @dy.rule()
+    def user_id_is_given(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """Somebody answered."""
+        return _given("user_id")
+
+    @dy.rule()
+    def concept_id_is_given(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """A concept was named, or the question is mapped to one."""
+        return _given("concept_id")
+
+    @dy.rule()
+    def user_id_fits(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """At most 255 characters and 1,000 bytes, without NUL."""
+        return _storable("user_id")
+
+    @dy.rule()
+    def concept_id_fits(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """At most 255 characters and 1,000 bytes, without NUL."""
+        return _storable("concept_id")
+
+    @dy.rule()
+    def question_id_fits(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """At most 255 characters and 1,000 bytes, without NUL; null is normal."""
+        return _storable("question_id")
+
+    @dy.rule()
+    def correct_is_0_or_1(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """Right or wrong; anything else was made null when the file was read."""
+        return pl.col("correct").is_in([0, 1]).fill_null(value=False)
+
+    @dy.rule()
+    def attempted_at_is_a_time(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """A finite moment; what cannot be read as one was made null."""
+        return _given("attempted_at")
+
+    @dy.rule()
+    def attempted_since_1970(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """Not before the epoch; an unreadable time is another rule's matter."""
+        return (pl.col("attempted_at") >= EARLIEST).fill_null(value=True)
+
+    @dy.rule()
+    def attempted_by_now(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """Not in the future beyond the allowed skew."""
+        return (pl.col("attempted_at") <= pl.col("latest")).fill_null(value=True)
+
+
+#: In the order in which a row that breaks several is counted: under the first.
+FILE_RULES = (
+    "ids_are_unicode",
+    "user_id_is_given",
+    "user_id_fits",
+    "concept_id_is_given",
+    "concept_id_fits",
+    "question_id_fits",
+    "attempt_id_is_given",
+    "correct_is_0_or_1",
+    "attempted_at_is_a_time",
+    "attempted_since_1970",
+    "attempted_by_now",
+)
+#: Rules that need other rows: the rest of the file, or what is stored.
+CONFLICTS_IN_FILE = "conflicts_in_file"
+CONFLICTS_WITH_STORED = "conflicts_with_stored"
+USER_WAS_ERASED = "user_was_erased"
+
+#: Rules of the attempt log itself, in the order of the codes that `row_kernels` gives.
+LOG_RULES = (
+    "accepted",
+    "user_id_is_given",
+    "user_id_fits",
+    "concept_id_is_given",
+    "concept_id_fits",
+    "correct_is_0_or_1",
+    "attempted_at_is_a_time",
+    "attempted_since_1970",
+    "attempted_by_now",
+)
+
+
+class NewAttempt(dy.Schema):
+    """A row for the table `attempts`, in file order; what `store.attempts` inserts."""
+
+    row = dy.Int64()
+    source = dy.String()
+    idempotency_key = dy.String()
+    user_id = dy.String()
+    question_id = dy.String(nullable=True)
+    concept_id = dy.String()
+    correct = dy.Int8(min=0, max=1)
+    attempted_at = dy.Datetime(time_unit="us", time_zone="UTC")
+
+
+#: A shard: whole concepts, sorted by `ATTEMPT_ORDER`; codes index users and concepts.
+SHARD_SCHEMA = pa.schema(
+    [
+        pa.field("concept", pa.int32(), nullable=False),
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("attempted_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("correct", pa.int8(), nullable=False),
+    ]
+)
+#: Codes are ranks of the ids in the order of their UTF-8 bytes.
+USERS_SCHEMA = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("user_hash", pa.uint64(), nullable=False),
+    ]
+)
+CONCEPTS_SCHEMA = pa.schema(
+    [
+        pa.field("concept", pa.int32(), nullable=False),
+        pa.field("concept_id", pa.string(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("n_attempts", pa.int64(), nullable=False),
+        pa.field("n_users", pa.int64(), nullable=False),
+        pa.field("n_correct", pa.int64(), nullable=False),
+        pa.field("first_attempt_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("last_attempt_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("first_row", pa.int64(), nullable=False),
+        pa.field("n_rows", pa.int64(), nullable=False),
+    ]
+)
+#: State versions as they stood in the snapshot of the attempts, for staging.
+STATES_SCHEMA = pa.schema(
+    [
+        pa.field("concept", pa.int32(), nullable=False),
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("is_stale", pa.bool_(), nullable=False),
+        pa.field("algo_version_id", pa.int64()),
+        pa.field("param_id", pa.int64()),
+    ]
+)

@@ -1,0 +1,80 @@
+"""Files that are whole or absent: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets.errors import ExtractError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends well.
+
+    Raises `OSError`: if the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write one Arrow table as one Parquet file."""
+    with whole_file(path) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd")
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Write one frame as one Parquet file."""
+    with whole_file(path) as unfinished:
+        frame.write_parquet(unfinished, compression="zstd")
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read one Parquet file that we wrote; a broken one is named."""
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise ExtractError(
+            f"Expected a whole Parquet file at {path}, but it cannot be read ({error}); "
+            "extract again with --full."
+        ) from error
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write one JSON object, keys sorted, so that the same value gives the same bytes."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object that we wrote."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExtractError(
+            f"Expected a manifest at {path}, but it cannot be read ({error}); "
+            "extract again with --full."
+        ) from error
+    if not isinstance(value, dict):
+        raise ExtractError(f"Expected one JSON object in {path}, got {type(value).__name__}.")
+    return value
