@@ -1,0 +1,62 @@
+"""Which algorithm version is in force, and with which settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from bkt_core.params import AlgoParams
+from datasets.store.errors import UnknownAlgorithmError
+from datasets.store.tables import AlgoParamsRow, AlgoVersionRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: The one algorithm of this pipeline.
+ALGO_KEY = "bkt"
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One version and its settings, which never change."""
+
+    id: int
+    key: str
+    version: str
+    params: AlgoParams
+
+
+def active_algorithm(conn: Connection) -> Algorithm:
+    """The version in force."""
+    return _one(conn, version=None)
+
+
+def algorithm(conn: Connection, version: str) -> Algorithm:
+    """A version by its name, in force or not."""
+    return _one(conn, version=version)
+
+
+def _one(conn: Connection, *, version: str | None) -> Algorithm:
+    wanted = (
+        AlgoVersionRow.status == "ACTIVE"
+        if version is None
+        else AlgoVersionRow.version == version
+    )
+    row = conn.execute(
+        select(
+            AlgoVersionRow.id,
+            AlgoVersionRow.algo_key,
+            AlgoVersionRow.version,
+            AlgoParamsRow.params,
+        )
+        .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
+        .where(AlgoVersionRow.algo_key == ALGO_KEY, wanted)
+    ).one_or_none()
+    if row is None:
+        known = conn.execute(
+            select(AlgoVersionRow.version).where(AlgoVersionRow.algo_key == ALGO_KEY)
+        ).scalars()
+        raise UnknownAlgorithmError(version=version, known=tuple(known))
+    return Algorithm(row.id, row.algo_key, row.version, AlgoParams.from_json(row.params or {}))

@@ -1,0 +1,130 @@
+"""Locks of a transaction, by concept and by user (DESIGN section 6).
+
+On PostgreSQL these are advisory locks that end with the transaction. Concepts share a fixed number
+of keys, so that an import of any number of concepts needs a bounded number of locks. On SQLite one
+writer at a time is the lock: `lock_*` takes it by a write that changes nothing.
+
+Order, everywhere: the gate, then users, then concepts by key, then states by (concept, user).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BigInteger, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
+
+from datasets.store.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: Keys that concepts share; PostgreSQL holds 6,400 locks by default.
+CONCEPT_KEYS = 1024
+#: Milliseconds that an exclusive lock may queue, as those behind it wait as well.
+QUEUE_MS = 200
+#: Seconds after which an exclusive lock gives up.
+GIVE_UP_SECONDS = 120.0
+
+_SHARED = text(
+    "SELECT pg_advisory_xact_lock_shared(key), current_setting('transaction_isolation') "
+    "FROM unnest(:keys) AS key"
+).bindparams(bindparam("keys", type_=ARRAY(BigInteger())))
+_EXCLUSIVE = text("SELECT pg_advisory_xact_lock(:key)")
+_WRITE_NOTHING = text("UPDATE bkt_run SET status = status WHERE 1 = 0")
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+def named_key(name: str) -> int:
+    """A stable key of 64 bits, signed, as PostgreSQL wants it."""
+    digest = blake2b(name.encode(), digest_size=8, person=b"bkt-lock").digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def concept_key(concept_id: str) -> int:
+    """The key that a concept shares with others."""
+    return named_key(f"concept {named_key(concept_id) % CONCEPT_KEYS}")
+
+
+def user_key(user_id: str) -> int:
+    """The key of one user."""
+    return named_key(f"user {user_id}")
+
+
+def gate_key() -> int:
+    """What writers of many users take shared, and an erasure exclusively, before its user."""
+    return named_key("many users")
+
+
+def lock_attempt(conn: Connection, user_id: str, concept_ids: Iterable[str]) -> None:
+    """Shared locks of one user and some concepts, for one attempt."""
+    _lock_shared(conn, [user_key(user_id), *_concept_keys(concept_ids)])
+
+
+def lock_many_users(conn: Connection, concept_ids: Iterable[str]) -> None:
+    """Shared locks for a writer of attempts of many users, such as an import."""
+    _lock_shared(conn, [gate_key(), *_concept_keys(concept_ids)])
+
+
+def lock_concepts_shared(conn: Connection, concept_ids: Iterable[str]) -> None:
+    """Shared locks of some concepts: which parameters are active stays so until the end."""
+    _lock_shared(conn, _concept_keys(concept_ids))
+
+
+def lock_concept(conn: Connection, concept_id: str) -> None:
+    """The exclusive lock of one concept, to change which parameters are active."""
+    _lock_exclusive(conn, concept_key(concept_id), f"concept {concept_id!r}")
+
+
+def lock_user(conn: Connection, user_id: str) -> None:
+    """The exclusive lock of one user, to erase everything of theirs."""
+    _lock_exclusive(conn, gate_key(), "imports")
+    _lock_exclusive(conn, user_key(user_id), "a user")
+
+
+def _concept_keys(concept_ids: Iterable[str]) -> list[int]:
+    return sorted({concept_key(concept_id) for concept_id in concept_ids})
+
+
+def _lock_shared(conn: Connection, keys: list[int]) -> None:
+    if conn.dialect.name == "sqlite":
+        conn.execute(_WRITE_NOTHING)
+        return
+    rows = conn.execute(_SHARED, {"keys": keys}).all()
+    if any(isolation != "read committed" for _, isolation in rows):
+        raise DatabaseError(
+            "Attempts must be written in a READ COMMITTED transaction, got "
+            f"{rows[0][1].upper()}; leave the isolation level of this transaction alone."
+        )
+
+
+def _lock_exclusive(conn: Connection, key: int, what: str) -> None:
+    """Queue for short spells only: shared lockers behind us would wait as long as we do."""
+    if conn.dialect.name == "sqlite":
+        conn.execute(_WRITE_NOTHING)
+        return
+    give_up_at = time.monotonic() + GIVE_UP_SECONDS
+    while not _locked_soon(conn, key):
+        if time.monotonic() > give_up_at:
+            raise DatabaseError(
+                f"The lock of {what} must come free within {GIVE_UP_SECONDS:g} s, and did not; "
+                "a long import may hold it. Try again when that has ended."
+            )
+        time.sleep(QUEUE_MS / 1000)
+
+
+def _locked_soon(conn: Connection, key: int) -> bool:
+    try:
+        with conn.begin_nested():
+            conn.execute(text(f"SET LOCAL lock_timeout = {QUEUE_MS}"))
+            conn.execute(_EXCLUSIVE, {"key": key})
+            conn.execute(text("SET LOCAL lock_timeout = 0"))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            return False
+        raise
+    return True

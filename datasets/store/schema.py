@@ -1,0 +1,73 @@
+"""The schema's revision: bring it up to date, take it down, insist on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from datasets.store.errors import NotMigratedError
+from datasets.store.locks import named_key
+from datasets.store.session import explained, reading, redacted
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def head_revision() -> str:
+    """The revision that this program was written for."""
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    return str(head)
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The revision the database is at; None where there is no schema."""
+    with explained(_url(engine)), reading(engine) as conn:
+        return MigrationContext.configure(conn).get_current_revision()
+
+
+def require_current(engine: Engine) -> None:
+    """Refuse a database that `bkt init` has not brought up to date."""
+    found = current_revision(engine)
+    if found != head_revision():
+        raise NotMigratedError(
+            url=redacted(_url(engine)), found=found, expected=head_revision()
+        )
+
+
+def upgrade(engine: Engine, to: str = "head") -> None:
+    """Bring the schema up to a revision; harmless when it is there already."""
+    with explained(_url(engine)), engine.begin() as conn:
+        _one_migration_at_a_time(conn)
+        command.upgrade(_config(conn), to)
+
+
+def downgrade(engine: Engine, to: str = "base") -> None:
+    """Take the schema down to a revision; `base` leaves nothing."""
+    with explained(_url(engine)), engine.begin() as conn:
+        _one_migration_at_a_time(conn)
+        command.downgrade(_config(conn), to)
+
+
+def _config(conn: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = conn
+    return config
+
+
+def _one_migration_at_a_time(conn: Connection) -> None:
+    if conn.dialect.name == "postgresql":
+        key = named_key("schema")
+        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def _url(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=False)

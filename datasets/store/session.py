@@ -1,0 +1,138 @@
+"""Engines and transactions from a URL.
+
+On SQLite every transaction of our engines begins `IMMEDIATE`, so that two writers wait for each
+other instead of failing; `reading` begins a deferred one, which sees one moment and blocks nobody.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from datasets.store.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL
+
+#: Milliseconds a writer waits for another on SQLite.
+SQLITE_BUSY_MS = 60_000
+#: Execution option that makes a transaction on SQLite a reader.
+READ_ONLY = "bkt_read_only"
+#: Query parameters of a URL that hold secrets.
+SECRETS = ("password", "sslpassword", "passfile")
+
+_DRIVERS = {
+    "sqlite": ("sqlite+pysqlite", "sqlite+aiosqlite"),
+    "postgresql": ("postgresql+psycopg", "postgresql+asyncpg"),
+}
+
+
+def make_engine(url: str, **options: Any) -> Engine:
+    """An engine for the pipeline; nothing is connected yet."""
+    address = parsed(url)
+    driver, _ = _drivers(address)
+    if driver == "postgresql+psycopg":
+        options.setdefault("connect_args", {"options": "-c timezone=UTC"})
+    engine = create_engine(address.set(drivername=driver), **options)
+    _prepare(engine)
+    return engine
+
+
+def make_async_engine(url: str, **options: Any) -> AsyncEngine:
+    """An engine for the online service; nothing is connected yet."""
+    address = parsed(url)
+    _, driver = _drivers(address)
+    if driver == "postgresql+asyncpg" and "sslmode" in address.query:
+        mode = address.query["sslmode"]
+        address = address.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    if driver == "postgresql+asyncpg":
+        options.setdefault("connect_args", {"server_settings": {"timezone": "UTC"}})
+    engine = create_async_engine(address.set(drivername=driver), **options)
+    _prepare(engine.sync_engine)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One moment of the database, unchanged to the end: REPEATABLE READ, READ ONLY."""
+    with engine.connect() as fresh:
+        if engine.dialect.name == "sqlite":
+            conn = fresh.execution_options(**{READ_ONLY: True})
+        else:
+            conn = fresh.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        with conn.begin():
+            yield conn
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn "cannot connect" into a sentence that says where and what to do."""
+    try:
+        yield
+    except OperationalError as error:
+        cause = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+        raise DatabaseError(
+            f"The database {redacted(url)} must answer, it said: {cause}. "
+            "Check BKT_DATABASE_URL and that the server runs."
+        ) from error
+
+
+def parsed(url: str) -> URL:
+    """The URL in its parts; a text that is none is refused without repeating it."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise DatabaseError(
+            "BKT_DATABASE_URL must look like sqlite:///file.db or postgresql://user@host/db, "
+            "and what came is no URL."
+        ) from error
+
+
+def redacted(url: str) -> str:
+    """The URL without its secrets, for logs and manifests."""
+    address = parsed(url)
+    hidden = {name: "***" for name in SECRETS if name in address.query}
+    return address.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _drivers(address: URL) -> tuple[str, str]:
+    try:
+        return _DRIVERS[address.get_backend_name()]
+    except (KeyError, NoSuchModuleError) as error:
+        raise DatabaseError(
+            f"The database must be sqlite:// or postgresql://, got {address.drivername}://."
+        ) from error
+
+
+def _prepare(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _open_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+
+
+def _open_sqlite(dbapi_connection: Any, _record: Any) -> None:
+    dbapi_connection.isolation_level = (
+        None  # `_begin_sqlite` begins transactions, not the driver
+    )
+    cursor = dbapi_connection.cursor()
+    for pragma in (
+        f"busy_timeout = {SQLITE_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # an acknowledged attempt survives a power cut
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(conn: Connection) -> None:
+    deferred = conn.get_execution_options().get(READ_ONLY, False)
+    conn.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")

@@ -1,0 +1,99 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Float, Integer, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from bkt_core.errors import BadInputError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+
+#: Characters of an id; ids are compared by their UTF-8 bytes on both databases.
+MAX_ID_CHARACTERS = 255
+
+#: Serial keys: 64 bits on PostgreSQL, SQLite's rowid.
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+#: Opaque ids of users, concepts and questions.
+Id = String(MAX_ID_CHARACTERS).with_variant(
+    String(MAX_ID_CHARACTERS, collation="C"), "postgresql"
+)
+
+#: A double on both databases, stored to the last bit.
+Double = Float(53)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment: timestamptz on PostgreSQL, `YYYY-MM-DD HH:MM:SS.ffffff` on SQLite."""
+
+    impl = String(26)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column that holds the moment."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(26))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse a naive moment, and store an aware one in UTC."""
+        if value is None:
+            return None
+        moment = in_utc(value)
+        return utc_text(moment) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """The stored moment, aware and in UTC."""
+        if value is None:
+            return None
+        if dialect.name == "sqlite":
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return in_utc(value)
+
+
+class Json(TypeDecorator[Any]):
+    """JSONB on PostgreSQL, JSON text on SQLite; NaN and infinity become null."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column that holds the document."""
+        return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else JSON())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - the signature is SQLAlchemy's
+        """The document without numbers that JSON does not have."""
+        return finite_json(value)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; a naive one is refused."""
+    if moment.tzinfo is None:
+        raise BadInputError(
+            f"A moment needs a time zone, got the naive {moment.isoformat()}; "
+            "times are stored in UTC."
+        )
+    return moment.astimezone(UTC)
+
+
+def utc_text(moment: datetime) -> str:
+    """The fixed-width text of a moment, as SQLite stores it."""
+    return in_utc(moment).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+
+
+def finite_json(document: Any) -> Any:
+    """The document with null in place of NaN and infinity."""
+    if isinstance(document, float):
+        return document if math.isfinite(document) else None
+    if isinstance(document, dict):
+        return {key: finite_json(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [finite_json(value) for value in document]
+    return document

@@ -1,0 +1,104 @@
+"""Hypothesis profiles, databases of both kinds, and where the real attempt logs lie."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from sqlalchemy import make_url
+
+from datasets.store.schema import upgrade
+from datasets.store.seeds import seed
+from datasets.store.session import make_engine
+from tests.moments import STARTED
+from tests.postgres_server import NoServerError, PostgresServer, postgres_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("dev", deadline=None, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def new_postgres_database() -> Iterator[Callable[[], str]]:
+    """Makes the URL of a fresh PostgreSQL database.
+
+    Of the server that BKT_TEST_DATABASE_URL names, else of one that is started here. Where neither
+    is to be had the test is skipped, or fails if BKT_REQUIRE_POSTGRES=1.
+    """
+    given = os.environ.get("BKT_TEST_DATABASE_URL")
+    with ExitStack() as stack:
+        if given:
+            yield lambda: _new_database_on(given)
+            return
+        try:
+            server: PostgresServer = stack.enter_context(postgres_server(fsync="off"))
+        except NoServerError as missing:
+            if os.environ.get("BKT_REQUIRE_POSTGRES") == "1":
+                pytest.fail(f"BKT_REQUIRE_POSTGRES=1, but {missing}")
+            pytest.skip(str(missing))
+        yield server.new_database
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bkt.db'}"
+    make: Callable[[], str] = request.getfixturevalue("new_postgres_database")
+    return make()
+
+
+@pytest.fixture
+def empty_engine(empty_database_url: str) -> Iterator[Engine]:
+    """An engine on an empty database, once of each kind."""
+    engine = make_engine(empty_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(empty_engine: Engine) -> Engine:
+    """An engine on a database as `bkt init` leaves it, once of each kind."""
+    upgrade(empty_engine)
+    with empty_engine.begin() as conn:
+        seed(conn, at=STARTED)
+    return empty_engine
+
+
+@pytest.fixture
+def database_url(engine: Engine) -> str:
+    """The URL of a database as `bkt init` leaves it, once of each kind."""
+    return engine.url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def benchmark_data() -> Path:
+    """The folder of the real attempt logs."""
+    folder = os.environ.get("BKT_BENCHMARK_DATA")
+    if not folder:
+        pytest.skip("the real attempt logs are not here: BKT_BENCHMARK_DATA is not set")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"BKT_BENCHMARK_DATA must name a folder, got {folder}")
+    return path
+
+
+def _new_database_on(url: str) -> str:
+    from uuid import uuid4
+
+    name = f"bkt_{uuid4().hex[:12]}"
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload] # a name of ours
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
