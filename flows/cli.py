@@ -35,8 +35,8 @@ def build_app() -> App:
         help="Bayesian Knowledge Tracing in production: from attempt logs to mastery.",
         version=version("bkt-pipeline"),
         help_epilogue=(
-            "Exit codes: 0 done · 1 error · 2 usage · 3 nothing promoted, or breaker or quarantine "
-            "stopped the run · 4 some shards failed · 5 locked by another run · "
+            "Exit codes: 0 done · 1 error · 2 usage · 3 nothing promoted, or breaker or "
+            "quarantine stopped the run · 4 some shards failed · 5 locked by another run · "
             "6 done, evidence not delivered to MLflow · 130 interrupted."
         ),
     )
@@ -64,7 +64,7 @@ def run(tokens: list[str]) -> int:
             raise
         errors.print(f"bkt: {error}", markup=False)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence
+    except Exception as error:
         if debug:
             raise
         errors.print(

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from bkt_core.evaluation.gates import GateLimits
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -16,7 +17,6 @@ from pydantic_settings import (
 )
 
 from bkt_core.errors import UsageError
-from bkt_core.evaluation.gates import GateLimits
 from bkt_core.fitting.engine import FitOptions, Method
 from bkt_core.params import Bounds
 
@@ -195,7 +195,9 @@ def _known_variables() -> set[str]:
 def _refuse_unknown_variables() -> None:
     known = _known_variables()
     unknown = sorted(
-        name for name in os.environ if name.upper().startswith("BKT_") and name.upper() not in known
+        name
+        for name in os.environ
+        if name.upper().startswith("BKT_") and name.upper() not in known
     )
     if unknown:
         raise UsageError(

@@ -1,0 +1,161 @@
+"""`bkt import` and `bkt simulate`: attempts into the log, and attempts out of thin air."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from datasets.synthetic import SimulationPlan, write_simulation
+from rich.table import Table
+
+from bkt_core.errors import UsageError
+from datasets.attempt_columns import FileOptions
+from datasets.attempt_import import ImportOptions, ImportReport, import_file
+from datasets.file_layouts import Layout
+from flows.commands.output import DEFAULT_OUTPUT, Output
+from flows.database import open_database
+from flows.settings import load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def import_attempts(
+    *files: Path,
+    source: str = "",
+    layout: Layout = Layout.PLAIN,
+    map_: Annotated[tuple[str, ...], Parameter(name="--map", negative="")] = (),
+    time_zone: str | None = None,
+    concept_delimiter: str | None = None,
+    corrections: Annotated[bool, Parameter(negative="")] = False,
+    max_quarantine: float | None = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Read attempt logs (Parquet, CSV, TSV) into the database; every row is accounted for.
+
+    Parameters
+    ----------
+    files
+        The attempt logs; each is imported in one transaction.
+    source
+        Whose attempt ids these are; part of an attempt's identity.
+    layout
+        A ready-made mapping of columns.
+    map_
+        `column=name`, once per column that the file calls otherwise.
+    time_zone
+        The zone of timestamps that name none, such as Europe/Berlin.
+    concept_delimiter
+        What stands between several concepts of one attempt, such as ~~.
+    corrections
+        Replace `correct` of stored attempts that the file contradicts.
+    max_quarantine
+        Import nothing of a file when a larger share than this breaks a rule.
+
+    """
+    if not files:
+        raise UsageError("bkt import needs at least one file, and none was given.")
+    settings = load_settings()
+    options = ImportOptions(
+        file=FileOptions(
+            layout=layout,
+            column_map=_mapping(map_),
+            time_zone=time_zone,
+            concept_delimiter=concept_delimiter,
+        ),
+        source=source,
+        future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
+        corrections=corrections,
+        max_quarantine=max_quarantine,
+    )
+    with open_database(settings) as engine:
+        reports = {
+            str(path): import_file(
+                engine,
+                path,
+                options,
+                quarantine_root=settings.data_dir / "quarantine",
+                at=datetime.now(UTC),
+            )
+            for path in files
+        }
+    output.give(_import_payload(reports), lambda console: _show_import(console, reports))
+    return 0
+
+
+def simulate(
+    out: Path,
+    /,
+    *,
+    concepts: int = 12,
+    users: int = 300,
+    seed: int = 1,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Write synthetic attempts with known parameters, as a Parquet file.
+
+    Parameters
+    ----------
+    out
+        The attempt log to write; the true parameters go beside it, to `<name>.truth.json`.
+    concepts
+        Concepts, each with its own parameters.
+    users
+        Users; each practises most of the concepts.
+    seed
+        The same seed writes the same file.
+
+    """
+    plan = SimulationPlan(n_concepts=concepts, n_users=users, seed=seed)
+    written = write_simulation(out, plan)
+    output.give(
+        {"file": str(out), "truth": str(written.truth), "attempts": written.n_attempts},
+        lambda console: console.print(
+            f"{written.n_attempts:,} attempts of {users} users at {concepts} concepts: {out}\n"
+            f"The parameters they were drawn from: {written.truth}"
+        ),
+    )
+    return 0
+
+
+def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+    broken = [pair for pair in pairs if "=" not in pair]
+    if broken:
+        raise UsageError(f"--map takes column=name, got {broken[0]!r}.")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _import_payload(reports: dict[str, ImportReport]) -> dict[str, Any]:
+    totals: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    for report in reports.values():
+        for name, count in report.rows.as_dict().items():
+            totals[name] = totals.get(name, 0) + count
+        for rule, count in report.reasons.items():
+            reasons[rule] = reasons.get(rule, 0) + count
+    return {
+        "rows": totals,
+        "reasons": reasons,
+        "attempts": sum(report.attempts for report in reports.values()),
+        "corrected": sum(report.corrected for report in reports.values()),
+        "files": {
+            path: {"rows": report.rows.as_dict(), "quarantine": str(report.quarantine)}
+            for path, report in reports.items()
+        },
+    }
+
+
+def _show_import(console: Console, reports: dict[str, ImportReport]) -> None:
+    table = Table("file", box=None, header_style="bold")
+    for name in ("read", "accepted", "duplicates", "quarantined"):
+        table.add_column(name, justify="right")
+    for path, report in reports.items():
+        table.add_row(path, *(f"{count:,}" for count in report.rows.as_dict().values()))
+    console.print(table)
+    for report in reports.values():
+        for rule, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
+            console.print(f"  {count:,} set aside: {rule}")
+        if report.reasons:
+            console.print(f"  the rows and their reasons: {report.quarantine}")

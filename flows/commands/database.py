@@ -1,0 +1,33 @@
+"""`bkt init`: the schema, and what it is seeded with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from datasets.store.schema import current_revision, head_revision, upgrade
+from datasets.store.seeds import seed
+from datasets.store.session import make_engine, redacted
+from flows.commands.output import DEFAULT_OUTPUT, Output
+from flows.settings import load_settings
+
+
+def init(*, output: Output = DEFAULT_OUTPUT) -> int:
+    """Bring the schema up to date and seed it; harmless when repeated."""
+    settings = load_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(settings.database)
+    try:
+        before = current_revision(engine)
+        upgrade(engine)
+        with engine.begin() as conn:
+            seed(conn, at=datetime.now(UTC))
+    finally:
+        engine.dispose()
+    after = head_revision()
+    where = redacted(settings.database)
+    said = "was up to date" if before == after else f"is now at revision {after}"
+    output.give(
+        {"database": where, "revision_before": before, "revision": after},
+        lambda console: console.print(f"The database {where} {said}."),
+    )
+    return 0

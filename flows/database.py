@@ -1,0 +1,27 @@
+"""The database of the settings, opened only when its schema is current."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from datasets.store.schema import require_current
+from datasets.store.session import make_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from flows.settings import Settings
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Engine]:
+    """An engine on a database that is up to date; closed at the end."""
+    engine = make_engine(settings.database)
+    try:
+        require_current(engine)
+        yield engine
+    finally:
+        engine.dispose()

@@ -1,0 +1,30 @@
+"""A bar on stderr while a stage works, where a person looks at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def progress(stage: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told how many more of `total` are done."""
+    if not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        work = bar.add_task(stage, total=total)
+        yield lambda done: bar.advance(work, done)
