@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run check quick test lock clean
+.PHONY: help install run accept check quick test lock clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
@@ -17,6 +17,15 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
+
+run: $(STAMP)        ## a night on simulated attempts, from nothing to mastery
+	$(BIN)/bkt simulate var/attempts.parquet
+	$(BIN)/bkt init
+	$(BIN)/bkt import var/attempts.parquet
+	$(BIN)/bkt retrain
+
+accept: $(STAMP)     ## every figure on real logs: make accept DATA=folder
+	$(BIN)/python -m benchmarks.accept $(DATA)
 
 check: $(STAMP)      ## lint, format, types and import contracts
 	$(BIN)/ruff check .
