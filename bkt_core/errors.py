@@ -55,3 +55,14 @@ class InvalidInputError(BktError):
         super().__init__(f"{name} must be {expected}, got {value!r}.")
         self.name = name
         self.value = value
+
+
+class InsufficientDataError(BktError):
+    """Users of one concept spread over too few folds for cross-validation."""
+
+    def __init__(self, *, n_usable: int, needed: int) -> None:
+        super().__init__(
+            f"Cross-validation needs {needed} folds with users on both sides, "
+            f"these users give {n_usable}."
+        )
+        self.n_usable = n_usable

@@ -1,0 +1,314 @@
+"""Checks that a fit must pass before anyone compares it: a report, never a bare bool."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.fitting.engine import Outcome, Stop
+from bkt_core.model import check_degeneracy, validate_bkt_params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bkt_core.fitting.engine import FitResult
+    from bkt_core.model import RuleFailure
+    from bkt_core.params import AlgoParams
+    from bkt_core.sequences import AttemptSequences
+
+#: A concept is fitted only if this many users attempted it.
+MIN_USERS = 2
+
+
+class Severity(StrEnum):
+    """What a check that does not pass leads to."""
+
+    SKIP = "skip"  # the concept is not fitted
+    REJECT = "reject"  # the fit is not usable
+    COMPARE = "compare"  # what is in force stays
+    HOLD = "hold"  # a person decides
+    WARN = "warn"  # nothing but a mention
+
+
+class Decision(StrEnum):
+    """What becomes of a concept in a run; the words of `bkt_promotion_event`."""
+
+    PROMOTED = "promoted"
+    KEPT = "kept"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+
+
+#: The worst first: the severity that decides, and what it decides.
+_DECIDES = (
+    (Severity.SKIP, Decision.SKIPPED),
+    (Severity.REJECT, Decision.REJECTED),
+    (Severity.COMPARE, Decision.KEPT),
+    (Severity.HOLD, Decision.KEPT),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateLimits:
+    """Every limit of the judgement; `conf` fills it in."""
+
+    #: One-sided level at which a fit is shown to be worse than the defaults or the mean.
+    worse_level: float = 0.05
+    #: False discovery rate over the challengers of fitted champions in one run.
+    false_discovery_rate: float = 0.05
+    #: A champion whose data ended this many days before the run's is stale ...
+    stale_after_days: float = 90.0
+    #: ... and gives way to what is not worse by more than this, in nats per attempt.
+    stale_margin: float = 0.002
+    #: Parameters that all moved by less than this are the champion's own.
+    min_parameter_change: float = 1e-4
+    #: Largest share of users that may cross the mastery threshold when a champion is replaced.
+    max_crossing_share: float = 0.2
+    #: A handful of users never holds a concept back.
+    min_crossing_users: int = 10
+    #: Warnings: range of a parameter over restarts, over folds, and width of its 95 % interval.
+    warn_start_spread: float = 0.01
+    warn_fold_spread: float = 0.2
+    warn_interval_width: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One measured condition."""
+
+    name: str
+    passed: bool
+    measured: float | None
+    limit: float | None
+    severity: Severity
+    sentence: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, also a row of a table of checks."""
+        return asdict(self) | {"severity": self.severity.value}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Check:
+        """Read what `as_json` wrote."""
+        return cls(**dict(values) | {"severity": Severity(values["severity"])})
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """All checks of one concept, passed or not."""
+
+    checks: tuple[Check, ...]
+
+    def failed(self, severity: Severity) -> tuple[Check, ...]:
+        """The checks of one severity that did not pass."""
+        return tuple(c for c in self.checks if c.severity is severity and not c.passed)
+
+    @property
+    def decision(self) -> Decision:
+        """What the worst failure decides."""
+        for severity, decision in _DECIDES:
+            if self.failed(severity):
+                return decision
+        return Decision.PROMOTED
+
+    @property
+    def deciding(self) -> tuple[Check, ...]:
+        """The failed checks that the decision rests on; none if it is to promote."""
+        for severity, _ in _DECIDES:
+            if failed := self.failed(severity):
+                return failed
+        return ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """One sentence per failed check that decided."""
+        return tuple(check.sentence for check in self.deciding)
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        """What is worth a mention."""
+        return self.failed(Severity.WARN)
+
+    def with_checks(self, *checks: Check) -> GateReport:
+        """The same report with further checks."""
+        return GateReport((*self.checks, *checks))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Plain values from which `from_json` makes an equal report."""
+        return [check.as_json() for check in self.checks]
+
+    @classmethod
+    def from_json(cls, values: list[dict[str, Any]]) -> GateReport:
+        """Read what `as_json` wrote."""
+        return cls(tuple(Check.from_json(check) for check in values))
+
+
+def data_checks(sequences: AttemptSequences, algo: AlgoParams) -> GateReport:
+    """Whether there is anything to fit; a concept that fails is skipped before fitting."""
+    n, right, users = sequences.n_attempts, sequences.n_correct, sequences.n_users
+    rarer = min(right, n - right)
+    enough = algo.min_attempts_for_fit
+    return GateReport(
+        (
+            _at_least(
+                "enough_attempts",
+                n,
+                enough,
+                Severity.SKIP,
+                f"Insufficient data: {n} attempts, a fit needs at least {enough}.",
+            ),
+            _at_least(
+                "enough_users",
+                users,
+                MIN_USERS,
+                Severity.SKIP,
+                f"Insufficient data: {users} users, a fit needs at least {MIN_USERS}.",
+            ),
+            _at_least(
+                "both_outcomes",
+                rarer,
+                1,
+                Severity.SKIP,
+                f"Insufficient data: of {n} attempts {right} are right, "
+                "a fit needs right and wrong ones.",
+            ),
+        )
+    )
+
+
+def folds_check(n_usable: int) -> Check:
+    """Whether the users spread over enough folds to score anything."""
+    return _at_least(
+        "usable_folds",
+        n_usable,
+        2,
+        Severity.SKIP,
+        f"Insufficient data: users fall into {n_usable} usable folds, "
+        "cross-validation needs at least 2.",
+    )
+
+
+def fit_checks(fit: FitResult, algo: AlgoParams) -> tuple[Check, ...]:
+    """Whether a fit is usable at all: valid, not degenerate, inside its box, finished."""
+    return (
+        *_rule_checks(fit, algo),
+        _inside_bounds(fit, algo),
+        _converged(fit),
+        _identifiable(fit),
+    )
+
+
+def warn_checks(
+    fit: FitResult, fold_fits: tuple[FitResult | None, ...], limits: GateLimits
+) -> tuple[Check, ...]:
+    """What a person should know about a fit that is usable."""
+    return (
+        _off_bounds(fit),
+        _starts_agree(fit, limits),
+        _folds_agree(fold_fits, limits),
+        _intervals_narrow(fit, limits),
+    )
+
+
+def _rule_checks(fit: FitResult, algo: AlgoParams) -> tuple[Check, ...]:
+    params = fit.params.as_tuple()
+    validity = validate_bkt_params(*params)
+    degeneracy = check_degeneracy(*params, min_learning_gain=algo.min_learning_gain)
+    # "Learned better than unlearned" may be switched off by the algorithm's own settings.
+    optional = set() if algo.require_learned_better_than_unlearned else {"states_differ"}
+    broken = [failure for failure in degeneracy.failures if failure.rule not in optional]
+    return (
+        *_rules("valid_parameters", "parameters are valid", validity.failures),
+        *_rules("not_degenerate", "parameters mean something", broken),
+    )
+
+
+def _rules(name: str, holds: str, failures: Sequence[RuleFailure]) -> list[Check]:
+    """One check that passed, or one per broken rule."""
+    if not failures:
+        return [Check(name, True, None, None, Severity.REJECT, f"The {holds}.")]
+    return [
+        Check(f"{name}.{f.rule}", False, f.measured, f.limit, Severity.REJECT, f.sentence)
+        for f in failures
+    ]
+
+
+def _inside_bounds(fit: FitResult, algo: AlgoParams) -> Check:
+    box = algo.bounds
+    clipped = box.clip(fit.params)
+    moves = zip(fit.params.as_tuple(), clipped.as_tuple(), strict=True)
+    outside = max(abs(value - nearest) for value, nearest in moves)
+    note = " (clipped to them: the engine fits without bounds)" if fit.clipped else ""
+    word = "inside" if outside == 0.0 else f"up to {outside:.2g} outside"
+    sentence = f"The parameters are {word} the bounds{note}."
+    return Check("inside_bounds", outside == 0.0, outside, 0.0, Severity.REJECT, sentence)
+
+
+def _converged(fit: FitResult) -> Check:
+    done = fit.stopped_by is Stop.CONVERGED and fit.outcome is not Outcome.DID_NOT_CONVERGE
+    word = "converged" if done else f"stopped by {fit.stopped_by.value.replace('_', ' ')}"
+    sentence = f"The fit {word} after {fit.n_steps} steps."
+    return Check("converged", done, float(fit.n_steps), None, Severity.REJECT, sentence)
+
+
+def _identifiable(fit: FitResult) -> Check:
+    known = fit.outcome is not Outcome.NOT_IDENTIFIABLE
+    sentence = (
+        "The attempts determine the parameters."
+        if known
+        else "The attempts do not determine all four parameters: other values fit as well."
+    )
+    return Check("identifiable", known, None, None, Severity.WARN, sentence)
+
+
+def _off_bounds(fit: FitResult) -> Check:
+    names = ", ".join(fit.on_bounds)
+    sentence = f"On the bound {names}." if names else "No parameter is on a bound."
+    count = float(len(fit.on_bounds))
+    return Check("off_bounds", not names, count, 0.0, Severity.WARN, sentence)
+
+
+def _starts_agree(fit: FitResult, limits: GateLimits) -> Check:
+    spread = max(fit.start_spread.values(), default=0.0)
+    return _at_most(
+        "starts_agree",
+        spread,
+        limits.warn_start_spread,
+        f"Restarts end up to {spread:.3f} apart.",
+    )
+
+
+def _folds_agree(fold_fits: tuple[FitResult | None, ...], limits: GateLimits) -> Check:
+    values = [fold.params.as_tuple() for fold in fold_fits if fold is not None]
+    by_letter = zip(*values, strict=True)
+    spread = max((max(letter) - min(letter) for letter in by_letter), default=0.0)
+    return _at_most(
+        "folds_agree",
+        spread,
+        limits.warn_fold_spread,
+        f"Fits without one fold differ by up to {spread:.3f}.",
+    )
+
+
+def _intervals_narrow(fit: FitResult, limits: GateLimits) -> Check:
+    widths = [high - low for low, high in filter(None, fit.intervals.values())]
+    widest = max(widths, default=0.0)
+    return _at_most(
+        "intervals_narrow",
+        widest,
+        limits.warn_interval_width,
+        f"The widest 95 % interval is {widest:.3f} wide.",
+    )
+
+
+def _at_least(
+    name: str, measured: float, limit: float, severity: Severity, failing: str
+) -> Check:
+    passed = measured >= limit
+    sentence = f"{measured:g}, at least {limit:g} needed." if passed else failing
+    return Check(name, passed, float(measured), float(limit), severity, sentence)
+
+
+def _at_most(name: str, measured: float, limit: float, sentence: str) -> Check:
+    return Check(name, measured <= limit, measured, limit, Severity.WARN, sentence)

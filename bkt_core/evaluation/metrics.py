@@ -1,0 +1,118 @@
+"""How well predictions met outcomes: log loss, RMSE, accuracy, AUC, calibration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+#: Predictions are held this far from 0 and 1, as the model itself holds them.
+EPSILON = 1e-10
+#: Equal widths of prediction over which calibration is measured.
+CALIBRATION_BINS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """How well the predictions of `n` attempts met their outcomes."""
+
+    n: int
+    log_loss: float  # nats per attempt
+    rmse: float
+    accuracy: float  # share of outcomes on the predicted side of one half
+    auc: float | None  # None where only one outcome occurs
+    calibration_error: float  # mean distance of predicted from observed, over equal widths
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values from which `from_json` makes equal scores."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Scores:
+        """Read what `as_json` wrote."""
+        return cls(**values)
+
+
+def score(correct: NDArray[np.int8], p_correct: NDArray[np.float64]) -> Scores:
+    """Score predictions; attempts without one (NaN) are left out.
+
+    Without any prediction all scores are NaN.
+    """
+    predicted = ~np.isnan(p_correct)
+    if not predicted.all():
+        correct, p_correct = correct[predicted], p_correct[predicted]
+    n = int(correct.size)
+    if n == 0:
+        nothing = math.nan
+        return Scores(
+            n=0,
+            log_loss=nothing,
+            rmse=nothing,
+            accuracy=nothing,
+            auc=None,
+            calibration_error=nothing,
+        )
+    right = correct != 0
+    error = np.where(right, 1.0 - p_correct, p_correct)
+    return Scores(
+        n=n,
+        log_loss=float(attempt_losses(correct, p_correct).mean()),
+        rmse=math.sqrt(float(np.square(error).mean())),
+        accuracy=int(np.count_nonzero((p_correct >= 0.5) == right)) / n,
+        auc=area_under_curve(right, p_correct),
+        calibration_error=_calibration_error(right, p_correct),
+    )
+
+
+def score_pooled(
+    corrects: Iterable[NDArray[np.int8]], p_corrects: Iterable[NDArray[np.float64]]
+) -> Scores:
+    """Score the attempts of many concepts as one."""
+    corrects, p_corrects = list(corrects), list(p_corrects)
+    if not corrects:
+        return score(np.empty(0, dtype=np.int8), np.empty(0))
+    return score(np.concatenate(corrects), np.concatenate(p_corrects))
+
+
+def attempt_losses(
+    correct: NDArray[np.int8], p_correct: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Minus the log of the probability given to each outcome, (n_attempts,), in nats."""
+    p_outcome = np.where(correct != 0, p_correct, 1.0 - p_correct)
+    losses: NDArray[np.float64] = -np.log(np.clip(p_outcome, EPSILON, 1.0))
+    return losses
+
+
+def area_under_curve(right: NDArray[np.bool_], p_correct: NDArray[np.float64]) -> float | None:
+    """P(a right attempt was given more than a wrong one), ties one half (Hanley & McNeil 1982).
+
+    A probability's bits sort as it does and leave the top bit free, so that one integer sort
+    carries the outcome along; the counts are exact integers.
+    """
+    n_right = int(np.count_nonzero(right))
+    n_wrong = right.size - n_right
+    if n_right == 0 or n_wrong == 0:
+        return None
+    # Adding zero turns -0.0, whose bits would sort last, into 0.0.
+    bits = (np.asarray(p_correct, dtype=np.float64) + 0.0).view(np.uint64)
+    keys = (bits << np.uint64(1)) | right
+    keys.sort()
+    last_of_tie = np.flatnonzero(np.append(np.diff(keys >> np.uint64(1)) != 0, True))
+    rights = np.cumsum(keys & np.uint64(1), dtype=np.int64)[last_of_tie]
+    wrongs = last_of_tie + 1 - rights
+    # Twice the number of (right, wrong) pairs in order: each tie adds below + half of its own.
+    twice = np.diff(rights, prepend=0) * (wrongs + np.concatenate([[0], wrongs[:-1]]))
+    return int(twice.sum()) / (2 * n_right * n_wrong)
+
+
+def _calibration_error(right: NDArray[np.bool_], p_correct: NDArray[np.float64]) -> float:
+    bins = np.minimum((p_correct * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weights=p_correct - right, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum()) / right.size
