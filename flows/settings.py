@@ -3,49 +3,25 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from pathlib import Path
 from typing import Any
 
-from bkt_core.evaluation.gates import GateLimits
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import Field
 
-from bkt_core.errors import UsageError
+from bkt_core.evaluation.gates import GateLimits
 from bkt_core.fitting.engine import FitOptions, Method
 from bkt_core.params import Bounds
-
-CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
-
-#: Variables with our prefix that are not settings.
-OTHER_VARIABLES = frozenset(
-    {
-        "BKT_ENV",
-        "BKT_HOME",
-        "BKT_BENCHMARK_DATA",
-        "BKT_TEST_DATABASE_URL",
-        "BKT_REQUIRE_POSTGRES",
-    }
-)
+from bkt_settings.reading import FileSettings, Section, read_settings, refuse_unknown_variables
+from bkt_settings.serving import ServingSettings
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ImportSettings(_Section):
+class ImportSettings(Section):
     """How attempt files come in."""
 
     allowed_skew_minutes: float = Field(ge=0)
     rows_per_batch: int = Field(gt=0)
 
 
-class ExtractSettings(_Section):
+class ExtractSettings(Section):
     """How the attempt log goes to Parquet."""
 
     max_quarantine_share: float = Field(ge=0, le=1)
@@ -54,7 +30,7 @@ class ExtractSettings(_Section):
     flood_attempts_per_hour: int = Field(ge=0)
 
 
-class FitSettings(_Section):
+class FitSettings(Section):
     """How one concept is fitted and cross-validated."""
 
     engine: str
@@ -79,7 +55,7 @@ class FitSettings(_Section):
         )
 
 
-class RunSettings(_Section):
+class RunSettings(Section):
     """How a run uses its machine, and when it gives up."""
 
     threads: int = Field(ge=0)
@@ -91,13 +67,13 @@ class RunSettings(_Section):
         return self.threads or os.cpu_count() or 1
 
 
-class RecomputeSettings(_Section):
+class RecomputeSettings(Section):
     """How states are rewritten."""
 
     states_per_chunk: int = Field(gt=0)
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     """What `bkt prune` keeps."""
 
     extracts_nights: int = Field(ge=1)
@@ -105,15 +81,9 @@ class RetentionSettings(_Section):
     snapshots_full_days: int = Field(ge=1)
 
 
-class Settings(BaseSettings):
+class Settings(FileSettings):
     """Every setting of every stage, frozen."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BKT_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
-
-    database_url: SecretStr
-    data_dir: Path
     mlflow_tracking_uri: str
     mlflow_experiment: str
     imports: ImportSettings = Field(alias="import")
@@ -122,12 +92,8 @@ class Settings(BaseSettings):
     run: RunSettings
     recompute: RecomputeSettings
     retention: RetentionSettings
+    serving: ServingSettings
     gates: GateLimits
-
-    @property
-    def database(self) -> str:
-        """The database URL in clear: hand it to an engine, never to a log."""
-        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'bkt.db'}"
 
     @property
     def tracking_uri(self) -> str:
@@ -141,77 +107,8 @@ class Settings(BaseSettings):
             return None
         return (self.data_dir.resolve() / "mlflow-artifacts").as_uri()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class calls by name
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then the environment, then the files of `conf`."""
-        files = TomlConfigSettingsSource(settings_cls, _conf_files(), deep_merge=True)
-        return init_settings, env_settings, files
-
 
 def load_settings(**flags: Any) -> Settings:  # noqa: ANN401 - values are checked by the model
     """Read the settings, or say in one sentence what is wrong with them."""
-    _refuse_unknown_variables()
-    try:
-        return Settings(**flags)
-    except ValidationError as error:
-        raise UsageError(_sentence(error)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"A file in {CONF_DIR} is not valid TOML: {error}.") from error
-
-
-def _conf_files() -> list[Path]:
-    files = [CONF_DIR / "default.toml"]
-    environment = os.environ.get("BKT_ENV")
-    if environment:
-        chosen = CONF_DIR / f"{environment}.toml"
-        if not chosen.is_file():
-            known = sorted(path.stem for path in CONF_DIR.glob("*.toml"))
-            raise UsageError(
-                f"BKT_ENV names conf/{environment}.toml, which does not exist; "
-                f"there are {', '.join(known)}."
-            )
-        files.append(chosen)
-    return files
-
-
-def _known_variables() -> set[str]:
-    known = set(OTHER_VARIABLES)
-    for name, info in Settings.model_fields.items():
-        top = f"BKT_{(info.alias or name).upper()}"
-        inner = getattr(info.annotation, "model_fields", None) or getattr(
-            info.annotation, "__dataclass_fields__", {}
-        )
-        known |= {f"{top}__{key.upper()}" for key in inner} or {top}
-    return known
-
-
-def _refuse_unknown_variables() -> None:
-    known = _known_variables()
-    unknown = sorted(
-        name
-        for name in os.environ
-        if name.upper().startswith("BKT_") and name.upper() not in known
-    )
-    if unknown:
-        raise UsageError(
-            f"{unknown[0]} is no setting of this project; "
-            f"check its spelling against {CONF_DIR.name}/default.toml, or unset it."
-        )
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"The setting {where!r} is not known; compare with conf/default.toml."
-    if first["type"] == "missing":
-        return f"The setting {where!r} is missing; conf/default.toml should hold it."
-    came = "" if where == "database_url" else f", got {first['input']!r}"
-    return f"The setting {where!r} is wrong: {first['msg'].lower()}{came}."
+    refuse_unknown_variables(Settings)
+    return read_settings(Settings, **flags)

@@ -1,0 +1,134 @@
+"""How settings are read: conf/*.toml, then `BKT_…` variables, then what the caller gives."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from bkt_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+
+#: Variables with our prefix that are not settings.
+OTHER_VARIABLES = frozenset(
+    {
+        "BKT_ENV",
+        "BKT_HOME",
+        "BKT_BENCHMARK_DATA",
+        "BKT_TEST_DATABASE_URL",
+        "BKT_REQUIRE_POSTGRES",
+    }
+)
+
+
+class Section(BaseModel):
+    """One `[section]` of a file; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileSettings(BaseSettings):
+    """Settings from the files and the environment, and the two that everybody needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BKT_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    database_url: SecretStr
+    data_dir: Path
+
+    @property
+    def database(self) -> str:
+        """The database URL in clear: hand it to an engine, never to a log."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'bkt.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class calls by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the files of `conf`."""
+        files = TomlConfigSettingsSource(settings_cls, _conf_files(), deep_merge=True)
+        return init_settings, env_settings, files
+
+
+SettingsT = TypeVar("SettingsT", bound=FileSettings)
+
+
+def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:  # noqa: ANN401 - values are checked by the model
+    """Read settings of one kind, or say in one sentence what is wrong with them."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        raise UsageError(_sentence(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"A file in {CONF_DIR} is not valid TOML: {error}.") from error
+
+
+def refuse_unknown_variables(kind: type[FileSettings], *, below: str = "BKT_") -> None:
+    """Refuse a variable whose name begins with `below` and that no setting of `kind` has."""
+    known = OTHER_VARIABLES.union(
+        *(_variables(name, info) for name, info in kind.model_fields.items())
+    )
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(below) and name.upper() not in known
+    )
+    if unknown:
+        raise UsageError(
+            f"{unknown[0]} is no setting of this project; "
+            f"check its spelling against {CONF_DIR.name}/default.toml, or unset it."
+        )
+
+
+def _conf_files() -> list[Path]:
+    files = [CONF_DIR / "default.toml"]
+    environment = os.environ.get("BKT_ENV")
+    if environment:
+        chosen = CONF_DIR / f"{environment}.toml"
+        if not chosen.is_file():
+            known = sorted(path.stem for path in CONF_DIR.glob("*.toml"))
+            raise UsageError(
+                f"BKT_ENV names conf/{environment}.toml, which does not exist; "
+                f"there are {', '.join(known)}."
+            )
+        files.append(chosen)
+    return files
+
+
+def _variables(name: str, info: FieldInfo) -> set[str]:
+    top = f"BKT_{(info.alias or name).upper()}"
+    inner = getattr(info.annotation, "model_fields", None) or getattr(
+        info.annotation, "__dataclass_fields__", {}
+    )
+    return {f"{top}__{key.upper()}" for key in inner} or {top}
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"The setting {where!r} is not known; compare with conf/default.toml."
+    if first["type"] == "missing":
+        return f"The setting {where!r} is missing; conf/default.toml should hold it."
+    secret = where == "database_url" or "token_keys" in where
+    came = "" if secret else f", got {first['input']!r}"
+    return f"The setting {where!r} is wrong: {first['msg'].lower()}{came}."
