@@ -1,0 +1,138 @@
+"""Each rejecting gate refuses what it is there for, keeps its evidence, and says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bkt_core.evaluation.gates import (
+    Check,
+    Decision,
+    GateLimits,
+    GateReport,
+    Severity,
+    data_checks,
+    fit_checks,
+    folds_check,
+    warn_checks,
+)
+from bkt_core.fitting.engine import Outcome, Stop
+from bkt_core.params import AlgoParams, BktParams, Bounds
+from bkt_core.sequences import AttemptSequences
+from tests.bkt_core.evaluation.fits import SOUND, fit_of
+
+ALGO = AlgoParams()
+LIMITS = GateLimits()
+
+
+def _sequences(*users: list[int]) -> AttemptSequences:
+    offsets = np.cumsum([0, *(len(user) for user in users)], dtype=np.int64)
+    return AttemptSequences(np.concatenate(users).astype(np.int8), offsets)
+
+
+def test_a_sound_fit_passes_every_check_and_shows_each():
+    report = GateReport(fit_checks(fit_of(), ALGO) + warn_checks(fit_of(), (), LIMITS))
+    assert report.decision is Decision.PROMOTED
+    assert report.reasons == ()
+    assert report.warnings == ()
+    names = {check.name for check in report.checks}
+    assert {"valid_parameters", "not_degenerate", "inside_bounds", "converged"} <= names
+
+
+@pytest.mark.parametrize(
+    ("fit", "name"),
+    [
+        (fit_of(BktParams(0.3, 0.15, 0.55, 0.2)), "valid_parameters.slip_below_half"),
+        (fit_of(BktParams(0.3, 0.005, 0.1, 0.2)), "not_degenerate.learning_happens"),
+        (fit_of(BktParams(0.3, 0.15, 0.46, 0.45)), "not_degenerate.states_differ"),
+        (fit_of(BktParams(0.6, 0.15, 0.1, 0.2)), "inside_bounds"),
+        (fit_of(stopped_by=Stop.MAX_STEPS), "converged"),
+        (fit_of(stopped_by=Stop.TIME_LIMIT), "converged"),
+        (fit_of(outcome=Outcome.DID_NOT_CONVERGE), "converged"),
+    ],
+)
+def test_an_unusable_fit_is_rejected_with_the_measured_value(fit, name):
+    report = GateReport(fit_checks(fit, ALGO))
+    failed = {check.name: check for check in report.failed(Severity.REJECT)}
+    assert report.decision is Decision.REJECTED
+    assert failed[name].sentence in report.reasons
+    assert failed[name].measured is not None
+
+
+def test_an_unbounded_fit_that_was_clipped_says_so():
+    (check,) = [c for c in fit_checks(fit_of(clipped=True), ALGO) if c.name == "inside_bounds"]
+    assert check.passed
+    assert "clipped" in check.sentence
+
+
+def test_states_may_be_alike_where_the_algorithm_does_not_ask():
+    alike, wide = fit_of(BktParams(0.3, 0.15, 0.46, 0.45)), Bounds(S_max=0.49, G_max=0.49)
+    lenient = AlgoParams(bounds=wide, require_learned_better_than_unlearned=False)
+    assert GateReport(fit_checks(alike, lenient)).decision is Decision.PROMOTED
+    strict = AlgoParams(bounds=wide)
+    assert GateReport(fit_checks(alike, strict)).decision is Decision.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("sequences", "name"),
+    [
+        (_sequences([1, 0, 1], [0, 1, 1]), "enough_attempts"),
+        (_sequences([1, 0] * 10), "enough_users"),
+        (_sequences([1] * 10, [1] * 10), "both_outcomes"),
+        (_sequences([0] * 10, [0] * 10), "both_outcomes"),
+    ],
+)
+def test_too_little_data_is_skipped_before_any_fit(sequences, name):
+    report = data_checks(sequences, ALGO)
+    assert report.decision is Decision.SKIPPED
+    assert [check.name for check in report.deciding] == [name]
+    assert all("Insufficient data" in reason for reason in report.reasons)
+
+
+def test_just_enough_data_is_fitted():
+    """Ten attempts, two users, one of another outcome: the least that DESIGN section 7 asks."""
+    report = data_checks(_sequences([1] * 9, [0]), ALGO)
+    assert report.decision is Decision.PROMOTED
+    assert folds_check(2).passed
+    assert not folds_check(1).passed
+
+
+@pytest.mark.parametrize(
+    ("fit", "name"),
+    [
+        (fit_of(on_bounds=("L0_max",)), "off_bounds"),
+        (fit_of(start_spread={"p_T": 0.2}), "starts_agree"),
+        (fit_of(intervals={"p_T": (0.0, 0.9), "p_S": None}), "intervals_narrow"),
+    ],
+)
+def test_a_warning_never_decides(fit, name):
+    report = GateReport(warn_checks(fit, (fit_of(), None), LIMITS))
+    assert [check.name for check in report.warnings] == [name]
+    assert report.decision is Decision.PROMOTED
+
+
+def test_folds_that_disagree_are_a_warning():
+    folds = (fit_of(), fit_of(BktParams(0.3, 0.45, 0.1, 0.2)), None)
+    (check,) = GateReport(warn_checks(fit_of(), folds, LIMITS)).warnings
+    assert check.name == "folds_agree"
+    assert check.measured == pytest.approx(0.30, abs=1e-12)
+
+
+def test_the_worst_failure_decides():
+    def failing(severity: Severity) -> Check:
+        return Check(severity.value, False, 1.0, 0.0, severity, f"{severity.value} failed")
+
+    order = [Severity.WARN, Severity.HOLD, Severity.COMPARE, Severity.REJECT, Severity.SKIP]
+    decided = []
+    report = GateReport(())
+    for severity in order:
+        report = report.with_checks(failing(severity))
+        decided.append(report.decision)
+        if severity is not Severity.WARN:
+            assert report.reasons == (f"{severity.value} failed",)
+    assert decided == ["promoted", "kept", "kept", "rejected", "skipped"]
+
+
+def test_a_report_survives_json():
+    report = GateReport(fit_checks(fit_of(SOUND, on_bounds=("S_max",)), ALGO))
+    assert GateReport.from_json(report.as_json()) == report
