@@ -1,0 +1,134 @@
+"""Frames into a temporary table of the present transaction, as fast as the database takes them.
+
+PostgreSQL gets binary COPY, written whole columns at a time; SQLite gets `executemany`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import psycopg
+    from numpy.typing import NDArray
+    from sqlalchemy import Connection
+
+    Bytes = NDArray[np.uint8]
+
+#: Column kinds: their type on PostgreSQL, on SQLite, and the bytes of one value (None: text).
+_KINDS: dict[str, tuple[str, str, str | None]] = {
+    "id": ('text COLLATE "C"', "TEXT", None),
+    "int": ("bigint", "INTEGER", ">i8"),
+    "small": ("smallint", "INTEGER", ">i2"),
+    "double": ("double precision", "REAL", ">f8"),
+    "moment": ("timestamptz", "TEXT", ">i8"),
+}
+#: Microseconds from 1970, where Polars counts, to 2000, where PostgreSQL does.
+_EPOCH_US = 946_684_800_000_000
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+_SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S%.6f"
+
+
+def fill_temporary(
+    conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
+) -> None:
+    """Create the temporary table if it is absent, empty it, and fill it in the frame's order.
+
+    `columns` maps names to kinds: id, int, small, double or moment. Its rows go with the
+    transaction on PostgreSQL; on SQLite they stay until the next filling.
+    """
+    if conn.dialect.name == "sqlite":
+        _fill_sqlite(conn, table, columns, frame)
+        return
+    described = ", ".join(f"{name} {_KINDS[kind][0]}" for name, kind in columns.items())
+    conn.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
+    )
+    conn.exec_driver_sql(f"TRUNCATE {table}")
+    driver = cast("psycopg.Connection[Any]", conn.connection.driver_connection)
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+    with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        copy.write(_SIGNATURE)
+        for part in frame.iter_slices(100_000):
+            copy.write(memoryview(encoded(columns, part)))
+        copy.write(_TRAILER)
+
+
+def encoded(columns: Mapping[str, str], frame: pl.DataFrame) -> Bytes:
+    """The frame's rows in PostgreSQL's binary COPY format, without header and trailer."""
+    fields = [_field(frame[name], kind) for name, kind in columns.items()]
+    lengths = np.stack([field.lengths for field in fields])  # (n_fields, n_rows)
+    sizes = 4 + np.maximum(lengths, 0)
+    ends = np.cumsum(2 + sizes.sum(axis=0))
+    out = np.empty(int(ends[-1]) if ends.size else 0, dtype=np.uint8)
+    at = np.concatenate([[0], ends[:-1]]) if ends.size else ends
+    _scatter(out, at, np.full(at.size, len(fields), dtype=">i2"))
+    at = at + 2
+    for field, length, size in zip(fields, lengths, sizes, strict=True):
+        _scatter(out, at, length.astype(">i4"))
+        field.write(out, at + 4)
+        at = at + size
+    return out
+
+
+class _Field:
+    """One column, ready to be laid into rows; a length of -1 is null."""
+
+    def __init__(self, lengths: NDArray[np.int64], data: Bytes, values: Any) -> None:  # noqa: ANN401 - arrays of any width
+        self.lengths, self._data, self._values = lengths, data, values
+
+    def write(self, out: Bytes, at: NDArray[np.int64]) -> None:
+        present = self.lengths >= 0
+        if self._values is not None:
+            _scatter(out, at[present], self._values[present])
+            return
+        lengths = self.lengths[present]
+        if lengths.size and (lengths == lengths[0]).all():
+            rows = self._data.reshape(lengths.size, -1)
+            out[at[present][:, None] + np.arange(rows.shape[1])] = rows
+            return
+        begins = np.cumsum(lengths) - lengths
+        out[np.repeat(at[present] - begins, lengths) + np.arange(self._data.size)] = self._data
+
+
+def _field(column: pl.Series, kind: str) -> _Field:
+    null = column.is_null().to_numpy()
+    width = _KINDS[kind][2]
+    if width is None:
+        sizes = column.str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
+        joined = "".join(column.drop_nulls().to_list()).encode()
+        return _Field(np.where(null, -1, sizes), np.frombuffer(joined, dtype=np.uint8), None)
+    if kind == "moment":
+        column = column.dt.epoch("us") - _EPOCH_US
+    values = column.fill_null(0).to_numpy().astype(width)
+    sizes = np.where(null, -1, values.itemsize)
+    return _Field(sizes, np.empty(0, dtype=np.uint8), values)
+
+
+def _scatter(out: Bytes, at: NDArray[np.int64], values: NDArray[Any]) -> None:
+    """Lay values of one width at the given places."""
+    rows = np.ascontiguousarray(values).view(np.uint8).reshape(values.size, values.itemsize)
+    out[at[:, None] + np.arange(values.itemsize)] = rows
+
+
+def _fill_sqlite(
+    conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
+) -> None:
+    described = ", ".join(f"{name} {_KINDS[kind][1]}" for name, kind in columns.items())
+    conn.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({described})")
+    conn.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+    rows = frame.select(
+        pl.col(name).dt.strftime(_SQLITE_MOMENT) if kind == "moment" else pl.col(name)
+        for name, kind in columns.items()
+    )
+    marks = ", ".join("?" * len(columns))
+    if rows.height:
+        conn.connection.driver_connection.executemany(  # type: ignore[union-attr] # sqlite3's
+            f"INSERT INTO {table} VALUES ({marks})",  # noqa: S608 - a name of ours
+            rows.iter_rows(),
+        )

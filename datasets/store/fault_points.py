@@ -1,0 +1,57 @@
+"""Named points at which the torture harness may kill the process.
+
+In production `reached` looks at a variable that is None and returns. Nothing in this package, in
+the settings or in the environment sets it: only a harness that imports this module does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Every point, before and after each durable write.
+FAULT_POINTS = (
+    "online: locked",
+    "online: state locked",
+    "online: attempt inserted",
+    "online: state written",
+    "online: committed",
+    "import: locked",
+    "import: attempts inserted",
+    "import: states marked",
+    "switch: locked",
+    "switch: deactivated",
+    "switch: inserted",
+    "switch: committed",
+    "sweep: chunk staged",
+    "sweep: chunk written",
+    "sweep: chunk committed",
+    "snapshot: rows written",
+    "snapshot: committed",
+    "rollback: switched",
+    "rollback: committed",
+    "erase: tombstone written",
+    "erase: tombstone committed",
+    "erase: rows deleted",
+    "erase: committed",
+    "run: started",
+    "run: finished",
+)
+
+_harness: Callable[[str], None] | None = None
+
+
+def reached(point: str) -> None:
+    """Tell the harness, if there is one, that running work has come to a point."""
+    if _harness is not None:
+        _harness(point)
+
+
+def install_harness(harness: Callable[[str], None] | None) -> None:
+    """Let a test harness hear of every point; None removes it."""
+    global _harness  # noqa: PLW0603 - one harness per process, installed by tests alone
+    if harness is not None and not callable(harness):
+        raise TypeError(f"A harness is a function of a point's name, got {harness!r}.")
+    _harness = harness

@@ -1,0 +1,99 @@
+"""Mastery as it was: a row where it changed, and the reading of any moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from sqlalchemy import bindparam, text
+
+from datasets.store.fault_points import reached
+from datasets.store.locks import lock_many_users
+from datasets.store.session import reading
+from datasets.store.types import UtcDateTime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+_CONCEPTS = text("SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id")
+_LATEST = """
+    SELECT m.id FROM mastery_snapshot m
+    WHERE m.concept_id = s.concept_id AND m.user_id = s.user_id
+    ORDER BY m.snapshot_at DESC, m.id DESC LIMIT 1
+"""
+_WRITE = text(
+    f"""
+    INSERT INTO mastery_snapshot
+        (snapshot_at, run_id, user_id, concept_id, p_mastery, n_attempts, param_id, algo_version_id)
+    SELECT :at, :run_id, s.user_id, s.concept_id, s.p_mastery, s.n_attempts, s.param_id,
+           s.algo_version_id
+    FROM bkt_user_skill_state s LEFT JOIN mastery_snapshot l ON l.id = ({_LATEST})
+    WHERE s.concept_id = :concept_id AND NOT s.is_stale AND s.n_attempts > 0
+      AND (l.id IS NULL OR l.p_mastery <> s.p_mastery OR l.n_attempts <> s.n_attempts
+           OR l.param_id IS DISTINCT FROM s.param_id)
+    ORDER BY s.user_id
+    ON CONFLICT (run_id, user_id, concept_id) DO NOTHING
+    """  # noqa: S608 - constants
+).bindparams(bindparam("at", type_=UtcDateTime()))
+_AS_OF = """
+    SELECT user_id, concept_id, p_mastery, n_attempts, param_id, algo_version_id, snapshot_at
+    FROM (SELECT m.*, row_number() OVER (
+              PARTITION BY m.concept_id, m.user_id ORDER BY m.snapshot_at DESC, m.id DESC) AS nth
+          FROM mastery_snapshot m WHERE m.snapshot_at <= :at {user}) ranked
+    WHERE nth = 1 ORDER BY concept_id, user_id
+"""
+
+
+def write_snapshots(
+    engine: Engine, *, run_id: str | None, at: datetime, concepts: Iterable[str] | None = None
+) -> int:
+    """A row for each up-to-date state that differs from its latest row; returns how many.
+
+    A loop of transactions, one per concept; called again after an interruption it adds what is
+    missing. A state that is stale again by now gets its row from the next run.
+    """
+    if concepts is None:
+        with reading(engine) as conn:
+            concepts = list(conn.execute(_CONCEPTS).scalars())
+    n_rows = 0
+    for concept_id in concepts:
+        with engine.begin() as conn:
+            n_rows += write_concept_snapshots(conn, concept_id, run_id=run_id, at=at)
+            reached("snapshot: rows written")
+        reached("snapshot: committed")
+    return n_rows
+
+
+def write_concept_snapshots(
+    conn: Connection, concept_id: str, *, run_id: str | None, at: datetime
+) -> int:
+    """The rows of one concept. An erasure waits for this transaction, so nobody comes back."""
+    lock_many_users(conn, [concept_id])
+    done = conn.execute(_WRITE, {"concept_id": concept_id, "run_id": run_id, "at": at})
+    return int(done.rowcount)
+
+
+def mastery_as_of(conn: Connection, at: datetime, *, user_id: str | None = None) -> pl.DataFrame:
+    """The last snapshot of each state at or before a moment, by concept and user."""
+    narrowed = "" if user_id is None else "AND m.user_id = :user_id"
+    statement = text(_AS_OF.format(user=narrowed)).bindparams(
+        bindparam("at", type_=UtcDateTime())
+    )
+    values = {"at": at} if user_id is None else {"at": at, "user_id": user_id}
+    rows = conn.execute(statement.columns(snapshot_at=UtcDateTime()), values).all()
+    return pl.DataFrame(
+        [tuple(row) for row in rows],
+        schema={
+            "user_id": pl.String,
+            "concept_id": pl.String,
+            "p_mastery": pl.Float64,
+            "n_attempts": pl.Int64,
+            "param_id": pl.Int64,
+            "algo_version_id": pl.Int64,
+            "snapshot_at": pl.Datetime("us", "UTC"),
+        },
+        orient="row",
+    )
