@@ -1,0 +1,204 @@
+"""Shards of an extraction as the packed sequences that fitting and replay work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bkt_core.sequences import AttemptSequences
+from datasets.errors import ExtractError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+    from datasets.extract import Extract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Which attempts train: since <= attempted_at < until, open where None."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every attempt is inside."""
+        return self.since is None and self.until is None
+
+
+EVERYTHING = Window()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ConceptAttempts:
+    """The attempts of one concept; entry `i` of each array is user `i` of `sequences`."""
+
+    concept: int
+    concept_id: str
+    sequences: AttemptSequences
+    users: NDArray[np.int32]  # (n_users,), codes, rising
+    user_hashes: NDArray[np.uint64]  # (n_users,)
+    last_ids: NDArray[np.int64]  # (n_users,), id of the last attempt
+    last_times: NDArray[np.int64]  # (n_users,), microseconds since 1970 of the last attempt
+    #: Attempts outside the window or of users left out.
+    n_left_out: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardRows:
+    """Columns of a shard, or of a part of it, in canonical order."""
+
+    users: NDArray[np.int32]
+    ids: NDArray[np.int64]
+    times: NDArray[np.int64]  # microseconds since 1970
+    correct: NDArray[np.int8]
+
+    def part(self, first: int, stop: int) -> ShardRows:
+        """The rows [first, stop), not copied."""
+        return ShardRows(
+            self.users[first:stop],
+            self.ids[first:stop],
+            self.times[first:stop],
+            self.correct[first:stop],
+        )
+
+    def only(self, chosen: NDArray[np.bool_]) -> ShardRows:
+        """The rows that a mask chooses."""
+        return ShardRows(
+            self.users[chosen], self.ids[chosen], self.times[chosen], self.correct[chosen]
+        )
+
+
+_COLUMNS = ["user", "id", "attempted_at", "correct"]
+
+
+def shard_sequences(
+    extract: Extract,
+    shard: int,
+    window: Window = EVERYTHING,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> Iterator[ConceptAttempts]:
+    """Every concept of one shard in the order of codes; one without attempts in the window too.
+
+    `left_out` (n_users,) marks users, by code, who take no part.
+    """
+    concepts = extract.concepts
+    mine = np.flatnonzero(concepts["shard"].to_numpy() == shard)
+    rows = _read_shard(extract, shard)
+    first_rows, sizes = concepts["first_row"].to_numpy(), concepts["n_rows"].to_numpy()
+    hashes = extract.users["user_hash"].to_numpy()
+    for concept in mine.tolist():
+        first = int(first_rows[concept])
+        yield _packed(
+            concept,
+            concepts["concept_id"][concept].as_py(),
+            rows.part(first, first + int(sizes[concept])),
+            hashes,
+            window,
+            left_out,
+        )
+
+
+def concept_sequences(
+    extract: Extract,
+    concept: int,
+    window: Window = EVERYTHING,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> ConceptAttempts:
+    """One concept alone; only the row groups that hold it are read."""
+    entry = extract.concepts.slice(concept, 1).to_pylist()[0]
+    rows = _read_rows(extract, entry["shard"], entry["first_row"], entry["n_rows"])
+    hashes = extract.users["user_hash"].to_numpy()
+    return _packed(concept, entry["concept_id"], rows, hashes, window, left_out)
+
+
+def _packed(
+    concept: int,
+    concept_id: str,
+    rows: ShardRows,
+    user_hashes: NDArray[np.uint64],
+    window: Window,
+    left_out: NDArray[np.bool_] | None,
+) -> ConceptAttempts:
+    n_before = rows.users.size
+    rows = _inside(rows, window, left_out)
+    edges = np.flatnonzero(rows.users[1:] != rows.users[:-1]) + 1
+    n = rows.users.size
+    offsets = np.zeros(edges.size + 1 + (n > 0), np.int64)
+    offsets[1 : edges.size + 1] = edges
+    offsets[-1] = n
+    last = offsets[1:] - 1
+    users = rows.users[last]
+    return ConceptAttempts(
+        concept=concept,
+        concept_id=concept_id,
+        sequences=AttemptSequences(correct=rows.correct, offsets=offsets),
+        users=users,
+        user_hashes=user_hashes[users],
+        last_ids=rows.ids[last],
+        last_times=rows.times[last],
+        n_left_out=n_before - n,
+    )
+
+
+def _inside(rows: ShardRows, window: Window, left_out: NDArray[np.bool_] | None) -> ShardRows:
+    if window.is_open and left_out is None:
+        return rows
+    inside = np.ones(rows.users.size, np.bool_)
+    if window.since is not None:
+        inside &= rows.times >= _microseconds(window.since)
+    if window.until is not None:
+        inside &= rows.times < _microseconds(window.until)
+    if left_out is not None:
+        inside &= ~left_out[rows.users]
+    return rows.only(inside)
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(pa.scalar(moment, pa.timestamp("us", tz="UTC")).value)
+
+
+def _read_shard(extract: Extract, shard: int) -> ShardRows:
+    with _open(extract, shard) as file:
+        return _columns(file.read(columns=_COLUMNS, use_threads=False))
+
+
+def _read_rows(extract: Extract, shard: int, first: int, n_rows: int) -> ShardRows:
+    with _open(extract, shard) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        ends = np.cumsum(sizes)
+        low = int(np.searchsorted(ends, first, side="right"))
+        high = int(np.searchsorted(ends, first + n_rows, side="left"))
+        groups = list(range(low, min(high, len(sizes) - 1) + 1))
+        before = int(ends[low] - sizes[low])
+        rows = _columns(file.read_row_groups(groups, columns=_COLUMNS, use_threads=False))
+    return rows.part(first - before, first - before + n_rows)
+
+
+def _open(extract: Extract, shard: int) -> pq.ParquetFile:
+    path = extract.root / extract.shards[shard].name
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ExtractError(
+            f"Expected the shard {path}, but it cannot be read ({error}); "
+            "extract again with --full."
+        ) from error
+
+
+def _columns(table: pa.Table) -> ShardRows:
+    times = table["attempted_at"].cast(pa.int64())
+    return ShardRows(
+        table["user"].to_numpy(), table["id"].to_numpy(), times.to_numpy(),
+        table["correct"].to_numpy(),
+    )  # fmt: skip

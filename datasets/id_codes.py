@@ -1,0 +1,132 @@
+"""Ids to integer codes and back: one dictionary for a whole extraction.
+
+Not Polars' categoricals: their codes differ between batches once no categorical is alive.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets.row_kernels import Dictionary, TextColumn, encode, fill_slots, hash_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
+
+_FIRST_IDS = 1 << 12
+_FIRST_BYTES = 1 << 17
+_NOTHING = np.zeros(0, np.uint8)
+
+
+def text_column(array: pa.Array) -> TextColumn:
+    """The buffers of an Arrow text array; anything else that holds text is cast first."""
+    if not pa.types.is_string(array.type):
+        array = array.cast(pa.string())
+    validity, offsets, data = array.buffers()
+    first, n = array.offset, len(array)
+    return TextColumn(
+        offsets=np.frombuffer(offsets, np.int32)[first : first + n + 1]
+        if n
+        else np.zeros(1, np.int32),
+        data=np.frombuffer(data, np.uint8) if data is not None and data.size else _NOTHING,
+        validity=np.frombuffer(validity, np.uint8)
+        if validity is not None and array.null_count
+        else _NOTHING,
+        first_bit=first,
+    )
+
+
+def stable_hash(identifier: str) -> int:
+    """The 64-bit hash of an id that digests and folds stand on."""
+    data = np.frombuffer(identifier.encode(), np.uint8)
+    return int(np.uint64(hash_bytes(data, 0, data.size)))
+
+
+class IdCodes:
+    """Codes of ids in the order in which they were first seen."""
+
+    def __init__(self) -> None:
+        self.known = Dictionary(
+            slots=np.full(_FIRST_IDS * 2, -1, np.int32),
+            hashes=np.zeros(_FIRST_IDS, np.uint64),
+            starts=np.zeros(_FIRST_IDS + 1, np.int64),
+            arena=np.zeros(_FIRST_BYTES, np.uint8),
+            fits=np.zeros(_FIRST_IDS, np.bool_),
+            size=np.zeros(1, np.int64),
+        )
+
+    def __len__(self) -> int:
+        return int(self.known.size[0])
+
+    def encode(self, array: pa.Array) -> NDArray[np.int32]:
+        """Codes of the array's ids, -1 for null; ids not seen before are entered."""
+        column = text_column(array)
+        codes = np.empty(len(array), np.int32)
+        done = 0
+        while (done := encode(column, self.known, codes, done, add=True)) < codes.size:
+            self._grow(int(column.offsets[done + 1] - column.offsets[done]))
+        return codes
+
+    def lookup(self, array: pa.Array) -> NDArray[np.int32]:
+        """Codes of the array's ids, -1 for null and for ids not seen before."""
+        codes = np.empty(len(array), np.int32)
+        encode(text_column(array), self.known, codes, 0, add=False)
+        return codes
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """The stable hash of each id, by code."""
+        return self.known.hashes[: len(self)]
+
+    def ids(self, codes: NDArray[np.int64]) -> pa.Array:
+        """The ids of some codes, in their order; each must be UTF-8."""
+        n = len(self)
+        texts = pa.LargeStringArray.from_buffers(
+            n,
+            pa.py_buffer(self.known.starts[: n + 1]),
+            pa.py_buffer(self.known.arena[: self.known.starts[n]]),
+        )
+        return texts.take(pa.array(codes)).cast(pa.string())
+
+    def in_byte_order(self, used: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The codes that are used, in the order of the UTF-8 bytes of their ids."""
+        codes = np.flatnonzero(used[: len(self)])
+        order = pc.array_sort_indices(self.ids(codes).cast(pa.binary()))
+        ranked: NDArray[np.int64] = codes[order.to_numpy()]
+        return ranked
+
+    def _grow(self, length: int) -> None:
+        """Make room for as many ids again, and for one of this many bytes."""
+        known, n = self.known, len(self)
+        if n >= known.hashes.size:
+            size = known.hashes.size * 2
+            slots = np.full(size * 2, -1, np.int32)
+            fill_slots(slots, known.hashes, n)
+            known = known._replace(
+                slots=slots,
+                hashes=_resized(known.hashes, size),
+                starts=_resized(known.starts, size + 1),
+                fits=_resized(known.fits, size),
+            )
+        if known.starts[n] + length > known.arena.size:
+            known = known._replace(
+                arena=_resized(known.arena, max(known.arena.size, length) * 2)
+            )
+        self.known = known
+
+
+def _resized(array: NDArray[T], size: int) -> NDArray[T]:
+    larger = np.zeros(size, array.dtype)
+    larger[: array.size] = array
+    return larger
+
+
+def ranks_of(order: NDArray[np.int64], size: int) -> NDArray[np.int32]:
+    """The rank of each code, -1 where `order` does not name it."""
+    ranks = np.full(size, -1, np.int32)
+    ranks[order] = np.arange(order.size, dtype=np.int32)
+    return ranks
