@@ -183,8 +183,4 @@ def _mark(conn: Connection, keys: pl.DataFrame, at: datetime) -> None:
         return
     fill_temporary(conn, "outdated_state", _KEYS, keys.unique().sort("concept_id", "user_id"))
     statement = _MARK.format(start=VERSION_START[conn.dialect.name])
-    conn.execute(
-        text(statement).bindparams(bindparam("at", type_=UtcDateTime())), {"at": at}
-    )
-
-
+    conn.execute(text(statement).bindparams(bindparam("at", type_=UtcDateTime())), {"at": at})

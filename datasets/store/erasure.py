@@ -71,9 +71,7 @@ def lift(conn: Connection, user_id: str) -> bool:
 
 def is_erased(conn: Connection, user_id: str) -> bool:
     """Whether the user's tombstone stands."""
-    found = conn.execute(
-        select(ErasedUserRow.user_id).where(ErasedUserRow.user_id == user_id)
-    )
+    found = conn.execute(select(ErasedUserRow.user_id).where(ErasedUserRow.user_id == user_id))
     return found.first() is not None
 
 

@@ -105,7 +105,8 @@ def outstanding(conn: Connection, *, user_id: str | None = None) -> dict[str, in
     """Stale and old-stamped states by concept: what a sweep would write."""
     narrowed = "" if user_id is None else "AND s.user_id = :user_id"
     rows = conn.execute(
-        text(_OUTSTANDING.format(user=narrowed)), {} if user_id is None else {"user_id": user_id}
+        text(_OUTSTANDING.format(user=narrowed)),
+        {} if user_id is None else {"user_id": user_id},
     )
     return {row.concept_id: row.n for row in rows}
 
@@ -217,7 +218,11 @@ def _keys_to_replay(
         beyond=">=" if after is None else ">",
         lock="FOR UPDATE" if conn.dialect.name == "postgresql" else "",
     )
-    values: dict[str, str | int | None] = {"concept_id": concept_id, "after": after or "", "n": n}
+    values: dict[str, str | int | None] = {
+        "concept_id": concept_id,
+        "after": after or "",
+        "n": n,
+    }
     if not force:
         values |= {"algo_version_id": stamp.algo_version_id, "param_id": stamp.param_id}
     rows = conn.execute(text(statement), values).all()

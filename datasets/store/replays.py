@@ -49,9 +49,7 @@ class Replayed:
     last_question_id: str | None
 
 
-def replay_one(
-    conn: Connection, user_id: str, concept_id: str, params: BktParams
-) -> Replayed:
+def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParams) -> Replayed:
     """Replay one user's whole history at one concept."""
     rows = conn.execute(
         select(
@@ -79,9 +77,7 @@ def replay_keys(
     """Replay many users at one concept; a frame of `REPLAYED`, also for users without attempts."""
     users = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
     fill_temporary(conn, "replay_key", {"user_id": "id"}, users)
-    with conn.execute(
-        _LOG_OF_KEYS, {"concept_id": concept_id}
-    ) as found:
+    with conn.execute(_LOG_OF_KEYS, {"concept_id": concept_id}) as found:
         rows = found.all()
     return users.join(
         _replayed(rows, params), on="user_id", how="left", maintain_order="left"
@@ -115,5 +111,3 @@ def _replayed(rows: list[tuple[str, int, int, datetime]], params: BktParams) -> 
 
 def _one_user(outcomes: np.ndarray[tuple[int], np.dtype[np.int8]]) -> AttemptSequences:
     return AttemptSequences(outcomes, np.array([0, outcomes.size], dtype=np.int64))
-
-

@@ -118,9 +118,7 @@ def list_runs(conn: Connection, *, kind: str | None = None) -> tuple[Run, ...]:
 
 def find_unfinished(conn: Connection, *, identity: str) -> Run | None:
     """The newest run with this identity that began and never ended. Ask under the run lock."""
-    runs = _runs(
-        conn, RunRow.status == RunStatus.RUNNING.value, RunRow.identity == identity
-    )
+    runs = _runs(conn, RunRow.status == RunStatus.RUNNING.value, RunRow.identity == identity)
     return next(iter(runs), None)
 
 
@@ -193,7 +191,9 @@ class _ServerLock:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             name = {"name": holder[:63]}  # what PostgreSQL keeps
             conn.execute(text("SELECT set_config('application_name', :name, false)"), name)
-            if not conn.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+            if not conn.execute(
+                text("SELECT pg_try_advisory_lock(:key)"), {"key": key}
+            ).scalar():
                 found = conn.execute(_HOLDER_OF, {"key": key}).scalar() or "another run"
                 raise LockedError(holder=found)
             try:
@@ -242,5 +242,3 @@ class _FileLock:
 
     def check(self) -> None:
         """A lock of the operating system is not lost while its process lives."""
-
-

@@ -76,7 +76,9 @@ def write_concept_snapshots(
     return int(done.rowcount)
 
 
-def mastery_as_of(conn: Connection, at: datetime, *, user_id: str | None = None) -> pl.DataFrame:
+def mastery_as_of(
+    conn: Connection, at: datetime, *, user_id: str | None = None
+) -> pl.DataFrame:
     """The last snapshot of each state at or before a moment, by concept and user."""
     narrowed = "" if user_id is None else "AND m.user_id = :user_id"
     statement = text(_AS_OF.format(user=narrowed)).bindparams(

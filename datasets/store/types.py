@@ -15,8 +15,9 @@ from bkt_core.errors import BadInputError
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-#: Characters of an id; ids are compared by their UTF-8 bytes on both databases.
+#: Characters and UTF-8 bytes of an id; ids are compared by their UTF-8 bytes on both databases.
 MAX_ID_CHARACTERS = 255
+MAX_ID_BYTES = 1000
 
 #: Serial keys: 64 bits on PostgreSQL, SQLite's rowid.
 BigId = BigInteger().with_variant(Integer(), "sqlite")

@@ -1,0 +1,325 @@
+"""One attempt of one user, as the platform's service writes it (DESIGN section 6).
+
+In this order: locks, state rows, which parameters are active, the attempt, the new mastery. That
+order is what keeps updates from being lost while parameters change and sweeps run; no function
+here commits. The `async` names wrap the plain ones for an `AsyncConnection`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, select, text, update
+
+from bkt_core.errors import BadInputError
+from bkt_core.model import update_mastery
+from datasets.store.erasure import require_not_erased
+from datasets.store.errors import DatabaseError, IdempotencyConflictError
+from datasets.store.fault_points import reached
+from datasets.store.locks import lock_attempt
+from datasets.store.mastery_reads import STATE_COLUMNS, Mastery, is_current, state_of
+from datasets.store.mastery_states import VERSION_START
+from datasets.store.replays import Replayed, replay_one
+from datasets.store.skill_params import InForce, in_force
+from datasets.store.sql import insert_into
+from datasets.store.tables import AttemptRow, MasteryStateRow, QuestionConceptRow
+from datasets.store.types import MAX_ID_BYTES, MAX_ID_CHARACTERS, UtcDateTime, in_utc
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from datasets.store.mastery_reads import State
+
+#: An insert that lost its row to an erasure tries again this often.
+MAX_TRIES = 10
+
+_INSERT_STATE = {
+    dialect: text(
+        "INSERT INTO bkt_user_skill_state (concept_id, user_id, p_mastery, n_attempts, "
+        "algo_version_id, is_stale, version, updated_at) "
+        f"SELECT :concept_id, :user_id, 0, 0, v.id, true, {start}, :at FROM algo_versions v "  # noqa: S608 - constants
+        "WHERE v.algo_key = 'bkt' AND v.status = 'ACTIVE' "
+        "ON CONFLICT (concept_id, user_id) DO NOTHING"
+    ).bindparams(bindparam("at", type_=UtcDateTime()))
+    for dialect, start in VERSION_START.items()
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAttempt:
+    """One answer; without concepts they are those of its question."""
+
+    idempotency_key: str
+    user_id: str
+    correct: int
+    attempted_at: datetime
+    question_id: str | None = None
+    concept_ids: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.correct not in (0, 1):
+            raise BadInputError(f"correct must be 0 or 1, got {self.correct!r}.")
+        in_utc(self.attempted_at)
+        named = (self.idempotency_key, self.user_id, self.question_id or "", *self.concept_ids)
+        for name in named:
+            _require_storable(name)
+
+
+class Outcome(StrEnum):
+    """What became of an attempt at one concept."""
+
+    RECORDED = "recorded"
+    DUPLICATE = "duplicate"  # the key was stored before; nothing changed
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One concept of an attempt: what became of it, and mastery as it is now."""
+
+    outcome: Outcome
+    mastery: Mastery
+    #: P(correct) before the attempt; None for a duplicate and after a replay.
+    p_correct: float | None
+
+
+async def record_attempt(
+    conn: AsyncConnection, attempt: NewAttempt, *, at: datetime
+) -> tuple[Recorded, ...]:
+    """`record` on an async connection; the caller commits, and only then acknowledges."""
+    return await conn.run_sync(record, attempt, at=at)
+
+
+def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Recorded, ...]:
+    """Write one attempt and the mastery of its concepts, in order of concept id.
+
+    Needs a READ COMMITTED transaction of its own on PostgreSQL. Raises `ErasedUserError`,
+    `IdempotencyConflictError`, `BadInputError`: then roll back.
+    """
+    keys = _keys(conn, attempt)
+    lock_attempt(conn, attempt.user_id, keys)
+    reached("online: locked")
+    states = {concept: _locked_state(conn, attempt.user_id, concept, at) for concept in keys}
+    reached("online: state locked")
+    require_not_erased(conn, attempt.user_id)
+    return tuple(
+        _record_at(conn, attempt, concept, key, states[concept], at)
+        for concept, key in keys.items()
+    )
+
+
+def attempt_key(idempotency_key: str, concept_id: str, n_concepts: int) -> str:
+    """The key of one concept's row: suffixed where the attempt has several concepts."""
+    if n_concepts == 1:
+        return idempotency_key
+    suffix = blake2b(concept_id.encode(), digest_size=8).hexdigest()
+    key = f"{idempotency_key}#{suffix}"
+    if len(key) <= MAX_ID_CHARACTERS:
+        return key
+    return f"{blake2b(idempotency_key.encode(), digest_size=32).hexdigest()}#{suffix}"
+
+
+def _keys(conn: Connection, attempt: NewAttempt) -> dict[str, str]:
+    """The attempt's concepts in their order, each with the key of its row."""
+    concepts = set(attempt.concept_ids) or _mapped(conn, attempt)
+    if not concepts:
+        raise BadInputError(
+            f"An attempt needs a concept, and question {attempt.question_id!r} is mapped to "
+            "none; name the concepts or add the question to question_concepts."
+        )
+    ordered = sorted(concepts, key=str.encode)
+    return {c: attempt_key(attempt.idempotency_key, c, len(ordered)) for c in ordered}
+
+
+def _mapped(conn: Connection, attempt: NewAttempt) -> set[str]:
+    """The concepts of the question; of an attempt that is repeated, those it was stored with."""
+    if attempt.question_id is None:
+        return set()
+    if conn.dialect.name == "sqlite":
+        lock_attempt(conn, attempt.user_id, ())  # on SQLite the first statement is a write
+    found = conn.execute(
+        select(QuestionConceptRow.concept_id).where(
+            QuestionConceptRow.question_id == attempt.question_id
+        )
+    )
+    concepts = set(found.scalars())
+    stored = conn.execute(
+        select(AttemptRow.concept_id).where(
+            AttemptRow.idempotency_key == attempt.idempotency_key,
+            AttemptRow.user_id == attempt.user_id,
+        )
+    ).scalar_one_or_none()
+    return concepts if stored is None else {stored}
+
+
+def _record_at(
+    conn: Connection,
+    attempt: NewAttempt,
+    concept_id: str,
+    key: str,
+    state: State,
+    at: datetime,
+) -> Recorded:
+    stamp = in_force(conn, concept_id)
+    attempt_id = _insert(conn, attempt, concept_id, key, at)
+    if attempt_id is None:
+        return _duplicate(conn, attempt, concept_id, key, state, stamp, at)
+    reached("online: attempt inserted")
+    p_correct = None
+    if is_current(state, stamp) and _is_last(attempt, attempt_id, state):
+        letters = stamp.params
+        step = update_mastery(
+            state.p_mastery, int(attempt.correct), letters.p_T, letters.p_S, letters.p_G
+        )
+        p_correct = step.p_correct
+        new = Replayed(
+            step.p_L_next,
+            state.n_attempts + 1,
+            in_utc(attempt.attempted_at),
+            attempt_id,
+            attempt.question_id,
+        )
+    else:
+        new = replay_one(conn, attempt.user_id, concept_id, stamp.params)
+    _write(conn, attempt.user_id, concept_id, new, stamp, at)
+    reached("online: state written")
+    return Recorded(Outcome.RECORDED, _mastery(concept_id, new, stamp), p_correct)
+
+
+def _is_last(attempt: NewAttempt, attempt_id: int, state: State) -> bool:
+    """Whether the attempt comes after all others of its key."""
+    if state.last_attempt_at is None or state.last_attempt_id is None:
+        return False
+    last = (state.last_attempt_at, state.last_attempt_id)
+    return (in_utc(attempt.attempted_at), attempt_id) > last
+
+
+def _duplicate(
+    conn: Connection,
+    attempt: NewAttempt,
+    concept_id: str,
+    key: str,
+    state: State,
+    stamp: InForce,
+    at: datetime,
+) -> Recorded:
+    """The present state; repaired in passing, as its row is locked anyway."""
+    stored: Row[tuple[str, str | None]] = conn.execute(
+        select(AttemptRow.user_id, AttemptRow.concept_id).where(
+            AttemptRow.idempotency_key == key
+        )
+    ).one()
+    if tuple(stored) != (attempt.user_id, concept_id):
+        raise IdempotencyConflictError(key=attempt.idempotency_key)
+    if is_current(state, stamp):
+        now = Replayed(
+            state.p_mastery,
+            state.n_attempts,
+            state.last_attempt_at,
+            state.last_attempt_id,
+            state.last_question_id,
+        )
+    else:
+        now = replay_one(conn, attempt.user_id, concept_id, stamp.params)
+        _write(conn, attempt.user_id, concept_id, now, stamp, at)
+    return Recorded(Outcome.DUPLICATE, _mastery(concept_id, now, stamp), None)
+
+
+def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime) -> State:
+    """The state's row, locked; inserted first where it is absent."""
+    wanted = (
+        select(*STATE_COLUMNS)
+        .where(MasteryStateRow.concept_id == concept_id, MasteryStateRow.user_id == user_id)
+        .with_for_update()
+    )
+    for _ in range(MAX_TRIES):
+        row = conn.execute(wanted).one_or_none()
+        if row is not None:
+            return state_of(row)
+        require_not_erased(conn, user_id)
+        conn.execute(
+            _INSERT_STATE[conn.dialect.name],
+            {"concept_id": concept_id, "user_id": user_id, "at": at},
+        )
+    raise DatabaseError(
+        f"The state of one user at concept {concept_id!r} vanished {MAX_TRIES} times while it "
+        "was being locked; something deletes states without the user's lock."
+    )
+
+
+def _insert(
+    conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
+) -> int | None:
+    """The new attempt's id; None where its key is stored already."""
+    inserted = conn.execute(
+        insert_into(conn, AttemptRow)
+        .values(
+            source=attempt.source,
+            idempotency_key=key,
+            user_id=attempt.user_id,
+            question_id=attempt.question_id,
+            concept_id=concept_id,
+            correct=int(attempt.correct),
+            attempted_at=attempt.attempted_at,
+            created_at=at,
+        )
+        .on_conflict_do_nothing(index_elements=["idempotency_key"])
+        .returning(AttemptRow.id)
+    )
+    found: int | None = inserted.scalar_one_or_none()
+    return found
+
+
+def _write(
+    conn: Connection,
+    user_id: str,
+    concept_id: str,
+    new: Replayed,
+    stamp: InForce,
+    at: datetime,
+) -> None:
+    conn.execute(
+        update(MasteryStateRow)
+        .where(MasteryStateRow.concept_id == concept_id, MasteryStateRow.user_id == user_id)
+        .values(
+            p_mastery=new.p_mastery,
+            n_attempts=new.n_attempts,
+            last_attempt_at=new.last_attempt_at,
+            last_attempt_id=new.last_attempt_id,
+            last_question_id=new.last_question_id,
+            algo_version_id=stamp.algo_version_id,
+            param_id=stamp.param_id,
+            is_stale=False,
+            version=MasteryStateRow.version + 1,
+            updated_at=at,
+        )
+    )
+
+
+def _mastery(concept_id: str, new: Replayed, stamp: InForce) -> Mastery:
+    return Mastery(
+        concept_id=concept_id,
+        p_mastery=new.p_mastery,
+        n_attempts=new.n_attempts,
+        last_attempt_at=new.last_attempt_at,
+        param_id=stamp.param_id,
+        algo_version_id=stamp.algo_version_id,
+    )
+
+
+def _require_storable(name: str) -> None:
+    try:
+        n_bytes = len(name.encode())
+    except UnicodeEncodeError:
+        n_bytes = -1
+    if n_bytes < 0 or n_bytes > MAX_ID_BYTES or len(name) > MAX_ID_CHARACTERS or "\0" in name:
+        raise BadInputError(
+            f"An id must have at most {MAX_ID_CHARACTERS} characters and {MAX_ID_BYTES} bytes "
+            f"of UTF-8, without NUL and lone surrogates, got {name[:40]!r}."
+        )

@@ -1,0 +1,53 @@
+"""The definition of mastery, in plain Python and from the rows alone; it imports nothing of ours."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+TINY = 1e-10
+DEFAULTS = (0.1, 0.1, 0.1, 0.25)
+
+
+def clamped(p: float) -> float:
+    return min(max(p, TINY), 1.0 - TINY)
+
+
+def mastery(outcomes: list[int], params: tuple[float, float, float, float]) -> float:
+    """Replay outcomes from p_L0 (DESIGN section 4)."""
+    p, t, s, g = (clamped(value) for value in params)
+    for correct in outcomes:
+        c = clamped(p * (1.0 - s) + (1.0 - p) * g)
+        q = p * (1.0 - s) / c if correct else p * s / (1.0 - c)
+        q = clamped(q)
+        p = clamped(q + (1.0 - q) * t)
+    return p
+
+
+def expected_states(conn: Connection) -> dict[tuple[str, str], tuple[float, int, int | None]]:
+    """(user, concept) -> (p_mastery, n_attempts, param_id), from attempts and active rows."""
+    active = {
+        row.concept_id: (row.id, (row.p_l0, row.p_t, row.p_s, row.p_g))
+        for row in conn.execute(text("SELECT * FROM bkt_skill_params WHERE is_active"))
+    }
+    outcomes: dict[tuple[str, str], list[int]] = {}
+    for row in conn.execute(
+        text(
+            "SELECT user_id, concept_id, correct FROM attempts WHERE concept_id IS NOT NULL "
+            "ORDER BY attempted_at, id"
+        )
+    ):
+        outcomes.setdefault((row.user_id, row.concept_id), []).append(row.correct)
+    expected = {}
+    for (user, concept), sequence in outcomes.items():
+        param_id, params = active.get(concept, (None, DEFAULTS))
+        expected[user, concept] = (mastery(sequence, params), len(sequence), param_id)
+    return expected
+
+
+def stored_states(conn: Connection) -> dict[tuple[str, str], tuple[float, int, int | None]]:
+    """The same from the state table; stale rows raise."""
+    stored = {}
+    for row in conn.execute(text("SELECT * FROM bkt_user_skill_state")):
+        assert not row.is_stale, (row.user_id, row.concept_id)
+        stored[row.user_id, row.concept_id] = (row.p_mastery, row.n_attempts, row.param_id)
+    return stored
