@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from bkt_core.evaluation.checks import Check, GateReport, Severity
 from bkt_core.fitting.engine import Outcome, Stop
 from bkt_core.model import check_degeneracy, validate_bkt_params
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from bkt_core.fitting.engine import FitResult
     from bkt_core.model import RuleFailure
@@ -19,34 +19,6 @@ if TYPE_CHECKING:
 
 #: A concept is fitted only if this many users attempted it.
 MIN_USERS = 2
-
-
-class Severity(StrEnum):
-    """What a check that does not pass leads to."""
-
-    SKIP = "skip"  # the concept is not fitted
-    REJECT = "reject"  # the fit is not usable
-    COMPARE = "compare"  # what is in force stays
-    HOLD = "hold"  # a person decides
-    WARN = "warn"  # nothing but a mention
-
-
-class Decision(StrEnum):
-    """What becomes of a concept in a run; the words of `bkt_promotion_event`."""
-
-    PROMOTED = "promoted"
-    KEPT = "kept"
-    REJECTED = "rejected"
-    SKIPPED = "skipped"
-
-
-#: The worst first: the severity that decides, and what it decides.
-_DECIDES = (
-    (Severity.SKIP, Decision.SKIPPED),
-    (Severity.REJECT, Decision.REJECTED),
-    (Severity.COMPARE, Decision.KEPT),
-    (Severity.HOLD, Decision.KEPT),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,77 +43,6 @@ class GateLimits:
     warn_start_spread: float = 0.01
     warn_fold_spread: float = 0.2
     warn_interval_width: float = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One measured condition."""
-
-    name: str
-    passed: bool
-    measured: float | None
-    limit: float | None
-    severity: Severity
-    sentence: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, also a row of a table of checks."""
-        return asdict(self) | {"severity": self.severity.value}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Check:
-        """Read what `as_json` wrote."""
-        return cls(**dict(values) | {"severity": Severity(values["severity"])})
-
-
-@dataclass(frozen=True, slots=True)
-class GateReport:
-    """All checks of one concept, passed or not."""
-
-    checks: tuple[Check, ...]
-
-    def failed(self, severity: Severity) -> tuple[Check, ...]:
-        """The checks of one severity that did not pass."""
-        return tuple(c for c in self.checks if c.severity is severity and not c.passed)
-
-    @property
-    def decision(self) -> Decision:
-        """What the worst failure decides."""
-        for severity, decision in _DECIDES:
-            if self.failed(severity):
-                return decision
-        return Decision.PROMOTED
-
-    @property
-    def deciding(self) -> tuple[Check, ...]:
-        """The failed checks that the decision rests on; none if it is to promote."""
-        for severity, _ in _DECIDES:
-            if failed := self.failed(severity):
-                return failed
-        return ()
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """One sentence per failed check that decided."""
-        return tuple(check.sentence for check in self.deciding)
-
-    @property
-    def warnings(self) -> tuple[Check, ...]:
-        """What is worth a mention."""
-        return self.failed(Severity.WARN)
-
-    def with_checks(self, *checks: Check) -> GateReport:
-        """The same report with further checks."""
-        return GateReport((*self.checks, *checks))
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Plain values from which `from_json` makes an equal report."""
-        return [check.as_json() for check in self.checks]
-
-    @classmethod
-    def from_json(cls, values: list[dict[str, Any]]) -> GateReport:
-        """Read what `as_json` wrote."""
-        return cls(tuple(Check.from_json(check) for check in values))
 
 
 def data_checks(sequences: AttemptSequences, algo: AlgoParams) -> GateReport:
@@ -177,15 +78,15 @@ def data_checks(sequences: AttemptSequences, algo: AlgoParams) -> GateReport:
     )
 
 
-def folds_check(n_usable: int) -> Check:
+def folds_check(n_usable: int, *, needed: int) -> Check:
     """Whether the users spread over enough folds to score anything."""
     return _at_least(
         "usable_folds",
         n_usable,
-        2,
+        needed,
         Severity.SKIP,
         f"Insufficient data: users fall into {n_usable} usable folds, "
-        "cross-validation needs at least 2.",
+        f"cross-validation needs at least {needed}.",
     )
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
 from bkt_core.evaluation.gates import (
-    Check,
-    Decision,
     GateLimits,
-    GateReport,
-    Severity,
     data_checks,
     fit_checks,
     folds_check,
@@ -93,8 +90,8 @@ def test_just_enough_data_is_fitted():
     """Ten attempts, two users, one of another outcome: the least that DESIGN section 7 asks."""
     report = data_checks(_sequences([1] * 9, [0]), ALGO)
     assert report.decision is Decision.PROMOTED
-    assert folds_check(2).passed
-    assert not folds_check(1).passed
+    assert folds_check(2, needed=2).passed
+    assert not folds_check(1, needed=2).passed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,221 @@
+"""One concept fitted and scored: what depends on its attempts and the settings alone.
+
+A `ConceptFit` is kept as a file and read again by any run over the same attempts and settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bkt_core.evaluation.checks import Decision, GateReport
+from bkt_core.evaluation.comparison import Comparison, Rival, compare
+from bkt_core.evaluation.cross_validation import (
+    MIN_USABLE_FOLDS,
+    cross_validate,
+    fold_of,
+    predict_by_fold,
+    usable_folds,
+)
+from bkt_core.evaluation.gates import data_checks, folds_check
+from bkt_core.evaluation.metrics import EPSILON, Scores, score
+from bkt_core.evaluation.tally import Tally, tally
+from bkt_core.fitting.engine import FitResult
+from bkt_core.params import BktParams, Bounds
+from bkt_core.replay import predict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bkt_core.evaluation.cross_validation import CrossValidation
+    from bkt_core.fitting.engine import FitEngine, FitOptions
+    from bkt_core.params import AlgoParams
+    from bkt_core.sequences import AttemptSequences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitPlan:
+    """How a concept is fitted and scored."""
+
+    options: FitOptions
+    algo: AlgoParams
+    n_folds: int = 5
+    fold_seed: int = 0
+    #: A wider box in which a fit on a bound is repeated to learn what the bound costs.
+    wide_bounds: Bounds | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A fit with its cross-validation and what the simplest rivals do on the same users."""
+
+    final: FitResult
+    fold_fits: tuple[FitResult | None, ...]  # (n_folds,), None: no user on one side
+    scores: Scores  # out of fold, all folds pooled
+    fold_scores: tuple[Scores | None, ...]
+    tally: Tally
+    against_defaults: Comparison
+    against_mean: Comparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WideFit:
+    """The same concept in a wider box, scored on the same folds."""
+
+    bounds: Bounds
+    params: BktParams
+    scores: Scores
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptFit:
+    """One concept of one data digest under one plan."""
+
+    concept_id: str
+    engine: str
+    fold_seed: int
+    n_folds: int
+    n_attempts: int
+    n_users: int
+    n_correct: int
+    report: GateReport  # of the data; where it does not pass nothing was fitted
+    evidence: Evidence | None
+    wide: WideFit | None  # where the fit is on a bound and a wider box was asked for
+
+    @property
+    def params(self) -> BktParams | None:
+        """The parameters fitted on all users."""
+        return None if self.evidence is None else self.evidence.final.params
+
+    @property
+    def fold_params(self) -> tuple[BktParams | None, ...]:
+        """The parameters fitted without each fold."""
+        fits = () if self.evidence is None else self.evidence.fold_fits
+        return tuple(None if fit is None else fit.params for fit in fits)
+
+    def metrics(self) -> dict[str, Any]:
+        """What `bkt_skill_params.metrics` keeps: scores, and what a later comparison needs."""
+        if self.evidence is None:
+            return {}
+        final = self.evidence.final
+        return self.evidence.scores.as_json() | {
+            "engine": self.engine,
+            "fold_seed": self.fold_seed,
+            "fold_params": [
+                None if p is None else list(p.as_tuple()) for p in self.fold_params
+            ],
+            "intervals": final.as_json()["intervals"],
+            "standard_errors": dict(final.standard_errors),
+            "on_bounds": list(final.on_bounds),
+            "outcome": final.outcome.value,
+            "log_likelihood": final.log_likelihood,
+        }
+
+
+def fit_concept(
+    concept_id: str,
+    sequences: AttemptSequences,
+    user_hashes: NDArray[np.uint64],  # (n_users,)
+    *,
+    engine: FitEngine,
+    plan: FitPlan,
+) -> ConceptFit:
+    """Fit and score one concept, or say why there is nothing to fit."""
+    folds = fold_of(user_hashes, seed=plan.fold_seed, n_folds=plan.n_folds)
+    report = data_checks(sequences, plan.algo)
+    n_usable = len(usable_folds(folds, n_folds=plan.n_folds))
+    report = report.with_checks(folds_check(n_usable, needed=MIN_USABLE_FOLDS))
+    evidence = wide = None
+    if report.decision is not Decision.SKIPPED:
+        found = cross_validate(
+            engine, sequences, folds, n_folds=plan.n_folds, options=plan.options
+        )
+        evidence = _evidence(sequences, folds, found, plan)
+        wide = _wide_fit(sequences, folds, found.final, engine, plan)
+    return ConceptFit(
+        concept_id=concept_id,
+        engine=engine.name,
+        fold_seed=plan.fold_seed,
+        n_folds=plan.n_folds,
+        n_attempts=sequences.n_attempts,
+        n_users=sequences.n_users,
+        n_correct=sequences.n_correct,
+        report=report,
+        evidence=evidence,
+        wide=wide,
+    )
+
+
+def held_out_predictions(
+    fit: ConceptFit, sequences: AttemptSequences, user_hashes: NDArray[np.uint64]
+) -> NDArray[np.float64]:
+    """The out-of-fold predictions that a fit was scored on, computed again, (n_attempts,)."""
+    folds = fold_of(user_hashes, seed=fit.fold_seed, n_folds=fit.n_folds)
+    return predict_by_fold(sequences, folds, fit.fold_params)
+
+
+def _evidence(
+    sequences: AttemptSequences,
+    folds: NDArray[np.int8],
+    found: CrossValidation,
+    plan: FitPlan,
+) -> Evidence:
+    held_out = found.p_correct
+    of_attempt = np.repeat(folds, sequences.lengths)
+    fold_scores = []
+    for fold, fit in enumerate(found.fold_fits):
+        own = of_attempt == fold
+        known = fit is not None
+        fold_scores.append(score(sequences.correct[own], held_out[own]) if known else None)
+    defaults = predict(sequences, plan.algo.defaults)
+    return Evidence(
+        final=found.final,
+        fold_fits=found.fold_fits,
+        scores=score(sequences.correct, held_out),
+        fold_scores=tuple(fold_scores),
+        tally=tally(sequences, held_out),
+        against_defaults=compare(
+            Rival.DEFAULTS, sequences, challenger=held_out, incumbent=defaults
+        ),
+        against_mean=compare(
+            Rival.MEAN,
+            sequences,
+            challenger=held_out,
+            incumbent=_held_out_mean(sequences.correct, of_attempt, plan.n_folds),
+        ),
+    )
+
+
+def _held_out_mean(
+    correct: NDArray[np.int8], of_attempt: NDArray[np.int8], n_folds: int
+) -> NDArray[np.float64]:
+    """The share of right answers outside each attempt's fold, (n_attempts,)."""
+    totals = np.bincount(of_attempt, minlength=n_folds)
+    rights = np.bincount(of_attempt, weights=correct, minlength=n_folds)
+    outside = np.maximum(totals.sum() - totals, 1)
+    means = (rights.sum() - rights) / outside
+    clamped: NDArray[np.float64] = np.clip(means, EPSILON, 1.0 - EPSILON)
+    return clamped[of_attempt]
+
+
+def _wide_fit(
+    sequences: AttemptSequences,
+    folds: NDArray[np.int8],
+    final: FitResult,
+    engine: FitEngine,
+    plan: FitPlan,
+) -> WideFit | None:
+    """What the bounds cost: the fit again in the wider box, where they bind."""
+    if plan.wide_bounds is None or not final.on_bounds:
+        return None
+    options = replace(plan.options, bounds=plan.wide_bounds)
+    found = cross_validate(engine, sequences, folds, n_folds=plan.n_folds, options=options)
+    return WideFit(
+        bounds=plan.wide_bounds,
+        params=found.final.params,
+        scores=score(sequences.correct, found.p_correct),
+        tally=tally(sequences, found.p_correct),
+    )

@@ -1,0 +1,59 @@
+"""The evidence on one concept to plain values and back, with the same bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.evaluation.checks import GateReport
+from bkt_core.evaluation.comparison import Comparison
+from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
+from bkt_core.evaluation.impact import Impact
+from bkt_core.evaluation.selection import Champion, ConceptEvidence
+from bkt_core.params import BktParams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def evidence_as_json(evidence: ConceptEvidence) -> dict[str, Any]:
+    """Plain values from which `evidence_from_json` makes evidence with the same bits."""
+    champion, against, moved = evidence.champion, evidence.against_champion, evidence.impact
+    return {
+        "fit": concept_fit_as_json(evidence.fit),
+        "champion": None if champion is None else _champion_as_json(champion),
+        "against_champion": None if against is None else against.as_json(),
+        "impact": None if moved is None else moved.as_json(),
+        "report": evidence.report.as_json(),
+    }
+
+
+def evidence_from_json(values: Mapping[str, Any]) -> ConceptEvidence:
+    """Read what `evidence_as_json` wrote."""
+    champion, against = values["champion"], values["against_champion"]
+    moved = values["impact"]
+    return ConceptEvidence(
+        fit=concept_fit_from_json(values["fit"]),
+        champion=None if champion is None else _champion_from_json(champion),
+        against_champion=None if against is None else Comparison.from_json(against),
+        impact=None if moved is None else Impact.from_json(moved),
+        report=GateReport.from_json(values["report"]),
+    )
+
+
+def _champion_as_json(champion: Champion) -> dict[str, Any]:
+    return {
+        "params": champion.params.as_dict(),
+        "fold_seed": champion.fold_seed,
+        "fold_params": [None if p is None else p.as_dict() for p in champion.fold_params],
+        "age_days": champion.age_days,
+        "param_id": champion.param_id,
+    }
+
+
+def _champion_from_json(values: Mapping[str, Any]) -> Champion:
+    fold_params = (None if p is None else BktParams(**p) for p in values["fold_params"])
+    read = dict(values) | {
+        "params": BktParams(**values["params"]),
+        "fold_params": tuple(fold_params),
+    }
+    return Champion(**read)

@@ -1,0 +1,248 @@
+"""Challenger against champion: who wins, and why, over all concepts of a run.
+
+`judge_concept` gathers the evidence of one concept; `decide` looks at a whole run, since how
+often chance alone makes a challenger look better depends on how many were tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.evaluation import verdict_checks
+from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
+from bkt_core.evaluation.comparison import Comparison, Rival, adjusted_p, compare
+from bkt_core.evaluation.concept_fit import ConceptFit, held_out_predictions
+from bkt_core.evaluation.cross_validation import fold_of, predict_by_fold
+from bkt_core.evaluation.gates import GateLimits, fit_checks, warn_checks
+from bkt_core.evaluation.impact import Impact, impact
+from bkt_core.params import AlgoParams, BktParams
+from bkt_core.replay import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bkt_core.evaluation.concept_fit import Evidence
+    from bkt_core.sequences import AttemptSequences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """The fitted parameters in force, with what their row remembers of how they were scored."""
+
+    params: BktParams
+    fold_seed: int | None = None
+    #: Fitted without each fold of that seed; empty where the row does not know.
+    fold_params: tuple[BktParams | None, ...] = ()
+    #: How many days its data ended before this run's; None: not known, never stale.
+    age_days: float | None = None
+    param_id: int | None = None
+
+    @classmethod
+    def from_metrics(
+        cls,
+        params: BktParams,
+        metrics: Mapping[str, Any],
+        *,
+        age_days: float | None = None,
+        param_id: int | None = None,
+    ) -> Champion:
+        """Read what `ConceptFit.metrics` wrote; rows of another make are scored in-sample."""
+        stored = metrics.get("fold_params") or ()
+        return cls(
+            params=params,
+            fold_seed=metrics.get("fold_seed"),
+            fold_params=tuple(None if row is None else BktParams(*row) for row in stored),
+            age_days=age_days,
+            param_id=param_id,
+        )
+
+    @property
+    def scored_in_sample(self) -> bool:
+        """Whether its fold parameters are unknown."""
+        return self.fold_seed is None or not self.fold_params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptEvidence:
+    """All that is known of one concept before the whole run is looked at."""
+
+    fit: ConceptFit
+    champion: Champion | None  # None: the defaults are in force
+    against_champion: Comparison | None
+    impact: Impact | None
+    report: GateReport  # every check that needs no other concept
+
+    @property
+    def concept_id(self) -> str:
+        """The concept."""
+        return self.fit.concept_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of one concept, and every check that led there."""
+
+    evidence: ConceptEvidence
+    report: GateReport
+    #: Least false discovery rate at which it would be promoted; None: not tested.
+    adjusted_p: float | None
+
+    @property
+    def concept_id(self) -> str:
+        """The concept."""
+        return self.evidence.concept_id
+
+    @property
+    def decision(self) -> Decision:
+        """What becomes of the concept."""
+        return self.report.decision
+
+    @property
+    def reasons(self) -> tuple[Check, ...]:
+        """The failed checks that decided, or the comparisons that a promotion rests on."""
+        if self.report.deciding:
+            return self.report.deciding
+        return tuple(c for c in self.report.checks if c.severity is Severity.COMPARE)
+
+
+def judge_concept(
+    fit: ConceptFit,
+    sequences: AttemptSequences,
+    user_hashes: NDArray[np.uint64],  # (n_users,)
+    *,
+    champion: Champion | None,
+    algo: AlgoParams,
+    limits: GateLimits,
+) -> ConceptEvidence:
+    """Check one fit, compare it on held-out users, and count whom it would move."""
+    if fit.evidence is None:
+        return ConceptEvidence(
+            fit=fit, champion=champion, against_champion=None, impact=None, report=fit.report
+        )
+    against = None
+    if champion is not None:
+        against = _against_champion(fit, sequences, user_hashes, champion, limits)
+    moved = impact(
+        sequences,
+        before=algo.defaults if champion is None else champion.params,
+        after=fit.evidence.final.params,
+        threshold=algo.mastery_threshold,
+    )
+    checks = (
+        *fit_checks(fit.evidence.final, algo),
+        *warn_checks(fit.evidence.final, fit.evidence.fold_fits, limits),
+        *_simple_rival_checks(fit.evidence, champion, limits),
+    )
+    return ConceptEvidence(
+        fit=fit,
+        champion=champion,
+        against_champion=against,
+        impact=moved,
+        report=fit.report.with_checks(*checks),
+    )
+
+
+def keep_untested(
+    fit: ConceptFit, champion: Champion | None, *, name: str, sentence: str
+) -> ConceptEvidence:
+    """A concept that keeps what it has without a test, such as one with the same attempts."""
+    reason = Check(name, False, None, None, Severity.COMPARE, sentence)
+    return ConceptEvidence(
+        fit=fit,
+        champion=champion,
+        against_champion=None,
+        impact=None,
+        report=fit.report.with_checks(reason),
+    )
+
+
+def decide(
+    evidences: Sequence[ConceptEvidence],
+    limits: GateLimits,
+    *,
+    approved: Collection[str] = frozenset(),
+    pinned: Collection[str] = frozenset(),
+) -> list[Verdict]:
+    """The verdict on each concept of a run, in the order of the evidences.
+
+    `approved` concepts may move as many users as they would; `pinned` ones keep what they have.
+    """
+    tested = [
+        index
+        for index, one in enumerate(evidences)
+        if one.against_champion is not None
+        and one.concept_id not in pinned
+        and one.report.decision is Decision.PROMOTED
+    ]
+    p_values = [verdict_checks.promotion_p(evidences[index], limits) for index in tested]
+    adjusted = dict(zip(tested, adjusted_p(p_values), strict=True))
+    return [
+        _verdict(one, adjusted.get(index), limits, approved, pinned)
+        for index, one in enumerate(evidences)
+    ]
+
+
+def _verdict(
+    one: ConceptEvidence,
+    adjusted: float | None,
+    limits: GateLimits,
+    approved: Collection[str],
+    pinned: Collection[str],
+) -> Verdict:
+    checks = []
+    if one.champion is not None and adjusted is not None:
+        checks.append(verdict_checks.parameters_moved(one, limits))
+        checks.append(verdict_checks.beats_champion(one, adjusted, limits))
+    if one.impact is not None:
+        checks.append(
+            verdict_checks.moves_few_users(one, limits, is_approved=one.concept_id in approved)
+        )
+    if one.concept_id in pinned:
+        checks.append(verdict_checks.PINNED)
+    return Verdict(evidence=one, report=one.report.with_checks(*checks), adjusted_p=adjusted)
+
+
+def _against_champion(
+    fit: ConceptFit,
+    sequences: AttemptSequences,
+    user_hashes: NDArray[np.uint64],
+    champion: Champion,
+    limits: GateLimits,
+) -> Comparison:
+    return compare(
+        Rival.CHAMPION,
+        sequences,
+        challenger=held_out_predictions(fit, sequences, user_hashes),
+        incumbent=_champion_predictions(champion, sequences, user_hashes),
+        margin=limits.stale_margin,
+        rival_in_sample=champion.scored_in_sample,
+    )
+
+
+def _champion_predictions(
+    champion: Champion, sequences: AttemptSequences, user_hashes: NDArray[np.uint64]
+) -> NDArray[np.float64]:
+    """Each user under what the champion had without that user's fold of its own seed.
+
+    A fold without parameters had no users then: whoever is in it now is new to the champion.
+    """
+    if champion.fold_seed is None or not champion.fold_params:
+        return predict(sequences, champion.params)
+    folds = fold_of(user_hashes, seed=champion.fold_seed, n_folds=len(champion.fold_params))
+    params = [own or champion.params for own in champion.fold_params]
+    return predict_by_fold(sequences, folds, params)
+
+
+def _simple_rival_checks(
+    evidence: Evidence, champion: Champion | None, limits: GateLimits
+) -> tuple[Check, ...]:
+    """Not shown worse than the defaults and the mean; only a warning beside a champion."""
+    severity = Severity.COMPARE if champion is None else Severity.WARN
+    return tuple(
+        verdict_checks.not_shown_worse(comparison, severity, limits)
+        for comparison in (evidence.against_defaults, evidence.against_mean)
+    )
