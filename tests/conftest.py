@@ -34,8 +34,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def new_postgres_database() -> Iterator[Callable[[], str]]:
     """Makes the URL of a fresh PostgreSQL database.
 
-    Of the server that BKT_TEST_DATABASE_URL names, else of one that is started here. Where neither
-    is to be had the test is skipped, or fails if BKT_REQUIRE_POSTGRES=1.
+    Of the server that BKT_TEST_DATABASE_URL names, else of one that is started here. Where
+    neither is to be had the test is skipped, or fails if BKT_REQUIRE_POSTGRES=1.
     """
     given = os.environ.get("BKT_TEST_DATABASE_URL")
     with ExitStack() as stack:

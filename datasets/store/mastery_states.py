@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 STAGED_CHUNK = 20_000
 REPLAY_CHUNK = 2_000
 
-#: A new state begins above every version that an erased state of its key can have had, so that a
-#: value staged for that one never fits this one: attempt ids are never reused.
+#: A new state begins above every version that an erased state of its key can have had, so that
+#: a value staged for that one never fits this one: attempt ids are never reused.
 VERSION_START = {
     "postgresql": "(SELECT last_value FROM attempts_id_seq) * 1048576",
-    "sqlite": "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'attempts') * 1048576",
+    "sqlite": "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'attempts') "
+    "* 1048576",
 }
 
 #: Columns of a frame of staged states, all of one concept, sorted by user_id (UTF-8 bytes).
@@ -125,10 +126,10 @@ def sweep(
 ) -> SweepResult:
     """Bring states up to date, concept by concept; what is up to date is not written.
 
-    `staged(concept_id)` gives a frame of `STAGED` or None; it is used where the concept's active
-    row is of `run_id`. `concepts` None: every concept with something to do. `force` replays states
-    that are up to date as well. `on_chunk(concept_id, n_states)` is told of each transaction.
-    A sweep that was interrupted is taken up by calling it again.
+    `staged(concept_id)` gives a frame of `STAGED` or None; it is used where the concept's
+    active row is of `run_id`. `concepts` None: every concept with something to do. `force`
+    replays states that are up to date as well. `on_chunk(concept_id, n_states)` is told of each
+    transaction. A sweep that was interrupted is taken up by calling it again.
     """
     if concepts is None:
         concepts = _concepts_to_sweep(engine, force=force)

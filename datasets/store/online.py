@@ -1,8 +1,8 @@
 """One attempt of one user, as the platform's service writes it (DESIGN section 6).
 
-In this order: locks, state rows, which parameters are active, the attempt, the new mastery. That
-order is what keeps updates from being lost while parameters change and sweeps run; no function
-here commits. The `async` names wrap the plain ones for an `AsyncConnection`.
+In this order: locks, state rows, which parameters are active, the attempt, the new mastery.
+That order is what keeps updates from being lost while parameters change and sweeps run; no
+function here commits. The `async` names wrap the plain ones for an `AsyncConnection`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from datasets.store.tables import AttemptRow, MasteryStateRow, QuestionConceptRo
 from datasets.store.types import MAX_ID_BYTES, MAX_ID_CHARACTERS, UtcDateTime, in_utc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from bkt_core.params import BktParams
     from datasets.store.mastery_reads import State
 
 #: An insert that lost its row to an erasure tries again this often.
@@ -41,9 +43,9 @@ MAX_TRIES = 10
 
 _INSERT_STATE = {
     dialect: text(
-        "INSERT INTO bkt_user_skill_state (concept_id, user_id, p_mastery, n_attempts, "
+        "INSERT INTO bkt_user_skill_state (concept_id, user_id, p_mastery, n_attempts, "  # noqa: S608 - constants
         "algo_version_id, is_stale, version, updated_at) "
-        f"SELECT :concept_id, :user_id, 0, 0, v.id, true, {start}, :at FROM algo_versions v "  # noqa: S608 - constants
+        f"SELECT :concept_id, :user_id, 0, 0, v.id, true, {start}, :at FROM algo_versions v "
         "WHERE v.algo_key = 'bkt' AND v.status = 'ACTIVE' "
         "ON CONFLICT (concept_id, user_id) DO NOTHING"
     ).bindparams(bindparam("at", type_=UtcDateTime()))
@@ -85,8 +87,11 @@ class Recorded:
 
     outcome: Outcome
     mastery: Mastery
-    #: P(correct) before the attempt; None for a duplicate and after a replay.
-    p_correct: float | None
+    key: str  # of its row
+    params: BktParams  # in force, by which mastery was computed
+    #: Mastery and P(correct) just before the attempt; None for a duplicate and after a replay.
+    p_mastery_prior: float | None = None
+    p_correct: float | None = None
 
 
 async def record_attempt(
@@ -114,6 +119,21 @@ def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Reco
     )
 
 
+def lock_states(
+    conn: Connection, user_id: str, concept_ids: Iterable[str], *, at: datetime
+) -> tuple[State, ...]:
+    """Locks, then the states of one user by concept id, inserted where they are absent.
+
+    The first two steps of `record`, for a writer of several attempts: its transaction must write
+    an attempt at each of these concepts, or roll back.
+    """
+    concepts = sorted(set(concept_ids), key=str.encode)
+    lock_attempt(conn, user_id, concepts)
+    states = tuple(_locked_state(conn, user_id, concept, at) for concept in concepts)
+    require_not_erased(conn, user_id)
+    return states
+
+
 def attempt_key(idempotency_key: str, concept_id: str, n_concepts: int) -> str:
     """The key of one concept's row: suffixed where the attempt has several concepts."""
     if n_concepts == 1:
@@ -138,7 +158,7 @@ def _keys(conn: Connection, attempt: NewAttempt) -> dict[str, str]:
 
 
 def _mapped(conn: Connection, attempt: NewAttempt) -> set[str]:
-    """The concepts of the question; of an attempt that is repeated, those it was stored with."""
+    """The question's concepts; of a repeated attempt, the one it was stored with."""
     if attempt.question_id is None:
         return set()
     if conn.dialect.name == "sqlite":
@@ -171,13 +191,13 @@ def _record_at(
     if attempt_id is None:
         return _duplicate(conn, attempt, concept_id, key, state, stamp, at)
     reached("online: attempt inserted")
-    p_correct = None
+    prior = p_correct = None
     if is_current(state, stamp) and _is_last(attempt, attempt_id, state):
         letters = stamp.params
         step = update_mastery(
             state.p_mastery, int(attempt.correct), letters.p_T, letters.p_S, letters.p_G
         )
-        p_correct = step.p_correct
+        prior, p_correct = state.p_mastery, step.p_correct
         new = Replayed(
             step.p_L_next,
             state.n_attempts + 1,
@@ -189,7 +209,8 @@ def _record_at(
         new = replay_one(conn, attempt.user_id, concept_id, stamp.params)
     _write(conn, attempt.user_id, concept_id, new, stamp, at)
     reached("online: state written")
-    return Recorded(Outcome.RECORDED, _mastery(concept_id, new, stamp), p_correct)
+    mastery = _mastery(concept_id, new, stamp)
+    return Recorded(Outcome.RECORDED, mastery, key, stamp.params, prior, p_correct)
 
 
 def _is_last(attempt: NewAttempt, attempt_id: int, state: State) -> bool:
@@ -210,12 +231,12 @@ def _duplicate(
     at: datetime,
 ) -> Recorded:
     """The present state; repaired in passing, as its row is locked anyway."""
-    stored: Row[tuple[str, str | None]] = conn.execute(
+    stored = conn.execute(
         select(AttemptRow.user_id, AttemptRow.concept_id).where(
             AttemptRow.idempotency_key == key
         )
     ).one()
-    if tuple(stored) != (attempt.user_id, concept_id):
+    if (stored.user_id, stored.concept_id) != (attempt.user_id, concept_id):
         raise IdempotencyConflictError(key=attempt.idempotency_key)
     if is_current(state, stamp):
         now = Replayed(
@@ -228,7 +249,7 @@ def _duplicate(
     else:
         now = replay_one(conn, attempt.user_id, concept_id, stamp.params)
         _write(conn, attempt.user_id, concept_id, now, stamp, at)
-    return Recorded(Outcome.DUPLICATE, _mastery(concept_id, now, stamp), None)
+    return Recorded(Outcome.DUPLICATE, _mastery(concept_id, now, stamp), key, stamp.params)
 
 
 def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime) -> State:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,11 +14,10 @@ from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.copy_rows import fill_temporary
 from datasets.store.tables import AttemptRow
-from datasets.store.types import UtcDateTime
+from datasets.store.types import in_utc
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
+    from polars._typing import PolarsDataType
     from sqlalchemy import Connection
 
     from bkt_core.params import BktParams
@@ -26,10 +26,10 @@ _LOG_OF_KEYS = text(
     "SELECT k.user_id, a.id, a.correct, a.attempted_at FROM replay_key k JOIN attempts a "
     "ON a.user_id = k.user_id AND a.concept_id = :concept_id "
     "ORDER BY k.user_id, a.attempted_at, a.id"
-).columns(attempted_at=UtcDateTime())
+)
 
 #: Columns of a frame of replayed states, all of one concept, sorted by user.
-REPLAYED = {
+REPLAYED: dict[str, PolarsDataType] = {
     "user_id": pl.String,
     "p_mastery": pl.Float64,
     "n_attempts": pl.Int64,
@@ -74,39 +74,42 @@ def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParam
 def replay_keys(
     conn: Connection, concept_id: str, user_ids: list[str], params: BktParams
 ) -> pl.DataFrame:
-    """Replay many users at one concept; a frame of `REPLAYED`, also for users without attempts."""
+    """Replay many users at one concept; a frame of `REPLAYED`, a line for each user given."""
     users = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
     fill_temporary(conn, "replay_key", {"user_id": "id"}, users)
-    with conn.execute(_LOG_OF_KEYS, {"concept_id": concept_id}) as found:
-        rows = found.all()
-    return users.join(
-        _replayed(rows, params), on="user_id", how="left", maintain_order="left"
-    ).with_columns(
+    rows = conn.execute(_LOG_OF_KEYS, {"concept_id": concept_id}).all()
+    replayed = _replayed([tuple(row) for row in rows], params)
+    return users.join(replayed, on="user_id", how="left", maintain_order="left").with_columns(
         pl.col("p_mastery").fill_null(params.p_L0), pl.col("n_attempts").fill_null(0)
     )
 
 
-def _replayed(rows: list[tuple[str, int, int, datetime]], params: BktParams) -> pl.DataFrame:
+def _replayed(rows: list[tuple[str, int, int, Any]], params: BktParams) -> pl.DataFrame:
     if not rows:
         return pl.DataFrame(schema=REPLAYED)
     users, ids, outcomes, moments = zip(*rows, strict=True)
-    log = pl.DataFrame({"user_id": users}).select(
-        starts=pl.col("user_id").ne_missing(pl.col("user_id").shift())
-    )
-    begins = np.flatnonzero(log["starts"].fill_null(value=True).to_numpy())
+    named = pl.Series(users, dtype=pl.String)
+    begins = np.flatnonzero(named.ne_missing(named.shift()).to_numpy())
     offsets = np.append(begins, len(users)).astype(np.int64)
     lasts = offsets[1:] - 1
     sequences = AttemptSequences(np.array(outcomes, dtype=np.int8), offsets)
     return pl.DataFrame(
         {
-            "user_id": [users[i] for i in begins],
+            "user_id": named.gather(begins),
             "p_mastery": replay(sequences, params),
             "n_attempts": sequences.lengths,
-            "last_attempt_at": [moments[i] for i in lasts],
+            "last_attempt_at": [_moment(moments[i]) for i in lasts],
             "last_attempt_id": [ids[i] for i in lasts],
         },
         schema=REPLAYED,
     )
+
+
+def _moment(stored: datetime | str) -> datetime:
+    """A moment as the driver gives it; only the last of each user is ever looked at."""
+    if isinstance(stored, str):
+        return datetime.fromisoformat(stored).replace(tzinfo=UTC)
+    return in_utc(stored)
 
 
 def _one_user(outcomes: np.ndarray[tuple[int], np.dtype[np.int8]]) -> AttemptSequences:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +21,8 @@ from datasets.store.sql import insert_into
 from datasets.store.tables import RunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
 _HOLDER_OF = text(
@@ -30,6 +32,10 @@ _HOLDER_OF = text(
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "AND (l.classid::bigint << 32 | l.objid::bigint) = :key"
 )
+
+
+#: Between two tries to take the run lock.
+PATIENCE_SECONDS = 0.2
 
 
 class RunStatus(StrEnum):
@@ -122,7 +128,8 @@ def find_unfinished(conn: Connection, *, identity: str) -> Run | None:
     return next(iter(runs), None)
 
 
-def abandon_unfinished(conn: Connection, *, kinds: tuple[str, ...], keep: str | None, at: datetime) -> tuple[str, ...]:  # fmt: skip
+def abandon_unfinished(conn: Connection, *, kinds: tuple[str, ...], keep: str | None, at:
+datetime) -> tuple[str, ...]:  # fmt: skip
     """Mark other unfinished runs of these kinds `abandoned`. Call under the run lock."""
     abandoned = conn.execute(
         update(RunRow)
@@ -152,9 +159,17 @@ def _runs(conn: Connection, *conditions: Any) -> tuple[Run, ...]:  # noqa: ANN40
         .order_by(RunRow.started_at.desc(), RunRow.run_id)
     )
     return tuple(
-        Run(r.run_id, r.kind, RunStatus(r.status), r.identity, r.started_at, r.finished_at, r.manifest)
-        for r in rows
-    )  # fmt: skip
+        Run(
+            row.run_id,
+            row.kind,
+            RunStatus(row.status),
+            row.identity,
+            row.started_at,
+            row.finished_at,
+            row.manifest,
+        )
+        for row in rows
+    )
 
 
 @contextmanager
@@ -164,14 +179,31 @@ def run_lock(engine: Engine, *, holder: str) -> Iterator[RunLock]:
     `holder` names the run to a second one, which gets `LockedError`.
     """
     lock = _FileLock if engine.dialect.name == "sqlite" else _ServerLock
-    with lock.held(engine, f"{holder} (process {os.getpid()} on {socket.gethostname()})") as it:
+    named = f"{holder} (process {os.getpid()} on {socket.gethostname()})"
+    with _patiently(lambda: lock.held(engine, named)) as it:
         yield it
+
+
+@contextmanager
+def _patiently(held: Callable[[], AbstractContextManager[RunLock]]) -> Iterator[RunLock]:
+    """Ask a few times: who only looks at the lock holds it for a moment."""
+    with ExitStack() as stack:
+        for last in (False, False, True):
+            try:
+                lock = stack.enter_context(held())
+                break
+            except LockedError:
+                if last:
+                    raise
+                time.sleep(PATIENCE_SECONDS)
+        yield lock
 
 
 def lock_holder(engine: Engine) -> str | None:
     """Who holds the run lock now; None if nobody does."""
+    lock = _FileLock if engine.dialect.name == "sqlite" else _ServerLock
     try:
-        with run_lock(engine, holder="a look at the lock"):
+        with lock.held(engine, "a look at the lock"):
             return None
     except LockedError as locked:
         return locked.holder
@@ -207,7 +239,7 @@ class _ServerLock:
             self.conn.execute(text("SELECT 1"))
         except DBAPIError as error:
             raise DatabaseError(
-                "The connection that held the run lock was lost, so another run may have begun; "
+                "The connection with the run lock was lost, so another run may have begun; "
                 "run the command again."
             ) from error
 

@@ -1,4 +1,4 @@
-"""What `bkt init` puts into an empty database: the first algorithm version (DESIGN section 3)."""
+"""The first algorithm version, which `bkt init` puts into an empty database."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
 """Engines and transactions from a URL.
 
 On SQLite every transaction of our engines begins `IMMEDIATE`, so that two writers wait for each
-other instead of failing; `reading` begins a deferred one, which sees one moment and blocks nobody.
+other instead of failing; `reading` begins a deferred one, which sees one moment and blocks
+nobody.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Milliseconds a writer waits for another on SQLite.
 SQLITE_BUSY_MS = 60_000
+#: The first with IS DISTINCT FROM.
+OLDEST_SQLITE = (3, 39)
 #: Execution option that makes a transaction on SQLite a reader.
 READ_ONLY = "bkt_read_only"
 #: Query parameters of a URL that hold secrets.
@@ -33,7 +37,7 @@ _DRIVERS = {
 }
 
 
-def make_engine(url: str, **options: Any) -> Engine:
+def make_engine(url: str, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's options
     """An engine for the pipeline; nothing is connected yet."""
     address = parsed(url)
     driver, _ = _drivers(address)
@@ -44,7 +48,7 @@ def make_engine(url: str, **options: Any) -> Engine:
     return engine
 
 
-def make_async_engine(url: str, **options: Any) -> AsyncEngine:
+def make_async_engine(url: str, **options: Any) -> AsyncEngine:  # noqa: ANN401 - likewise
     """An engine for the online service; nothing is connected yet."""
     address = parsed(url)
     _, driver = _drivers(address)
@@ -114,11 +118,16 @@ def _drivers(address: URL) -> tuple[str, str]:
 
 def _prepare(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise DatabaseError(
+                f"SQLite must be {'.'.join(map(str, OLDEST_SQLITE))} or newer, this Python has "
+                f"{sqlite3.sqlite_version}; use a newer Python or PostgreSQL."
+            )
         event.listen(engine, "connect", _open_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
 
 
-def _open_sqlite(dbapi_connection: Any, _record: Any) -> None:
+def _open_sqlite(dbapi_connection: Any, _record: Any) -> None:  # noqa: ANN401 - drivers' own
     dbapi_connection.isolation_level = (
         None  # `_begin_sqlite` begins transactions, not the driver
     )

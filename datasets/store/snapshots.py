@@ -27,7 +27,8 @@ _LATEST = """
 _WRITE = text(
     f"""
     INSERT INTO mastery_snapshot
-        (snapshot_at, run_id, user_id, concept_id, p_mastery, n_attempts, param_id, algo_version_id)
+        (snapshot_at, run_id, user_id, concept_id, p_mastery, n_attempts, param_id,
+         algo_version_id)
     SELECT :at, :run_id, s.user_id, s.concept_id, s.p_mastery, s.n_attempts, s.param_id,
            s.algo_version_id
     FROM bkt_user_skill_state s LEFT JOIN mastery_snapshot l ON l.id = ({_LATEST})
@@ -41,7 +42,8 @@ _WRITE = text(
 _AS_OF = """
     SELECT user_id, concept_id, p_mastery, n_attempts, param_id, algo_version_id, snapshot_at
     FROM (SELECT m.*, row_number() OVER (
-              PARTITION BY m.concept_id, m.user_id ORDER BY m.snapshot_at DESC, m.id DESC) AS nth
+              PARTITION BY m.concept_id, m.user_id ORDER BY m.snapshot_at DESC, m.id DESC) AS
+              nth
           FROM mastery_snapshot m WHERE m.snapshot_at <= :at {user}) ranked
     WHERE nth = 1 ORDER BY concept_id, user_id
 """

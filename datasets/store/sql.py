@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datasets.store.tables import Base
 
 
-def insert_into(conn: Connection, table: type[Base]) -> Any:
+def insert_into(conn: Connection, table: type[Base]) -> Any:  # noqa: ANN401 - two classes, one shape
     """An INSERT of this database that knows `ON CONFLICT`."""
     if conn.dialect.name == "sqlite":
         return sqlite.insert(table)

@@ -1,7 +1,7 @@
 """The tables (DESIGN section 2): what the database itself refuses stands here.
 
-`migrations/` writes the same schema without importing this file; a test compares the two on both
-databases, checks, index predicates and collations included.
+`migrations/` writes the same schema without importing this file; a test compares the two on
+both databases, checks, index predicates and collations included.
 """
 
 from __future__ import annotations
@@ -155,10 +155,49 @@ class AttemptRow(Base):
 event.listen(
     AttemptRow.__table__,
     "after_create",
-    DDL(
+    DDL(  # type: ignore[no-untyped-call] # SQLAlchemy's
         "ALTER TABLE attempts ADD COLUMN xact_id xid8 NOT NULL DEFAULT pg_current_xact_id()"
     ).execute_if(dialect="postgresql"),
 )
+
+
+class AttemptRewriteRow(Base):
+    """A change or deletion of stored attempts: after one, an extraction reads the whole log.
+
+    Triggers write it, so that no writer can forget to. On PostgreSQL the column `xact_id` says
+    which snapshots have seen it; on SQLite one row is replaced by one with a higher id.
+    """
+
+    __tablename__ = "attempt_rewrites"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+
+
+_REWRITTEN = {
+    "postgresql": (
+        "ALTER TABLE attempt_rewrites "
+        "ADD COLUMN xact_id xid8 NOT NULL DEFAULT pg_current_xact_id()",
+        "CREATE INDEX ix_attempts_xact_id ON attempts USING brin (xact_id) "
+        "WITH (pages_per_range = 16)",
+        "CREATE FUNCTION attempt_rewritten() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO attempt_rewrites DEFAULT VALUES; RETURN NULL; END $$",
+        "CREATE TRIGGER attempt_rewritten AFTER UPDATE OR DELETE OR TRUNCATE ON attempts "
+        "FOR EACH STATEMENT EXECUTE FUNCTION attempt_rewritten()",
+    ),
+    "sqlite": tuple(
+        f"CREATE TRIGGER attempt_{change.lower()} AFTER {change} ON attempts BEGIN "
+        "DELETE FROM attempt_rewrites; INSERT INTO attempt_rewrites DEFAULT VALUES; END"
+        for change in ("UPDATE", "DELETE")
+    ),
+}
+for _dialect, _statements in _REWRITTEN.items():
+    for _statement in _statements:
+        event.listen(
+            Base.metadata,
+            "after_create",
+            DDL(_statement).execute_if(dialect=_dialect),  # type: ignore[no-untyped-call] # SQLAlchemy's
+        )
 
 
 class AttemptCorrectionRow(Base):

@@ -43,14 +43,20 @@ class UtcDateTime(TypeDecorator[datetime]):
             return dialect.type_descriptor(String(26))
         return dialect.type_descriptor(DateTime(timezone=True))
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+    def process_bind_param(
+        self, value: datetime | None, dialect: Dialect
+    ) -> str | datetime | None:
         """Refuse a naive moment, and store an aware one in UTC."""
         if value is None:
             return None
         moment = in_utc(value)
         return utc_text(moment) if dialect.name == "sqlite" else moment
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(
+        self,
+        value: Any,  # noqa: ANN401 - what the driver gives
+        dialect: Dialect,
+    ) -> datetime | None:
         """The stored moment, aware and in UTC."""
         if value is None:
             return None
@@ -69,7 +75,7 @@ class Json(TypeDecorator[Any]):
         """The column that holds the document."""
         return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else JSON())
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - the signature is SQLAlchemy's
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002 - SQLAlchemy's
         """The document without numbers that JSON does not have."""
         return finite_json(value)
 
@@ -89,7 +95,7 @@ def utc_text(moment: datetime) -> str:
     return in_utc(moment).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
 
-def finite_json(document: Any) -> Any:
+def finite_json(document: Any) -> Any:  # noqa: ANN401 - JSON
     """The document with null in place of NaN and infinity."""
     if isinstance(document, float):
         return document if math.isfinite(document) else None

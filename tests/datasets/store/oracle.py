@@ -1,4 +1,4 @@
-"""The definition of mastery, in plain Python and from the rows alone; it imports nothing of ours."""
+"""The definition of mastery, in plain Python from the rows; it imports nothing of ours."""
 
 from __future__ import annotations
 

@@ -160,9 +160,11 @@ def test_odd_ids_are_stored_as_they_are(engine, user):
 def test_a_repeatable_read_transaction_is_refused(engine):
     if engine.dialect.name == "sqlite":
         return  # has one isolation level
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn:
-        with pytest.raises(DatabaseError, match="READ COMMITTED"):
-            record(conn, attempt("a"), at=STARTED)
+    with (
+        engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn,
+        pytest.raises(DatabaseError, match="READ COMMITTED"),
+    ):
+        record(conn, attempt("a"), at=STARTED)
 
 
 def test_concurrent_writers_of_one_user_lose_nothing(engine, database_url):

@@ -1,4 +1,4 @@
-"""The migrated schema is the one in tables.py, on both databases, down to checks and predicates."""
+"""The migrated schema is the one in tables.py, down to checks and predicates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ POSTGRES_OBJECTS = """
     SELECT 'index ' || indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
     UNION ALL
     SELECT 'column ' || table_name || '.' || column_name,
-           concat_ws(' ', data_type, character_maximum_length, is_nullable, collation_name, column_default)
+           concat_ws(' ', data_type, character_maximum_length, is_nullable, collation_name,
+                     column_default)
     FROM information_schema.columns WHERE table_schema = 'public'
     UNION ALL
     SELECT 'table ' || relname, concat_ws(' ', relkind, reloptions)
@@ -50,7 +51,7 @@ def objects(engine: Engine) -> dict[str, tuple[str, ...]]:
 
 
 def _clauses(sql: str) -> tuple[str, ...]:
-    """The lines of a CREATE in any order: models and migration may list constraints differently."""
+    """The lines of a CREATE, sorted: models and migration may list constraints apart."""
     return tuple(sorted(re.sub(r"\s+", " ", line).strip(" ,") for line in sql.splitlines()))
 
 
