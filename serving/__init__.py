@@ -1,0 +1,21 @@
+"""Who asks: the service layer, importable without the web; the API is `serving.app`."""
+
+from __future__ import annotations
+
+from serving.mastery import (
+    AttemptOfBatch,
+    batch_update_from_attempts,
+    get_active_params,
+    get_or_create_user_state,
+    get_user_mastery,
+    update_from_attempt,
+)
+
+__all__ = [
+    "AttemptOfBatch",
+    "batch_update_from_attempts",
+    "get_active_params",
+    "get_or_create_user_state",
+    "get_user_mastery",
+    "update_from_attempt",
+]

@@ -1,0 +1,300 @@
+"""The service layer: read parameters and mastery, apply attempts; the caller commits.
+
+Every function takes an `AsyncSession` or an `AsyncConnection`. Writers need a transaction of
+their own at READ COMMITTED, and acknowledge nothing before it is committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from datasets.store.errors import IdempotencyConflictError
+from datasets.store.online import NewAttempt, Outcome, Recorded, lock_states, record
+from datasets.store.service import (
+    MasteryThen,
+    Place,
+    concept_params,
+    lock_existing,
+    mastery_now,
+    mastery_then,
+    place_of,
+    write_own_snapshot,
+)
+from serving.params_cache import ParamsCache
+from serving.schemas import (
+    BKTMetadata,
+    BKTParams,
+    BKTParamsResponse,
+    ConceptUpdateResponse,
+    MasteryStateResponse,
+    UpdateFromAttemptResponse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+    from bkt_core.params import BktParams
+
+Database: TypeAlias = AsyncSession | AsyncConnection
+
+#: What `attempts.source` says of attempts that came through this layer.
+SOURCE = "service"
+#: More states than any user has; a page of the API is smaller.
+ALL_STATES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptOfBatch:
+    """One answer in a batch of one user's."""
+
+    correct: bool
+    question_id: str | None = None
+    concept_id: str | None = None
+    idempotency_key: str | None = None  # None: one of its own
+    attempted_at: datetime | None = None  # None: now
+    create_snapshot: bool = False
+
+
+async def get_active_params(
+    db: Database, concept_id: str, *, cache: ParamsCache | None = None
+) -> BKTParamsResponse:
+    """The parameters in force, and which level of the hierarchy answered.
+
+    With a cache they may be as old as it declares: for reading only.
+    """
+    conn = await _connection(db)
+    read = cache.concept_params if cache else concept_params
+    found = await conn.run_sync(read, concept_id)
+    return BKTParamsResponse(
+        concept_id=concept_id,
+        level=found.level.value,
+        algo_version=found.algo_version,
+        param_id=found.param_id,
+        run_id=found.run_id,
+        fitted_at=found.fitted_at,
+        **found.params.as_dict(),
+    )
+
+
+async def get_or_create_user_state(
+    db: Database,
+    user_id: str,
+    concept_id: str,
+    default_from_L0: bool | float = True,
+    *,
+    at: datetime | None = None,
+) -> MasteryStateResponse:
+    """The user's state, locked until the transaction ends; inserted where it is absent.
+
+    Mastery before any attempt is the p_L0 in force, or `default_from_L0` where that is a number
+    of the caller's. Commit a state that was inserted here together with an attempt.
+    """
+    now = at or datetime.now(UTC)
+    conn = await _connection(db)
+
+    def locked(sync: Connection) -> MasteryStateResponse:
+        lock_states(sync, user_id, [concept_id], at=now)
+        algorithm, states = mastery_now(sync, user_id, concept_ids=[concept_id], limit=1)
+        return _as_wire(states[0], algorithm.params.mastery_threshold)
+
+    state = await conn.run_sync(locked)
+    if state.n_attempts == 0 and default_from_L0 is not True:
+        return state.model_copy(update={"p_mastery": float(default_from_L0)})
+    return state
+
+
+async def update_from_attempt(
+    db: Database,
+    user_id: str,
+    question_id: str | None,
+    concept_id: str | None,
+    correct: bool,
+    *,
+    idempotency_key: str | None = None,
+    attempted_at: datetime | None = None,
+    create_snapshot: bool = False,
+    cache: ParamsCache | None = None,
+    at: datetime | None = None,
+) -> UpdateFromAttemptResponse:
+    """Store one attempt and update the mastery of its concept, or of all of its question's.
+
+    A key that was stored before changes nothing and tells the present state. `p_mastery_prior`
+    is mastery by all other attempts, so that an attempt that comes late tells what it changed.
+    """
+    attempt = AttemptOfBatch(
+        correct=correct,
+        question_id=question_id,
+        concept_id=concept_id,
+        idempotency_key=idempotency_key,
+        attempted_at=attempted_at,
+        create_snapshot=create_snapshot,
+    )
+    conn = await _connection(db)
+    return await conn.run_sync(_apply, user_id, attempt, at or datetime.now(UTC), cache)
+
+
+async def batch_update_from_attempts(
+    db: Database,
+    user_id: str,
+    attempts: Sequence[AttemptOfBatch],
+    *,
+    cache: ParamsCache | None = None,
+    at: datetime | None = None,
+) -> list[UpdateFromAttemptResponse]:
+    """Apply one user's attempts in the order of their times; answers in the order given."""
+    now = at or datetime.now(UTC)
+    conn = await _connection(db)
+
+    def applied(sync: Connection) -> list[UpdateFromAttemptResponse]:
+        lock_existing(sync, user_id, {a.concept_id for a in attempts if a.concept_id})
+        in_time = sorted(range(len(attempts)), key=lambda i: attempts[i].attempted_at or now)
+        answers = {i: _apply(sync, user_id, attempts[i], now, cache) for i in in_time}
+        return [answers[i] for i in range(len(attempts))]
+
+    return await conn.run_sync(applied)
+
+
+async def get_user_mastery(
+    db: Database,
+    user_id: str,
+    concept_ids: Iterable[str] | None = None,
+    *,
+    as_of: datetime | None = None,
+    after: str | None = None,
+    limit: int = ALL_STATES,
+    cache: ParamsCache | None = None,
+) -> list[MasteryStateResponse]:
+    """Mastery by concept id: of the concepts named, or of all that have attempts.
+
+    A concept that is named and has no attempts is told with the p_L0 in force; as of a past
+    moment it is left out, since nothing was known.
+    """
+    conn = await _connection(db)
+    named = sorted(set(concept_ids or ()), key=str.encode)
+    named = [c for c in named if after is None or c.encode() > after.encode()][:limit]
+    if concept_ids is not None and not named:
+        return []
+
+    def read(sync: Connection) -> list[MasteryStateResponse]:
+        algorithm, states = mastery_now(
+            sync, user_id, concept_ids=named, after=after, limit=0 if as_of else limit
+        )
+        if as_of is not None:
+            states = mastery_then(
+                sync, user_id, as_of=as_of, concept_ids=named, after=after, limit=limit
+            )
+        found = {state.concept_id: state for state in states}
+        for concept in named if as_of is None else ():
+            if concept not in found:
+                found[concept] = _before_any(sync, concept, cache)
+        threshold = algorithm.params.mastery_threshold
+        return [_as_wire(found[c], threshold) for c in sorted(found, key=str.encode)]
+
+    return await conn.run_sync(read)
+
+
+async def _connection(db: Database) -> AsyncConnection:
+    if isinstance(db, AsyncConnection):
+        return db
+    await db.flush()
+    return await db.connection()
+
+
+def _apply(
+    conn: Connection,
+    user_id: str,
+    attempt: AttemptOfBatch,
+    now: datetime,
+    cache: ParamsCache | None,
+) -> UpdateFromAttemptResponse:
+    new = NewAttempt(
+        idempotency_key=attempt.idempotency_key or uuid4().hex,
+        user_id=user_id,
+        correct=int(attempt.correct),
+        attempted_at=attempt.attempted_at or now,
+        question_id=attempt.question_id,
+        concept_ids=(attempt.concept_id,) if attempt.concept_id is not None else (),
+        source=SOURCE,
+    )
+    recorded = record(conn, new, at=now)
+    if attempt.create_snapshot:
+        for one in recorded:
+            if one.outcome is Outcome.RECORDED:
+                write_own_snapshot(conn, user_id, one.mastery, at=now)
+    first, *others = (_told(conn, new, one, cache) for one in recorded)
+    return UpdateFromAttemptResponse(
+        user_id=user_id,
+        question_id=attempt.question_id,
+        is_duplicate=recorded[0].outcome is Outcome.DUPLICATE,
+        also_updated=others,
+        **dict(first),
+    )
+
+
+def _told(
+    conn: Connection, attempt: NewAttempt, recorded: Recorded, cache: ParamsCache | None
+) -> ConceptUpdateResponse:
+    mastery, params = recorded.mastery, recorded.params
+    prior, p_correct = recorded.p_mastery_prior, recorded.p_correct
+    if prior is None or p_correct is None:
+        place = _place(conn, attempt, recorded)
+        prior, p_correct = place.p_mastery_without, place.p_correct
+    version = (cache or ParamsCache(0)).version_name(conn, mastery.algo_version_id)
+    return ConceptUpdateResponse(
+        concept_id=mastery.concept_id,
+        p_mastery_prior=prior,
+        p_mastery_new=mastery.p_mastery,
+        mastery_change=mastery.p_mastery - prior,
+        n_attempts=mastery.n_attempts,
+        params_used=_letters(params),
+        bkt_metadata=BKTMetadata(
+            p_correct_predicted=p_correct,
+            observation=1 if attempt.correct else 0,
+            algo_version=version,
+            param_id=mastery.param_id,
+            attempted_at=attempt.attempted_at,
+        ),
+    )
+
+
+def _place(conn: Connection, attempt: NewAttempt, recorded: Recorded) -> Place:
+    """The stored attempt in its history; a key with another outcome is no repetition."""
+    place = place_of(
+        conn, attempt.user_id, recorded.mastery.concept_id, recorded.key, recorded.params
+    )
+    if place.correct != attempt.correct:
+        raise IdempotencyConflictError(key=attempt.idempotency_key)
+    return place
+
+
+def _before_any(conn: Connection, concept_id: str, cache: ParamsCache | None) -> MasteryThen:
+    read = cache.concept_params if cache else concept_params
+    return MasteryThen(
+        concept_id=concept_id,
+        p_mastery=read(conn, concept_id).params.p_L0,
+        n_attempts=0,
+        last_attempt_at=None,
+        written_at=None,
+    )
+
+
+def _as_wire(state: MasteryThen, threshold: float) -> MasteryStateResponse:
+    return MasteryStateResponse(
+        concept_id=state.concept_id,
+        p_mastery=state.p_mastery,
+        n_attempts=state.n_attempts,
+        is_mastered=state.p_mastery >= threshold,
+        last_attempt_at=state.last_attempt_at,
+        updated_at=state.written_at,
+    )
+
+
+def _letters(params: BktParams) -> BKTParams:
+    return BKTParams(**params.as_dict())
