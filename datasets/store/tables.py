@@ -178,16 +178,15 @@ _REWRITTEN = {
     "postgresql": (
         "ALTER TABLE attempt_rewrites "
         "ADD COLUMN xact_id xid8 NOT NULL DEFAULT pg_current_xact_id()",
-        "CREATE INDEX ix_attempts_xact_id ON attempts USING brin (xact_id) "
-        "WITH (pages_per_range = 16)",
+        "CREATE INDEX ix_attempts_xact_id ON attempts (xact_id)",
         "CREATE FUNCTION attempt_rewritten() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN INSERT INTO attempt_rewrites DEFAULT VALUES; RETURN NULL; END $$",
         "CREATE TRIGGER attempt_rewritten AFTER UPDATE OR DELETE OR TRUNCATE ON attempts "
         "FOR EACH STATEMENT EXECUTE FUNCTION attempt_rewritten()",
     ),
     "sqlite": tuple(
-        f"CREATE TRIGGER attempt_{change.lower()} AFTER {change} ON attempts BEGIN "
-        "DELETE FROM attempt_rewrites; INSERT INTO attempt_rewrites DEFAULT VALUES; END"
+        f"CREATE TRIGGER attempt_{change.lower()} AFTER {change} ON attempts BEGIN "  # noqa: S608 - constants
+        "DELETE FROM attempt_rewrites; INSERT INTO attempt_rewrites (id) VALUES (NULL); END"
         for change in ("UPDATE", "DELETE")
     ),
 }
