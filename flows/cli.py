@@ -17,7 +17,7 @@ EXIT_INTERRUPTED = 130
 _COMMANDS = {
     "init": "flows.commands.database:init",
     "import": "flows.commands.attempts:import_attempts",
-    "simulate": "flows.commands.attempts:simulate",
+    "simulate": "flows.commands.simulation:simulate",
     "retrain": "flows.commands.training:retrain",
     "fit": "flows.commands.training:fit",
     "evaluate": "flows.commands.training:evaluate",

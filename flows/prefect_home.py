@@ -17,7 +17,7 @@ _OFFLINE = {
 }
 
 
-def settle_prefect(data_dir: Path) -> None:
+def settle_prefect(data_dir: Path, *, debug: bool = False) -> None:
     """Set the environment for a run from the command line; call it before importing Prefect.
 
     A configured server (`PREFECT_API_URL`) or home (`PREFECT_HOME`) is respected. Without one,
@@ -32,4 +32,5 @@ def settle_prefect(data_dir: Path) -> None:
     os.environ["PREFECT_HOME"] = str(home)
     os.environ.setdefault("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # A refusal reaches the person as a sentence; Prefect would print its traceback first.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")

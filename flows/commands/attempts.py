@@ -1,4 +1,4 @@
-"""`bkt import` and `bkt simulate`: attempts into the log, and attempts out of thin air."""
+"""`bkt import`: attempt files into the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from datasets.synthetic import SimulationPlan, write_simulation
 from rich.table import Table
 
 from bkt_core.errors import UsageError
@@ -61,7 +60,7 @@ def import_attempts(
     options = ImportOptions(
         file=FileOptions(
             layout=layout,
-            column_map=_mapping(map_),
+            column_map=column_mapping(map_),
             time_zone=time_zone,
             concept_delimiter=concept_delimiter,
         ),
@@ -85,42 +84,8 @@ def import_attempts(
     return 0
 
 
-def simulate(
-    out: Path,
-    /,
-    *,
-    concepts: int = 12,
-    users: int = 300,
-    seed: int = 1,
-    output: Output = DEFAULT_OUTPUT,
-) -> int:
-    """Write synthetic attempts with known parameters, as a Parquet file.
-
-    Parameters
-    ----------
-    out
-        The attempt log to write; the true parameters go beside it, to `<name>.truth.json`.
-    concepts
-        Concepts, each with its own parameters.
-    users
-        Users; each practises most of the concepts.
-    seed
-        The same seed writes the same file.
-
-    """
-    plan = SimulationPlan(n_concepts=concepts, n_users=users, seed=seed)
-    written = write_simulation(out, plan)
-    output.give(
-        {"file": str(out), "truth": str(written.truth), "attempts": written.n_attempts},
-        lambda console: console.print(
-            f"{written.n_attempts:,} attempts of {users} users at {concepts} concepts: {out}\n"
-            f"The parameters they were drawn from: {written.truth}"
-        ),
-    )
-    return 0
-
-
-def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+def column_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`column=name` pairs by our column."""
     broken = [pair for pair in pairs if "=" not in pair]
     if broken:
         raise UsageError(f"--map takes column=name, got {broken[0]!r}.")

@@ -1,0 +1,69 @@
+"""One file per fit, named by everything it depends on, so that any run may reuse it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
+from datasets.errors import ExtractError
+from datasets.parquet import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bkt_core.evaluation.concept_fit import ConceptFit, FitPlan
+    from datasets.attempt_sequences import Window
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits of plain values; the same values in any order give the same."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def settings_digest(
+    plan: FitPlan, *, engine: str, window: Window, left_out: str, version: str
+) -> str:
+    """Digest of all that a fit depends on besides its attempts.
+
+    `left_out` names the users whose attempts do not train, `version` this package.
+    """
+    return digest_of(
+        {
+            "plan": asdict(plan),
+            "engine": engine,
+            "since": window.since,
+            "until": window.until,
+            "left_out": left_out,
+            "version": version,
+        }
+    )
+
+
+def fit_key(concept_id: str, concept_digest: str, settings: str) -> str:
+    """The name of the fit of one concept's attempts under one settings digest."""
+    return digest_of({"concept": concept_id, "attempts": concept_digest, "settings": settings})
+
+
+def read_fit(fits_dir: Path, key: str) -> ConceptFit | None:
+    """The fit of that name; None where there is none, or none that can be read."""
+    path = _path(fits_dir, key)
+    if not path.is_file():
+        return None
+    try:
+        return concept_fit_from_json(read_json(path))
+    except (ExtractError, KeyError, TypeError, ValueError):
+        return None  # broken on disk: it is made again, and replaced
+
+
+def write_fit(fits_dir: Path, key: str, fit: ConceptFit) -> None:
+    """Keep a fit under its name."""
+    write_json(_path(fits_dir, key), concept_fit_as_json(fit))
+
+
+def _path(fits_dir: Path, key: str) -> Path:
+    return fits_dir / key[:2] / f"{key}.json"

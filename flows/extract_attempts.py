@@ -1,0 +1,59 @@
+"""Flow: the attempt log from the database to validated Parquet, in one consistent snapshot."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prefect import flow, task
+from pydantic import BaseModel, ConfigDict
+
+from datasets.errors import ExtractError
+from datasets.extract import Extract, ExtractOptions, open_extract
+from datasets.extract import extract_attempts as read_log
+from flows.database import open_database
+from flows.settings import Settings
+
+
+class Extracted(BaseModel):
+    """Where an extraction lies; small enough to travel between flows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Path
+    session: Path
+
+    def open(self) -> Extract:
+        """The extraction itself."""
+        return open_extract(self.root, self.session)
+
+
+@flow(name="extract-attempts")
+def extract_attempts(settings: Settings, *, full: bool = False) -> Extracted:
+    """Read the log and the state versions as of one moment."""
+    return read_attempt_log(settings, full=full)
+
+
+def _database_broke_off(_task: object, _run: object, state: object) -> bool:
+    """Only a log that could not be read to the end is worth another try."""
+    error = getattr(state, "data", None)
+    return isinstance(error, ExtractError)
+
+
+@task(
+    name="read-attempt-log",
+    retries=2,
+    retry_delay_seconds=[2, 8],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_database_broke_off,
+)
+def read_attempt_log(settings: Settings, *, full: bool) -> Extracted:
+    """One try at the extraction."""
+    options = ExtractOptions(
+        future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
+        max_quarantine=settings.extract.max_quarantine_share,
+        full=full,
+    )
+    with open_database(settings) as engine:
+        extract = read_log(engine, settings.data_dir, at=datetime.now(UTC), options=options)
+    return Extracted(root=extract.root, session=extract.session)

@@ -1,0 +1,191 @@
+"""Flow: the four stages in order. `bkt retrain` is this flow, not a second path beside it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from prefect import flow
+
+from bkt_core.errors import BktError, UsageError
+from bkt_core.evaluation.checks import Decision
+from bkt_core.evaluation.warm_up import compile_kernels
+from bkt_core.fitting.engines import engine_named
+from datasets.store.algorithms import active_algorithm, algorithm
+from datasets.store.runs import RunStatus, finish_run, run_lock
+from datasets.store.session import reading
+from flows.database import open_database
+from flows.extract_attempts import Extracted, extract_attempts
+from flows.fit_concepts import Fitted, count_origins, fit_concepts
+from flows.promote_params import Promoted, count_decisions, promote_params
+from flows.recompute_states import Recomputed, recompute_states
+from flows.requests import FitRequest, RetrainRequest
+from flows.run_plan import RunPlan, begin_run
+from flows.settings import load_settings
+from flows.summary import ConceptCounts, RunSummary, Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from bkt_core.evaluation.metrics import Scores
+    from bkt_core.fitting.engine import FitEngine
+    from datasets.extract import Extract
+    from flows.settings import Settings
+
+NOTHING_PROMOTED = Promoted(promoted=(), kept_after_all={})
+NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})
+
+
+@flow(name="nightly")
+def nightly(request: RetrainRequest | None = None) -> RunSummary:
+    """Extract, fit, gate, log, promote, recompute, snapshot."""
+    settings, request, watch = load_settings(), request or RetrainRequest(), Stopwatch()
+    with open_database(settings) as engine, run_lock(engine, holder="bkt retrain"):
+        with watch.stage("compile"):
+            compile_kernels(engine_of(settings, request), settings.gates)
+        with watch.stage("extract"):
+            extract = extract_attempts(settings, full=request.full)
+        plan = plan_night(engine, settings, request, extract)
+        with recorded_failure(engine, plan):
+            fitted = fit_concepts(settings, plan)
+            promoted, recomputed = NOTHING_PROMOTED, NOTHING_RECOMPUTED
+            if not plan.dry_run:
+                if not (fitted.is_unchanged or fitted.is_empty):
+                    with watch.stage("promote"):
+                        promoted = promote_params(settings, plan)
+                recomputed = recompute_states(
+                    settings, plan, snapshot=not (fitted.is_unchanged or fitted.is_empty)
+                )
+        return close_run(engine, plan, fitted, promoted, recomputed, watch)
+
+
+@flow(name="trial-fit")
+def trial_fit(request: FitRequest | None = None) -> RunSummary:
+    """Extract, fit, gate and log; nothing is promoted, so no lock is needed."""
+    settings, request, watch = load_settings(), request or FitRequest(), Stopwatch()
+    with open_database(settings) as engine:
+        with watch.stage("compile"):
+            compile_kernels(engine_of(settings, request), settings.gates)
+        with watch.stage("extract"):
+            extract = extract_attempts(settings, full=request.full)
+        plan = plan_night(engine, settings, request, extract)
+        with recorded_failure(engine, plan):
+            fitted = fit_concepts(settings, plan)
+        return close_run(engine, plan, fitted, NOTHING_PROMOTED, NOTHING_RECOMPUTED, watch)
+
+
+def engine_of(settings: Settings, request: RetrainRequest | FitRequest) -> FitEngine:
+    """The engine that was asked for, else that of the settings."""
+    return engine_named(request.engine or settings.fit.engine)
+
+
+def plan_night(
+    engine: Engine,
+    settings: Settings,
+    request: RetrainRequest | FitRequest,
+    extracted: Extracted,
+) -> RunPlan:
+    """Name the run and file its extraction under it."""
+    extract = extracted.open()
+    with reading(engine) as conn:
+        if isinstance(request, FitRequest):
+            kind, version = "fit", algorithm(conn, request.algo)
+        else:
+            kind, version = "retrain", active_algorithm(conn)
+    refuse_unknown_concepts(request.concepts, extract)
+    plan = begin_run(
+        engine,
+        settings,
+        request,
+        extract,
+        version,
+        kind=kind,
+        at=datetime.now(UTC),
+    )
+    extract.file_under(plan.run_dir)
+    return plan
+
+
+def refuse_unknown_concepts(asked: tuple[str, ...], extract: Extract) -> None:
+    """A concept that nobody attempted is a misspelling."""
+    unknown = sorted(set(asked) - set(extract.concepts["concept_id"].to_pylist()))
+    if unknown:
+        raise UsageError(
+            f"--concept must name concepts with attempts, got {unknown[0]!r}, which has none."
+        )
+
+
+@contextmanager
+def recorded_failure(engine: Engine, plan: RunPlan) -> Iterator[None]:
+    """A run that refuses to go on is `failed`; one that was killed stays `running`."""
+    try:
+        yield
+    except BktError as error:
+        if not plan.dry_run:
+            with engine.begin() as conn:
+                finish_run(
+                    conn,
+                    run_id=plan.run_id,
+                    status=RunStatus.FAILED,
+                    at=datetime.now(UTC),
+                )
+        raise error
+
+
+def close_run(
+    engine: Engine,
+    plan: RunPlan,
+    fitted: Fitted,
+    promoted: Promoted,
+    recomputed: Recomputed,
+    watch: Stopwatch,
+) -> RunSummary:
+    """Add everything up, and write how the run ended."""
+    status = RunStatus.DONE
+    if fitted.is_empty:
+        status = RunStatus.EMPTY
+    elif fitted.is_unchanged:
+        status = RunStatus.UNCHANGED
+    if not plan.dry_run:
+        with engine.begin() as conn:
+            finish_run(conn, run_id=plan.run_id, status=status, at=datetime.now(UTC))
+    for stage, seconds in {**fitted.seconds, **recomputed.seconds}.items():
+        watch.seconds[stage] += seconds
+    decisions = count_decisions(fitted.votes, promoted)
+    concepts = ConceptCounts(
+        promoted=decisions[Decision.PROMOTED],
+        kept=decisions[Decision.KEPT],
+        rejected=decisions[Decision.REJECTED],
+        **count_origins(fitted.works),
+    )
+    return RunSummary(
+        run_id=plan.run_id,
+        status=status.value,
+        mlflow_run_id=None,
+        rows=Extracted(root=plan.extract_root, session=plan.run_dir).open().rows.as_dict(),
+        concepts=concepts,
+        metrics=metrics_of(fitted.scores),
+        states={"replayed": recomputed.replayed, "snapshotted": recomputed.snapshotted},
+        seconds=watch.as_json(),
+        exit_code=exit_code_of(plan, concepts),
+    )
+
+
+def metrics_of(scores: Scores | None) -> dict[str, float | int | None]:
+    """The pooled scores that `--json` prints; null where no concept has a fit."""
+    names = ("auc", "rmse", "log_loss", "accuracy")
+    if scores is None:
+        return {**dict.fromkeys(names), "n": 0}
+    return {name: getattr(scores, name) for name in (*names, "n")}
+
+
+def exit_code_of(plan: RunPlan, concepts: ConceptCounts) -> int:
+    """4: some concepts failed. 3: fresh fits were judged and none was promoted."""
+    if concepts.failed:
+        return 4
+    if plan.kind == "retrain" and concepts.fitted and not concepts.promoted:
+        return 3
+    return 0

@@ -1,0 +1,117 @@
+"""Flow: the winners of a run into `bkt_skill_params`, one short transaction per concept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from prefect import flow
+from sqlalchemy.exc import DBAPIError
+
+from bkt_core.evaluation.checks import Decision
+from datasets.store.promotion_events import Decision as EventDecision
+from datasets.store.promotion_events import record_decision
+from datasets.store.skill_params import Switch, switch
+from flows.ballot import read_ballot
+from flows.database import open_database
+from flows.progress import progress
+from flows.run_plan import RunPlan
+from flows.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from datasets.store.skill_params import Challenger, SwitchOutcome
+    from flows.ballot import Vote
+
+#: A switch whose outcome is unknown is looked up and tried again this often.
+MAX_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """What came of the winners."""
+
+    promoted: tuple[str, ...]
+    #: Concepts that were to be promoted and kept what they have, and why.
+    kept_after_all: dict[str, str]
+
+
+@flow(name="promote-params")
+def promote_params(settings: Settings, plan: RunPlan) -> Promoted:
+    """Switch each winner, and write down every decision that rests on a test."""
+    votes = read_ballot(plan.run_dir / "ballot.json")
+    winners = [vote for vote in votes if vote.challenger is not None]
+    outcomes: dict[str, Switch] = {}
+    with open_database(settings) as engine:
+        with progress("promote", len(winners)) as advance:
+            for vote in winners:
+                outcomes[vote.concept_id] = promote(engine, plan, vote).switch
+                advance(1)
+        record_others(engine, plan, [vote for vote in votes if vote.challenger is None])
+    done = (Switch.PROMOTED, Switch.ALREADY_DONE)
+    return Promoted(
+        promoted=tuple(concept for concept, came in outcomes.items() if came in done),
+        kept_after_all={
+            concept: came.value for concept, came in outcomes.items() if came not in done
+        },
+    )
+
+
+def promote(engine: Engine, plan: RunPlan, vote: Vote) -> SwitchOutcome:
+    """One switch; after a connection is cut at its commit, a look and never a guess."""
+    challenger: Challenger | None = vote.challenger
+    if challenger is None:
+        raise ValueError(f"{vote.concept_id!r} has no challenger to promote.")
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            with engine.begin() as conn:
+                return switch(
+                    conn,
+                    run_id=plan.run_id,
+                    concept_id=vote.concept_id,
+                    algo_version_id=plan.algo_version_id,
+                    challenger=challenger,
+                    expected_incumbent=vote.expected_param_id,
+                    at=datetime.now(UTC),
+                    reasons=vote.reasons,
+                    actor=plan.kind,
+                )
+        except DBAPIError as error:
+            # `switch` looks (run, concept) up first: what was committed is not done twice.
+            if not error.connection_invalidated or tries == MAX_TRIES:
+                raise
+
+
+def record_others(engine: Engine, plan: RunPlan, votes: Sequence[Vote]) -> None:
+    """Append the decisions that change nothing; concepts that were not tested have none."""
+    with engine.begin() as conn:
+        for vote in votes:
+            if vote.untested:
+                continue
+            record_decision(
+                conn,
+                run_id=plan.run_id,
+                concept_id=vote.concept_id,
+                algo_version_id=plan.algo_version_id,
+                decision=EventDecision(vote.decision.value),
+                from_param_id=vote.expected_param_id,
+                to_param_id=vote.expected_param_id,
+                reasons=vote.reasons,
+                actor=plan.kind,
+                at=datetime.now(UTC),
+            )
+
+
+def count_decisions(votes: Sequence[Vote], promoted: Promoted) -> Counter[Decision]:
+    """Decisions as they came out: a winner that kept what it had counts as kept."""
+    counts = Counter(vote.decision for vote in votes)
+    counts[Decision.PROMOTED] -= len(promoted.kept_after_all)
+    counts[Decision.KEPT] += len(promoted.kept_after_all)
+    return counts

@@ -1,0 +1,168 @@
+"""Which run this is: its identity, its id, and whether it goes on where another stopped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bkt_core.evaluation.concept_fit import FitPlan
+from datasets.attempt_sequences import Window
+from datasets.fit_files import digest_of, settings_digest
+from datasets.store.runs import abandon_unfinished, find_unfinished, start_run
+from datasets.store.skill_params import active_params
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from datasets.extract import Extract
+    from datasets.store.algorithms import Algorithm
+    from flows.requests import Request
+    from flows.settings import Settings
+
+#: Kinds of run that hold the run lock, so that an unfinished one of them is a dead one.
+LOCKING_KINDS = ("retrain", "recompute", "backfill")
+PACKAGE_VERSION = version("bkt-pipeline")
+
+
+class RunPlan(BaseModel):
+    """One run as its stages know it: ids, paths and numbers, no secret, no connection."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    kind: str
+    identity: str
+    started_at: datetime
+    resumed: bool
+    extract_root: Path
+    run_dir: Path
+    fits_dir: Path
+    algo_version: str
+    algo_version_id: int
+    since: datetime | None
+    until: datetime | None
+    concepts: tuple[str, ...]
+    approve: tuple[str, ...]
+    engine: str
+    seed: int
+    settings_digest: str
+    full: bool
+    dry_run: bool
+
+    @property
+    def window(self) -> Window:
+        """Which attempts train."""
+        return Window(since=self.since, until=self.until)
+
+
+def fit_plan_of(settings: Settings, algorithm: Algorithm, *, seed: int) -> FitPlan:
+    """How a run fits and scores a concept."""
+    return FitPlan(
+        options=settings.fit.options(algorithm.params.bounds),
+        algo=algorithm.params,
+        n_folds=settings.fit.folds,
+        fold_seed=seed,
+    )
+
+
+def begin_run(
+    engine: Engine,
+    settings: Settings,
+    request: Request,
+    extract: Extract,
+    algorithm: Algorithm,
+    *,
+    kind: str,
+    at: datetime,
+) -> RunPlan:
+    """Name the run, and write its row before anything else is written.
+
+    Call under the run lock where the kind takes one. An unfinished run of the same identity is
+    resumed under its own id; other unfinished ones are marked abandoned.
+    """
+    engine_name = request.engine.value if request.engine else settings.fit.engine
+    seed = settings.fit.seed if request.seed is None else request.seed
+    plan = fit_plan_of(settings, algorithm, seed=seed)
+    window = Window(since=request.since, until=request.until)
+    made_by = settings_digest(
+        plan,
+        engine=engine_name,
+        window=window,
+        left_out=f"{settings.extract.flood_attempts_per_hour} attempts an hour",
+        version=PACKAGE_VERSION,
+    )
+    asked = request.model_dump(mode="json")
+    identity = digest_of(
+        {
+            "kind": kind,
+            "data": extract.digest,
+            "settings": made_by,
+            "gates": settings.model_dump(mode="json", include={"gates"}),
+            "request": asked,
+        }
+    )
+    with engine.begin() as conn:
+        incumbents = {
+            concept: stored.param_id
+            for concept, stored in active_params(conn, algorithm.id).items()
+        }
+        unfinished = find_unfinished(conn, identity=identity)
+        run_id = (
+            unfinished.run_id
+            if unfinished
+            else digest_of({"identity": identity, "incumbents": incumbents})
+        )
+        manifest = _manifest(settings, asked, extract, algorithm, incumbents)
+        if not getattr(request, "dry_run", False):
+            if kind in LOCKING_KINDS:
+                abandon_unfinished(conn, kinds=LOCKING_KINDS, keep=run_id, at=at)
+            start_run(
+                conn, run_id=run_id, kind=kind, identity=identity, at=at, manifest=manifest
+            )
+    return RunPlan(
+        run_id=run_id,
+        kind=kind,
+        identity=identity,
+        started_at=at,
+        resumed=unfinished is not None,
+        extract_root=extract.root,
+        run_dir=settings.data_dir / "runs" / run_id,
+        fits_dir=settings.data_dir / "fits",
+        algo_version=algorithm.version,
+        algo_version_id=algorithm.id,
+        since=request.since,
+        until=request.until,
+        concepts=request.concepts,
+        approve=getattr(request, "approve", ()),
+        engine=engine_name,
+        seed=seed,
+        settings_digest=made_by,
+        full=request.full,
+        dry_run=getattr(request, "dry_run", False),
+    )
+
+
+def _manifest(
+    settings: Settings,
+    asked: dict[str, Any],
+    extract: Extract,
+    algorithm: Algorithm,
+    incumbents: dict[str, int],
+) -> dict[str, Any]:
+    """Everything that makes the run again, without secrets."""
+    return {
+        "request": asked,
+        "data_digest": extract.digest,
+        "rows": extract.rows.as_dict(),
+        "reasons": extract.reasons,
+        "algo_version": algorithm.version,
+        "package_version": PACKAGE_VERSION,
+        "settings": settings.model_dump(
+            mode="json", include={"imports", "extract", "fit", "run", "recompute", "gates"}
+        ),
+        "incumbents": incumbents,
+    }

@@ -1,0 +1,229 @@
+"""One shard of concepts: fitted or reused, judged, and written down by path.
+
+Plain functions without Prefect: the same call runs in a thread, a process or elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
+from bkt_core.evaluation.evidence_json import evidence_as_json, evidence_from_json
+from bkt_core.evaluation.selection import ConceptEvidence, judge_concept, keep_untested
+from bkt_core.fitting.engines import engine_named
+from datasets.attempt_sequences import shard_sequences
+from datasets.extract import open_extract
+from datasets.fit_files import fit_key, read_fit, write_fit
+from datasets.parquet import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bkt_core.evaluation.concept_fit import ConceptFit
+    from bkt_core.evaluation.gates import GateLimits
+    from bkt_core.evaluation.selection import Champion
+    from bkt_core.fitting.engine import FitEngine
+    from datasets.attempt_sequences import ConceptAttempts, Window
+
+
+class Origin(StrEnum):
+    """Where the fit of a concept comes from."""
+
+    FITTED = "fitted"  # in this run
+    REUSED = "reused"  # from an earlier run over the same attempts and settings
+    KEPT = "kept"  # what is in force is kept without a test
+    SKIPPED = "skipped"  # nothing to fit
+    FAILED = "failed"  # it raised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incumbent:
+    """The fitted row in force for one concept, as far as a night needs it."""
+
+    champion: Champion
+    n_attempts: int
+    #: Names of the fit that made it and of its settings; None for rows of another make.
+    fit_key: str | None
+    settings_digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardJob:
+    """All that one shard's work depends on."""
+
+    extract_root: Path
+    shard: int
+    out: Path
+    fits_dir: Path
+    engine: str
+    plan: FitPlan
+    limits: GateLimits
+    window: Window
+    settings_digest: str
+    min_new_share: float
+    full: bool
+    #: Only these concepts; empty: all.
+    concepts: frozenset[str] = frozenset()
+    incumbents: Mapping[str, Incumbent] = field(default_factory=dict)
+    left_out: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptWork:
+    """What one shard found out about one concept."""
+
+    concept_id: str
+    origin: Origin
+    fit_key: str | None
+    evidence: ConceptEvidence | None  # None where it failed
+    error: str | None = None
+
+
+def fit_shard(job: ShardJob) -> dict[str, Any]:
+    """Fit and judge every concept of one shard; returns its counts and seconds.
+
+    The result is written to `job.out` when the shard is whole; one that is there is not made
+    again, so that a run that was killed goes on where it stopped.
+    """
+    seconds = {"fit": 0.0, "gate": 0.0}
+    if not job.out.is_file():
+        extract = open_extract(job.extract_root, job.out.parent)
+        engine = engine_named(job.engine)
+        digests = extract.concepts["digest"].to_pylist()
+        works = [
+            _work_on(attempts, digests[attempts.concept], engine, job, seconds)
+            for attempts in shard_sequences(
+                extract, job.shard, job.window, left_out=job.left_out
+            )
+            if attempts.sequences.n_attempts
+            and (not job.concepts or attempts.concept_id in job.concepts)
+        ]
+        write_json(job.out, {"works": [_work_as_json(work) for work in works]})
+    return {"shard": job.shard, "out": str(job.out), "seconds": seconds}
+
+
+def read_works(path: Path) -> list[ConceptWork]:
+    """What `fit_shard` wrote."""
+    return [
+        ConceptWork(
+            concept_id=work["concept_id"],
+            origin=Origin(work["origin"]),
+            fit_key=work["fit_key"],
+            evidence=None if work["evidence"] is None else evidence_from_json(work["evidence"]),
+            error=work["error"],
+        )
+        for work in read_json(path)["works"]
+    ]
+
+
+def _work_as_json(work: ConceptWork) -> dict[str, Any]:
+    return {
+        "concept_id": work.concept_id,
+        "origin": work.origin.value,
+        "fit_key": work.fit_key,
+        "evidence": None if work.evidence is None else evidence_as_json(work.evidence),
+        "error": work.error,
+    }
+
+
+def _work_on(
+    attempts: ConceptAttempts,
+    digest: str,
+    engine: FitEngine,
+    job: ShardJob,
+    seconds: dict[str, float],
+) -> ConceptWork:
+    """One concept; whatever it raises is a result with a reason, counted and reported."""
+    key = fit_key(attempts.concept_id, digest, job.settings_digest)
+    try:
+        return _kept_untested(attempts, key, job) or _judged(
+            attempts, key, engine, job, seconds
+        )
+    except Exception as error:  # noqa: BLE001 - one concept must not take its shard along
+        return ConceptWork(
+            concept_id=attempts.concept_id,
+            origin=Origin.FAILED,
+            fit_key=key,
+            evidence=None,
+            error=f"{type(error).__name__}: {error}",
+        )
+
+
+def _kept_untested(attempts: ConceptAttempts, key: str, job: ShardJob) -> ConceptWork | None:
+    """The incumbent as it is, where nothing or too little has changed since its fit."""
+    incumbent = job.incumbents.get(attempts.concept_id)
+    if incumbent is None or incumbent.fit_key is None:
+        return None
+    n_new = attempts.sequences.n_attempts - incumbent.n_attempts
+    share = abs(n_new) / max(incumbent.n_attempts, 1)
+    if incumbent.fit_key == key:
+        name, sentence = "unchanged", "The same attempts and settings as those in force."
+    elif (
+        not job.full
+        and incumbent.settings_digest == job.settings_digest
+        and share < job.min_new_share
+    ):
+        name = "too_little_new"
+        sentence = f"{n_new} new attempts, {share:.1%} of what the parameters in force saw."
+    else:
+        return None
+    fit = read_fit(job.fits_dir, incumbent.fit_key)
+    if fit is None:
+        return None  # its file was pruned: judged again
+    return ConceptWork(
+        concept_id=attempts.concept_id,
+        origin=Origin.KEPT,
+        fit_key=incumbent.fit_key,
+        evidence=keep_untested(fit, incumbent.champion, name=name, sentence=sentence),
+    )
+
+
+def _judged(
+    attempts: ConceptAttempts,
+    key: str,
+    engine: FitEngine,
+    job: ShardJob,
+    seconds: dict[str, float],
+) -> ConceptWork:
+    before = time.perf_counter()
+    fit, origin = _fit_of(attempts, key, engine, job)
+    fitted = time.perf_counter()
+    incumbent = job.incumbents.get(attempts.concept_id)
+    evidence = judge_concept(
+        fit,
+        attempts.sequences,
+        attempts.user_hashes,
+        champion=None if incumbent is None else incumbent.champion,
+        algo=job.plan.algo,
+        limits=job.limits,
+    )
+    seconds["fit"] += fitted - before
+    seconds["gate"] += time.perf_counter() - fitted
+    return ConceptWork(
+        concept_id=attempts.concept_id, origin=origin, fit_key=key, evidence=evidence
+    )
+
+
+def _fit_of(
+    attempts: ConceptAttempts, key: str, engine: FitEngine, job: ShardJob
+) -> tuple[ConceptFit, Origin]:
+    fit = read_fit(job.fits_dir, key)
+    origin = Origin.REUSED
+    if fit is None:
+        origin = Origin.FITTED
+        fit = fit_concept(
+            attempts.concept_id,
+            attempts.sequences,
+            attempts.user_hashes,
+            engine=engine,
+            plan=job.plan,
+        )
+        write_fit(job.fits_dir, key, fit)
+    return fit, Origin.SKIPPED if fit.evidence is None else origin
