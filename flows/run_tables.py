@@ -28,7 +28,7 @@ CONCEPT_SCHEMA: dict[str, type[pl.DataType]] = {
     "n_attempts": pl.Int64,
     "n_users": pl.Int64,
     "share_correct": pl.Float64,
-    **{name: pl.Float64 for name in PARAM_NAMES},
+    **dict.fromkeys(PARAM_NAMES, pl.Float64),
     **{f"{name}_low": pl.Float64 for name in PARAM_NAMES},  # 95 % interval
     **{f"{name}_high": pl.Float64 for name in PARAM_NAMES},
     **{f"old_{name}": pl.Float64 for name in PARAM_NAMES},
@@ -83,10 +83,14 @@ CURVE_SCHEMA: dict[str, type[pl.DataType]] = {
 
 
 def concept_table(
-    verdicts: Sequence[Verdict], *, origins: Mapping[str, str], errors: Mapping[str, str]
+    verdicts: Sequence[Verdict],
+    *,
+    defaults: BktParams,
+    origins: Mapping[str, str],
+    errors: Mapping[str, str],
 ) -> pl.DataFrame:
     """Everything about each concept, one row each; `errors` are the concepts that failed."""
-    rows = [_concept_row(verdict, origins) for verdict in verdicts]
+    rows = [_concept_row(verdict, defaults, origins) for verdict in verdicts]
     rows += [
         {
             "concept_id": concept,
@@ -103,8 +107,7 @@ def concept_table(
 def check_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
     """Every check of every concept, passed or not."""
     rows = [
-        {"concept_id": verdict.concept_id, "decision": verdict.decision.value}
-        | check.as_json()
+        {"concept_id": verdict.concept_id, "decision": verdict.decision.value} | check.as_json()
         for verdict in verdicts
         for check in verdict.report.checks
     ]
@@ -127,7 +130,9 @@ def curve_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=CURVE_SCHEMA).filter(pl.col("n") > 0)
 
 
-def _concept_row(verdict: Verdict, origins: Mapping[str, str]) -> dict[str, Any]:
+def _concept_row(
+    verdict: Verdict, defaults: BktParams, origins: Mapping[str, str]
+) -> dict[str, Any]:
     one = verdict.evidence
     fit, champion, moved = one.fit, one.champion, one.impact
     row = {
@@ -136,17 +141,15 @@ def _concept_row(verdict: Verdict, origins: Mapping[str, str]) -> dict[str, Any]
         "origin": origins.get(one.concept_id),
         "reason": ", ".join(check.name for check in verdict.reasons),
         "why": " ".join(check.sentence for check in verdict.reasons),
-        "warnings": " ".join(
-            check.sentence for check in verdict.report.failed(Severity.WARN)
-        ),
+        "warnings": " ".join(check.sentence for check in verdict.report.failed(Severity.WARN)),
         "n_attempts": fit.n_attempts,
         "n_users": fit.n_users,
         "share_correct": fit.n_correct / fit.n_attempts,
         "old_is_fitted": champion is not None,
         "adjusted_p": verdict.adjusted_p,
     }
+    row |= _letters("old_", defaults if champion is None else champion.params)
     if champion is not None:
-        row |= _letters("old_", champion.params)
         row["champion_age_days"] = champion.age_days
     if moved is not None:
         row |= {

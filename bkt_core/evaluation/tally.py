@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from bkt_core.sequences import AttemptSequences
 
-#: Equal widths of prediction that count as ties when AUC is pooled. Closer predictions occur only
-#: where mastery is all but certain, and their order is chance: 24,000 attempts moved by 6e-5.
+#: Equal widths of prediction that count as ties when AUC is pooled. Closer predictions occur
+#: only where mastery is all but certain, in an order that is chance (24,000 attempts: 6e-5).
 TALLY_BINS = 1 << 16
 #: Opportunities of a learning curve; later ones are left out.
 CURVE_LENGTH = 20

@@ -1,0 +1,183 @@
+"""What a run leaves behind for people: gathered once, written to its folder, read by reports.
+
+`<data_dir>/runs/<run_id>/`: `evidence.json` (facts of the whole run), `concepts.parquet`,
+`gates.parquet` (every check), `curves.parquet`. MLflow, the terminal, the page and a later
+`bkt report --relog` all read these; none of them reads the database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from bkt_core.errors import BktError
+from bkt_core.evaluation.metrics import Scores
+from datasets.parquet import read_json, write_frame, write_json
+from flows.run_scores import BoundCost, PooledScores, pooled_scores
+from flows.run_tables import check_table, concept_table, curve_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from bkt_core.evaluation.selection import Verdict
+    from bkt_core.params import AlgoParams
+
+FACTS, CONCEPTS = "evidence.json", "concepts.parquet"
+CHECKS, CURVES = "gates.parquet", "curves.parquet"
+
+
+class RunFilesMissingError(BktError):
+    """The evidence of a run is not on this disk."""
+
+    def __init__(self, *, run_id: str, folder: Path) -> None:
+        super().__init__(
+            f"Run {run_id} has left no evidence in {folder}; it may have been pruned, have "
+            "ended before its gates, or have used another data_dir. `bkt status` lists the runs."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """A run as a whole: what it was asked, what it measured, how it ended."""
+
+    run_id: str
+    kind: str
+    status: str  # "judged" until the run has ended
+    started_at: str  # ISO 8601
+    finished_at: str | None
+    #: Data digest, window, algorithm version, engine, package version, git commit, trigger.
+    tags: Mapping[str, str]
+    settings: Mapping[str, str]  # flat, without secrets
+    defaults: Mapping[str, float]
+    mastery_threshold: float
+    scores: PooledScores
+    #: The object of `bkt retrain --json`; empty until the run has ended.
+    summary: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """A short name for people: kind, day, head of the id."""
+        return f"{self.kind} {self.started_at[:16].replace('T', ' ')} ({self.run_id[:8]})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunEvidence:
+    """All that reports and MLflow show of one run."""
+
+    facts: RunFacts
+    concepts: pl.DataFrame  # one row per concept
+    checks: pl.DataFrame  # one row per check
+    curves: pl.DataFrame  # one row per concept and opportunity
+
+
+def gather_evidence(
+    verdicts: Sequence[Verdict],
+    *,
+    run_id: str,
+    kind: str,
+    started_at: datetime,
+    algo: AlgoParams,
+    tags: Mapping[str, str],
+    settings: Mapping[str, Any],
+    origins: Mapping[str, str],
+    errors: Mapping[str, str],
+) -> RunEvidence:
+    """Turn the verdicts of a run into tables and facts.
+
+    `origins` says per concept where its fit comes from, `errors` why a concept failed.
+    """
+    facts = RunFacts(
+        run_id=run_id,
+        kind=kind,
+        status="judged",
+        started_at=started_at.isoformat(),
+        finished_at=None,
+        tags=dict(tags),
+        settings=flatten(settings),
+        defaults=algo.defaults.as_dict(),
+        mastery_threshold=algo.mastery_threshold,
+        scores=pooled_scores([verdict.evidence for verdict in verdicts]),
+        summary={},
+    )
+    concepts = concept_table(verdicts, defaults=algo.defaults, origins=origins, errors=errors)
+    return RunEvidence(facts, concepts, check_table(verdicts), curve_table(verdicts))
+
+
+def finished(
+    evidence: RunEvidence,
+    *,
+    status: str,
+    finished_at: datetime,
+    summary: Mapping[str, Any],
+    kept_after_all: Mapping[str, str],
+) -> RunEvidence:
+    """The same evidence once the run has ended.
+
+    `kept_after_all`: winners whose switch was refused, and why.
+    """
+    facts = replace(
+        evidence.facts,
+        status=status,
+        finished_at=finished_at.isoformat(),
+        summary=dict(summary),
+    )
+    refused = pl.col("concept_id").is_in(list(kept_after_all))
+    why = pl.col("concept_id").replace_strict(dict(kept_after_all), default=None)
+    concepts = evidence.concepts.with_columns(
+        pl.when(refused).then(pl.lit("kept")).otherwise("decision").alias("decision"),
+        pl.when(refused).then(why).otherwise("reason").alias("reason"),
+    )
+    return RunEvidence(facts, concepts, evidence.checks, evidence.curves)
+
+
+def write_evidence(folder: Path, evidence: RunEvidence) -> None:
+    """Write the evidence of a run, each file whole."""
+    write_frame(folder / CONCEPTS, evidence.concepts)
+    write_frame(folder / CHECKS, evidence.checks)
+    write_frame(folder / CURVES, evidence.curves)
+    write_json(folder / FACTS, asdict(evidence.facts))
+
+
+def read_evidence(folder: Path) -> RunEvidence:
+    """Read what `write_evidence` wrote.
+
+    Raises `RunFilesMissingError`: if the folder holds no evidence.
+    """
+    if not (folder / FACTS).is_file():
+        raise RunFilesMissingError(run_id=folder.name, folder=folder)
+    values = read_json(folder / FACTS)
+    facts = RunFacts(**values | {"scores": _scores_from_json(values["scores"])})
+    return RunEvidence(
+        facts,
+        pl.read_parquet(folder / CONCEPTS),
+        pl.read_parquet(folder / CHECKS),
+        pl.read_parquet(folder / CURVES),
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names and texts."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _scores_from_json(values: dict[str, Any]) -> PooledScores:
+    def one(scores: dict[str, Any] | None) -> Scores | None:
+        return None if scores is None else Scores.from_json(scores)
+
+    return PooledScores(
+        pooled=one(values["pooled"]),
+        by_fold=tuple(one(scores) for scores in values["by_fold"]),
+        log_loss_of=values["log_loss_of"],
+        calibration=tuple(tuple(row) for row in values["calibration"]),
+        bounds=tuple(BoundCost(**row) for row in values["bounds"]),
+    )
