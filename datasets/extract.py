@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -95,7 +95,7 @@ class Extract:
                     shutil.rmtree(target)
                 item.replace(target)
             self.session.rmdir()
-        return Extract(**{**self.__dict__, "session": run_folder})
+        return replace(self, session=run_folder)
 
 
 def extract_attempts(
