@@ -38,7 +38,7 @@ class ServingSettings(Section):
     """How the API is served."""
 
     host: str
-    port: int = Field(ge=0, le=65535)
+    port: int = Field(ge=1, le=65535)
     database_connections: int = Field(ge=1, le=200)
 
     token_algorithm: TokenAlgorithm

@@ -25,6 +25,7 @@ _COMMANDS = {
     "params": "flows.commands.states:params",
     "mastery": "flows.commands.states:mastery",
     "report": "flows.commands.reports:report",
+    "serve": "flows.commands.serving:serve",
 }
 
 

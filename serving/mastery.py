@@ -243,9 +243,11 @@ def _told(
 ) -> ConceptUpdateResponse:
     mastery, params = recorded.mastery, recorded.params
     prior, p_correct = recorded.p_mastery_prior, recorded.p_correct
+    attempted_at = attempt.attempted_at
     if prior is None or p_correct is None:
         place = _place(conn, attempt, recorded)
         prior, p_correct = place.p_mastery_without, place.p_correct
+        attempted_at = place.attempted_at
     version = (cache or ParamsCache(0)).version_name(conn, mastery.algo_version_id)
     return ConceptUpdateResponse(
         concept_id=mastery.concept_id,
@@ -259,7 +261,7 @@ def _told(
             observation=1 if attempt.correct else 0,
             algo_version=version,
             param_id=mastery.param_id,
-            attempted_at=attempt.attempted_at,
+            attempted_at=attempted_at,
         ),
     )
 

@@ -19,6 +19,7 @@ from datasets.store.errors import (
     IdempotencyConflictError,
     LockedError,
 )
+from serving.launcher import LaunchRefusedError, TooManyLaunchesError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,8 @@ _STATUS: tuple[tuple[type[BktError], int], ...] = (
     (ErasedUserError, 410),
     (IdempotencyConflictError, 409),
     (LockedError, 409),
+    (TooManyLaunchesError, 429),
+    (LaunchRefusedError, 502),
     (DatabaseError, 503),
     (BadInputError, 422),
     (InvalidInputError, 422),

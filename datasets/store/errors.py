@@ -50,8 +50,8 @@ class IdempotencyConflictError(BadInputError):
 
     def __init__(self, *, key: str) -> None:
         super().__init__(
-            f"The idempotency key {key!r} already belongs to an attempt of another user or "
-            "concept; give each attempt its own key."
+            f"The idempotency key {key!r} already belongs to another attempt; "
+            "give each attempt its own key."
         )
         self.key = key
 

@@ -15,7 +15,7 @@ from bkt_core.sequences import AttemptSequences
 from datasets.store.algorithms import ALGO_KEY, Algorithm, active_algorithm
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.locks import lock_attempt
-from datasets.store.mastery_reads import STATE_COLUMNS, Mastery, State, is_current
+from datasets.store.mastery_reads import STATE_COLUMNS, Mastery, State, is_current, state_of
 from datasets.store.replays import Replayed, replay_one
 from datasets.store.skill_params import InForce
 from datasets.store.tables import (
@@ -71,6 +71,7 @@ class Place:
     """One attempt where it stands in its history, under given parameters."""
 
     correct: int
+    attempted_at: datetime
     p_mastery_without: float  # after all attempts but this one
     p_correct: float  # predicted just before it
 
@@ -142,7 +143,7 @@ def mastery_now(
         _now(
             conn,
             user_id,
-            State(*row[: len(STATE_COLUMNS)]),
+            state_of(row[: len(STATE_COLUMNS)]),
             InForce(algorithm.id, row.id, _params(row, algorithm), None),
             row.updated_at,
         )
@@ -197,7 +198,7 @@ def place_of(
 ) -> Place:
     """The attempt of that key in its history. Ask while the state's row is locked."""
     rows = conn.execute(
-        select(AttemptRow.correct, AttemptRow.idempotency_key)
+        select(AttemptRow.correct, AttemptRow.attempted_at, AttemptRow.idempotency_key)
         .where(AttemptRow.user_id == user_id, AttemptRow.concept_id == concept_id)
         .order_by(AttemptRow.attempted_at, AttemptRow.id)
     ).all()
@@ -205,7 +206,12 @@ def place_of(
     outcomes = np.array([row.correct for row in rows], dtype=np.int8)
     others = np.delete(outcomes, at)
     without = float(replay(_one_user(others), params)[0]) if others.size else params.p_L0
-    return Place(int(outcomes[at]), without, float(predict(_one_user(outcomes), params)[at]))
+    return Place(
+        rows[at].correct,
+        rows[at].attempted_at,
+        without,
+        float(predict(_one_user(outcomes), params)[at]),
+    )
 
 
 def lock_existing(conn: Connection, user_id: str, concept_ids: Iterable[str]) -> None:

@@ -1,0 +1,91 @@
+"""The application factory: `serving.app:create_app`."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+from fastapi import FastAPI
+
+from bkt_core import AttemptSequences, predict, replay, update_mastery
+from bkt_core.params import FALLBACK_PARAMS
+from serving import admin_routes, learning_routes, operations_routes, problems
+from serving.document import document_of
+from serving.limits import BodyLimit
+from serving.metrics import Measured
+from serving.service import build_service, now_utc
+from serving.settings import load_service_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+
+    from fastapi.routing import APIRoute
+
+    from serving.launcher import Launcher
+    from serving.settings import ServiceSettings
+
+log = logging.getLogger("serving")
+
+KIB = 1024
+
+
+def create_app(
+    settings: ServiceSettings | None = None,
+    *,
+    launcher: Launcher | None = None,
+    clock: Callable[[], datetime] = now_utc,
+) -> FastAPI:
+    """The service, by given settings or those of conf and the environment."""
+    settings = settings or load_service_settings()
+    service = build_service(settings, launcher=launcher, clock=clock)
+    own = service.settings
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if service.door.tokens.issues_itself:
+            log.warning(
+                "no token_keys are set: tokens come from /v1/development/token, "
+                "for this machine only, and end with this process"
+            )
+        _warm_up()
+        yield
+        await service.close()
+
+    app = FastAPI(
+        title="BKT service",
+        version=version("bkt-pipeline"),
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_name,
+    )
+    app.state.service = service
+    app.include_router(learning_routes.router)
+    app.include_router(admin_routes.router)
+    app.include_router(operations_routes.router)
+    if service.door.tokens.issues_itself:
+        app.include_router(operations_routes.development_router)
+    problems.register(app)
+    app.add_middleware(BodyLimit, max_bytes=own.max_body_kib * KIB)
+    app.add_middleware(Measured, metrics=service.metrics)
+    # FastAPI has clients replace this method to complete the document.
+    app.openapi = lambda: document_of(app, learners_submit=own.learners_submit)  # type: ignore[method-assign]
+    return app
+
+
+def _warm_up() -> None:
+    """Load the compiled model before the first request has to wait for it."""
+    one = AttemptSequences(np.array([1], np.int8), np.array([0, 1], np.int64))
+    replay(one, FALLBACK_PARAMS)
+    predict(one, FALLBACK_PARAMS)
+    update_mastery(0.5, 1, 0.1, 0.1, 0.25)
+
+
+def _name(route: APIRoute) -> str:
+    return route.name

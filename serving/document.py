@@ -1,0 +1,98 @@
+"""The OpenAPI document: what FastAPI derives, with who may call, and problems as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi.openapi.utils import get_openapi
+
+from serving.access import LOCAL, PUBLIC, access_table
+from serving.problems import MEDIA_TYPE, Problem
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+DESCRIPTION = (
+    "Mastery of users at concepts, updated attempt by attempt by Bayesian Knowledge Tracing. "
+    "Times are UTC with their offset; ids are opaque text. Every error is a problem detail "
+    "(RFC 9457). An attempt is acknowledged only when it is stored; after a timeout repeat it "
+    "with the same idempotency_key."
+)
+_REF = "#/components/schemas/{model}"
+#: Statuses that any route can answer, and those of routes behind the door.
+_ALWAYS = {"500": "A defect of the service.", "503": "The database is away; try again."}
+_GUARDED = {
+    "401": "No token, or one that is not accepted.",
+    "403": "The token's role or user does not reach this.",
+}
+_WITH_INPUT = {"422": "The request is not what this document describes."}
+_WITH_BODY = {
+    "400": "The body is no JSON.",
+    "413": "The body or the batch is too large.",
+}
+_OF_OPERATION = {
+    "submit_attempt": {"404", "409", "410"},
+    "submit_batch": {"404", "409", "410"},
+    "read_mastery": {"404"},
+    "read_params": {"404"},
+    "read_params_history": {"404"},
+    "follow_launch": {"404", "502"},
+    "follow_run": {"404"},
+    "start_recompute": {"429", "502"},
+    "start_retrain": {"429", "502"},
+    "start_rollback": {"429", "502"},
+    "issue_development_token": {"403"},
+}
+_SPECIAL = {
+    "403": "Not from this machine.",
+    "404": "There is nothing of that id.",
+    "409": "The idempotency key belongs to another attempt.",
+    "410": "The user was erased.",
+    "429": "Enough commands are running.",
+    "502": "The Prefect server did not take it.",
+}
+
+
+def document_of(app: FastAPI, *, learners_submit: bool) -> dict[str, Any]:
+    """The document, made once."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        openapi_version=app.openapi_version,
+        description=DESCRIPTION,
+        routes=app.routes,
+    )
+    schemas = document["components"]["schemas"]
+    problem = Problem.model_json_schema(ref_template=_REF)
+    schemas |= problem.pop("$defs") | {"Problem": problem}
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    }
+    table = access_table(learners_submit=learners_submit)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _complete(operation, table)
+    app.openapi_schema = document
+    return document
+
+
+def _complete(operation: dict[str, Any], table: dict[str, Any]) -> None:
+    name = operation["operationId"]
+    statuses = dict(_ALWAYS)
+    if name not in PUBLIC | LOCAL:
+        operation["security"] = [{"bearer": []}]
+        operation["x-access"] = {str(role): str(reach) for role, reach in table[name].items()}
+        statuses |= _GUARDED
+    if "requestBody" in operation:
+        statuses |= _WITH_BODY
+    if "requestBody" in operation or "parameters" in operation:
+        statuses |= _WITH_INPUT
+    statuses |= {status: _SPECIAL[status] for status in _OF_OPERATION.get(name, ())}
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
+    answers = operation["responses"]
+    for status, description in sorted(statuses.items()):
+        answers[status] = {"description": description, "content": content}

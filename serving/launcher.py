@@ -1,0 +1,191 @@
+"""Starting pipeline work beside the service: the protocol, and child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
+
+from bkt_core.errors import BktError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Launches remembered; the oldest goes first.
+MAX_REMEMBERED = 1_000
+#: Characters of a failed command's last words that are kept.
+MAX_DETAIL = 2_000
+#: Seconds between the asking and the forced end of a child process.
+END_SECONDS = 10
+
+
+class Command(StrEnum):
+    """What can be started; the names are those of the command line."""
+
+    RETRAIN = "retrain"
+    RECOMPUTE = "recompute"
+    ROLLBACK = "rollback"
+
+
+class Status(StrEnum):
+    """How far a launch is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command and its flags; a flag that is True has no value, a name may repeat."""
+
+    command: Command
+    flags: tuple[tuple[str, str | bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Work that was started, and how far it is."""
+
+    launch_id: str
+    command: Command
+    via: str
+    status: Status
+    started_at: datetime
+    exit_code: int | None = None
+    run_id: str | None = None
+    detail: str | None = None
+
+
+class TooManyLaunchesError(BktError):
+    """As many child processes as the settings allow are running."""
+
+
+class LaunchRefusedError(BktError):
+    """What was asked to start the work did not take it."""
+
+
+class Launcher(Protocol):
+    """A way to start an order and to follow it."""
+
+    async def launch(self, order: Order) -> Launch:
+        """Start it; how far it is is asked with `follow`."""
+
+    async def follow(self, launch_id: str) -> Launch | None:
+        """How far it is; None: not one of ours."""
+
+    async def close(self) -> None:
+        """End what must not outlive the service."""
+
+
+def arguments(order: Order) -> list[str]:
+    """The order as the command line reads it; a value cannot be taken for a flag."""
+    flags = [
+        f"--{name}" if value is True else f"--{name}={value}" for name, value in order.flags
+    ]
+    return [order.command.value, *flags, "--json"]
+
+
+def bkt_command() -> list[str]:
+    """The `bkt` of this environment."""
+    beside = Path(sys.executable).with_name("bkt")
+    found = str(beside) if beside.is_file() else shutil.which("bkt")
+    if found is None:
+        raise LaunchRefusedError(
+            "The command `bkt` must be installed beside this service's Python, and is not."
+        )
+    return [found]
+
+
+class ProcessLauncher:
+    """Runs `bkt …` as a child process; it ends with the service, and a later run resumes it."""
+
+    def __init__(self, *, max_children: int, command: Sequence[str] | None = None) -> None:
+        self._command = command
+        self._max_children = max_children
+        self._launches: OrderedDict[str, Launch] = OrderedDict()
+        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._one_start = asyncio.Lock()
+
+    async def launch(self, order: Order) -> Launch:
+        """Start the child, or refuse where enough are running."""
+        async with self._one_start:
+            return await self._start(order)
+
+    async def _start(self, order: Order) -> Launch:
+        if len(self._watchers) >= self._max_children:
+            raise TooManyLaunchesError(
+                f"At most {self._max_children} commands run at once; try again when one ends."
+            )
+        child = await asyncio.create_subprocess_exec(
+            *(self._command or bkt_command()),
+            *arguments(order),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        launch = Launch(
+            launch_id=uuid4().hex,
+            command=order.command,
+            via="process",
+            status=Status.RUNNING,
+            started_at=datetime.now(UTC),
+        )
+        self._children[launch.launch_id] = child
+        self._remember(launch)
+        watcher = asyncio.create_task(self._watch(launch, child))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        return launch
+
+    async def follow(self, launch_id: str) -> Launch | None:
+        """The launch as far as its child has come."""
+        return self._launches.get(launch_id)
+
+    async def close(self) -> None:
+        """Ask the children to end, then make them."""
+        for child in self._children.values():
+            child.terminate()
+        if self._watchers:
+            _, late = await asyncio.wait(self._watchers, timeout=END_SECONDS)
+            if late:
+                for child in self._children.values():
+                    child.kill()
+                await asyncio.wait(late)
+
+    async def _watch(self, launch: Launch, child: asyncio.subprocess.Process) -> None:
+        told, complaint = await child.communicate()
+        del self._children[launch.launch_id]
+        ended = replace(
+            launch,
+            status=Status.DONE if child.returncode == 0 else Status.FAILED,
+            exit_code=child.returncode,
+            run_id=_run_id(told),
+            detail=complaint.decode(errors="replace").strip()[-MAX_DETAIL:] or None,
+        )
+        self._remember(ended)
+
+    def _remember(self, launch: Launch) -> None:
+        self._launches[launch.launch_id] = launch
+        while len(self._launches) > MAX_REMEMBERED:
+            self._launches.popitem(last=False)
+
+
+def _run_id(told: bytes) -> str | None:
+    """The run that a command's JSON names."""
+    try:
+        answer = json.loads(told)
+    except ValueError:
+        return None
+    run_id = answer.get("run_id") if isinstance(answer, dict) else None
+    return run_id if isinstance(run_id, str) else None

@@ -1,0 +1,89 @@
+"""What one running service holds: its settings, database, door, metrics, cache and launcher."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from serving.access import Door
+from serving.database import Database
+from serving.launcher import Command, Launcher, ProcessLauncher
+from serving.metrics import Metrics
+from serving.params_cache import ParamsCache
+from serving.prefect_launcher import LauncherByCommand, PrefectLauncher
+from serving.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bkt_settings.serving import ServingSettings
+    from serving.settings import ServiceSettings
+
+
+def now_utc() -> datetime:
+    """The service's clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Everything a route reaches, by `request.app.state.service`."""
+
+    settings: ServingSettings
+    database: Database
+    door: Door
+    metrics: Metrics
+    cache: ParamsCache
+    launcher: Launcher
+    clock: Callable[[], datetime]
+
+    @property
+    def latest(self) -> datetime:
+        """The latest moment that an attempt may claim."""
+        return self.clock() + timedelta(minutes=self.settings.allowed_skew_minutes)
+
+    async def close(self) -> None:
+        """End children, close connections."""
+        await self.launcher.close()
+        await self.database.close()
+
+
+def build_service(
+    settings: ServiceSettings,
+    *,
+    launcher: Launcher | None = None,
+    clock: Callable[[], datetime] = now_utc,
+) -> Service:
+    """A service by its settings; nothing is connected yet."""
+    own = settings.serving
+    metrics = Metrics()
+    return Service(
+        settings=own,
+        database=Database(
+            settings.database, connections=own.database_connections, metrics=metrics
+        ),
+        door=Door(Tokens(own), learners_submit=own.learners_submit),
+        metrics=metrics,
+        cache=ParamsCache(own.params_cache_seconds),
+        launcher=launcher or _launcher(own),
+        clock=clock,
+    )
+
+
+def _launcher(settings: ServingSettings) -> Launcher:
+    process = ProcessLauncher(max_children=settings.max_children)
+    named = {
+        Command.RETRAIN: settings.retrain_deployment,
+        Command.RECOMPUTE: settings.recompute_deployment,
+        Command.ROLLBACK: settings.rollback_deployment,
+    }
+    deployments = {command: name for command, name in named.items() if name}
+    api_url = os.environ.get("PREFECT_API_URL")
+    if not api_url or not deployments:
+        return process
+    prefect = PrefectLauncher(
+        api_url, deployments, api_key=os.environ.get("PREFECT_API_KEY") or None
+    )
+    return LauncherByCommand(prefect, process, frozenset(deployments))
