@@ -7,7 +7,7 @@ cached function. `fastmath` stays off: the order of operations is part of the co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -31,6 +31,11 @@ P_MAX = 1.0 - 1e-10
 def kernel(function: F) -> F:
     """Compile on first use, keep on disk, and release the GIL while running."""
     return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inlined(function: F) -> F:
+    """Compile into each caller: for the steps inside the innermost loops."""
+    return cast("F", numba.njit(forceinline=True, error_model="numpy")(function))
 
 
 def ufunc(function: Callable[..., float]) -> Callable[..., Floats]:
@@ -164,74 +169,648 @@ def predict_users(
             p_L = update_mastery(p_L, correct[i] == 1, p_T, p_S, p_G)
 
 
-# ── EM: the hidden path of a user is one integer, the attempts made before learning ──────
+# ── The prefix tree: what sequences share is walked once ─────────────────────────────────
+
+
+class Tree(NamedTuple):
+    """The distinct sequences of one concept in canonical order, as a depth-first walk.
+
+    Sequence `i` is `correct[start[i]:start[i] + length[i]]`. The walk takes up its state at
+    depth `shared[i]`, kept at `level[i]`, goes on to its end, and keeps the state at each depth
+    of `saves[first_save[i]:first_save[i + 1]]`, one level deeper each time, for those to come.
+    """
+
+    correct: Outcomes  # as given
+    start: Counts  # (n,)
+    length: Counts  # (n,)
+    shared: Counts  # (n,) attempts in common with the sequence before; 0 at the head of a block
+    shared_right: Counts  # (n,) right answers among them
+    level: Counts  # (n,) 0 is the root
+    first_save: Counts  # (n + 1,)
+    saves: Counts  # rising within a sequence
+    times: Floats  # (n, n_sets) users of each training set with this sequence
+    totals: Floats  # (n_sets, 3) users, attempts and right answers of each training set
+    blocks: Counts  # (n_blocks + 1,) blocks share nothing and can be walked at the same time
+    n_levels: int  # with the root and the level where the deepest sequence ends
+
+
+#: Attempts in one sort key; the two bits left say where a sequence ends.
+KEY_ATTEMPTS = 62
+#: A block is closed when it holds this many attempts.
+BLOCK_ATTEMPTS = 1 << 18
+
+
+@inlined
+def sort_key(correct: Outcomes, start: int, stop: int) -> np.uint64:
+    """Up to 62 attempts as bits, then a 1, then zeros; the last bit says "goes on".
+
+    Sequences that share a prefix have neighbouring keys, and equal keys mean equal attempts.
+    """
+    here = min(stop - start, KEY_ATTEMPTS)
+    key = np.uint64(0)
+    for i in range(start, start + here):
+        key = (key << np.uint64(1)) | np.uint64(correct[i])
+    key = ((key << np.uint64(1)) | np.uint64(1)) << np.uint64(KEY_ATTEMPTS + 1 - here)
+    return key | np.uint64(stop - start > KEY_ATTEMPTS)
 
 
 @kernel
-def expected_counts(
-    correct: Outcomes,
-    offsets: Counts,
-    seen: NDArray[np.bool_],
-    p_L0: float,
-    p_T: float,
-    p_S: float,
-    p_G: float,
-    out: Floats,
-) -> float:
-    """The log-likelihood of the users that `seen` marks, and the counts of the M-step.
+def canonical_order(correct: Outcomes, offsets: Counts) -> Counts:
+    """Users sorted by their sequences, so that shared prefixes and equals are neighbours."""
+    n = offsets.size - 1
+    order, spare_order = np.arange(n), np.empty(n, np.int64)
+    keys, spare_keys = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    todo = [(0, n, 0)]  # users [low, high) of `order` agree in their first `depth` attempts
+    while len(todo) > 0:
+        low, high, depth = todo.pop()
+        for i in range(low, high):
+            keys[i] = sort_key(correct, offsets[order[i]] + depth, offsets[order[i] + 1])
+        merge_sort(keys, order, low, high, spare_keys, spare_order)
+        i = low
+        while i < high:
+            j = i + 1
+            while j < high and keys[j] == keys[i]:
+                j += 1
+            if j - i > 1 and keys[i] & np.uint64(1):
+                todo.append((i, j, depth + KEY_ATTEMPTS))
+            i = j
+    return order
 
-    `out` (8,): users known at first, users; transitions, chances for one;
-    slips, attempts while known; guesses, attempts while unknown.
+
+@kernel
+def merge_sort(
+    keys: NDArray[np.uint64],
+    order: Counts,
+    low: int,
+    high: int,
+    spare_keys: NDArray[np.uint64],
+    spare_order: Counts,
+) -> None:
+    """Sort keys[low:high] and `order` along with it; stable, and never slow."""
+    width = 1
+    while width < high - low:
+        for start in range(low, high, 2 * width):
+            i, middle = start, min(start + width, high)
+            j, stop = middle, min(start + 2 * width, high)
+            for k in range(start, stop):
+                if j >= stop or (i < middle and keys[i] <= keys[j]):
+                    spare_keys[k], spare_order[k] = keys[i], order[i]
+                    i += 1
+                else:
+                    spare_keys[k], spare_order[k] = keys[j], order[j]
+                    j += 1
+        for k in range(low, high):
+            keys[k], order[k] = spare_keys[k], spare_order[k]
+        width *= 2
+
+
+@inlined
+def count_right(correct: Outcomes, start: int, stop: int) -> int:
+    """Right answers among the attempts [start, stop)."""
+    right = 0
+    for i in range(start, stop):
+        right += correct[i]
+    return right
+
+
+@kernel
+def grow_tree(correct: Outcomes, offsets: Counts, training_sets: NDArray[np.bool_]) -> Tree:
+    """The tree of all users; `training_sets` (n_sets, n_users) are columns on it."""
+    order = canonical_order(correct, offsets)
+    n_sets = training_sets.shape[0]
+    start = np.empty(order.size, np.int64)
+    length = np.empty(order.size, np.int64)
+    shared = np.empty(order.size, np.int64)
+    shared_right = np.empty(order.size, np.int64)
+    times = np.zeros((order.size, n_sets))
+    totals = np.zeros((n_sets, 3))
+    blocks = [0]
+    n, in_block = 0, 0
+    for user in order:
+        a, size = offsets[user], offsets[user + 1] - offsets[user]
+        common, right = 0, 0
+        if n > 0:
+            b, most = start[n - 1], min(size, length[n - 1])
+            while common < most and correct[a + common] == correct[b + common]:
+                right += correct[a + common]
+                common += 1
+        if n == 0 or common < max(size, length[n - 1]):
+            if in_block >= BLOCK_ATTEMPTS:
+                blocks.append(n)
+                common, right, in_block = 0, 0, 0
+            start[n], length[n], shared[n], shared_right[n] = a, size, common, right
+            in_block += size - common
+            n += 1
+        n_right = right + count_right(correct, a + common, a + size)
+        for column in range(n_sets):
+            if training_sets[column, user]:
+                times[n - 1, column] += 1.0
+                totals[column, 0] += 1.0
+                totals[column, 1] += size
+                totals[column, 2] += n_right
+    blocks.append(n)
+    level, first_save, saves, n_levels = plan_walk(length[:n], shared[:n])
+    return Tree(
+        correct,
+        start[:n],
+        length[:n],
+        shared[:n],
+        shared_right[:n],
+        level,
+        first_save,
+        saves,
+        times[:n],
+        totals,
+        np.array(blocks),
+        n_levels,
+    )
+
+
+@kernel
+def plan_walk(length: Counts, shared: Counts) -> tuple[Counts, Counts, Counts, int]:
+    """At which level each sequence takes up, and which depths it must keep for later ones.
+
+    Read from the last sequence backwards, the depths at which later ones will take up form a
+    rising stack; those deeper than what a sequence shares with the one before are its own to
+    keep. Read forwards, the depths kept so far form the stack whose height is the level.
     """
-    q_right = (1.0 - p_T) * p_G / (1.0 - p_S)
-    q_wrong = (1.0 - p_T) * (1.0 - p_G) / p_S
-    tail = (1.0 - p_L0) / (1.0 - p_T)
-    big, small = 2.0**300, 2.0**-300
-    out[:] = 0.0
-    log_likelihood = 0.0
-    for user in range(offsets.size - 1):
-        if not seen[user]:
-            continue
-        w, scale, exponent = 1.0, 1.0, 0
-        plain, by_attempts, by_right = 0.0, 0.0, 0.0
-        before, right = 0.0, 0.0
-        last = offsets[user + 1] - 1
-        for i in range(offsets[user], last + 1):
-            if w > big:
-                w, scale, exponent = w * small, scale * small, exponent + 300
-                plain, by_attempts, by_right = (
-                    plain * small,
-                    by_attempts * small,
-                    by_right * small,
+    n = length.size
+    stack = np.empty(n + 1, np.int64)
+    backwards = np.empty(n, np.int64)
+    kept = np.zeros(n + 1, np.int64)
+    height, n_saves = 0, 0
+    for i in range(n - 1, -1, -1):
+        while height > 0 and stack[height - 1] > shared[i]:
+            height -= 1
+            backwards[n_saves] = stack[height]
+            n_saves += 1
+            kept[i + 1] += 1
+        if shared[i] > 0 and (height == 0 or stack[height - 1] < shared[i]):
+            stack[height] = shared[i]
+            height += 1
+    saves, first_save = backwards[:n_saves][::-1].copy(), np.cumsum(kept)
+    level = np.zeros(n, np.int64)
+    height, n_levels = 0, 0
+    for i in range(n):
+        while height > 0 and stack[height - 1] > shared[i]:
+            height -= 1
+        level[i] = height
+        for save in range(first_save[i], first_save[i + 1]):
+            stack[height] = saves[save]
+            height += 1
+        n_levels = max(n_levels, height + 2)
+    return level, first_save, saves, n_levels
+
+
+# ── The E-step: a user's hidden path is one integer, the attempts made before learning ───
+
+#: Columns of what one walk sums over users, each an expectation given the user's attempts:
+#: known at first; learned on the way; still unknown at the last attempt; attempts while
+#: unknown; right answers among those; then the covariances of known, still, unknown, guessed.
+KNOWN, LEARNED, STILL, UNKNOWN, GUESSED, COVARIANCES, N_SUMS = 0, 1, 2, 3, 4, 5, 16
+LOG_LIKELIHOOD = 15
+
+#: A state is rescaled when its weights pass this, looked at every STRIDE attempts: with
+#: parameters of at least 1e-10, 16 attempts multiply a weight by at most 2 ** 532.
+BIG, SMALL, BIG_EXPONENT, STRIDE = 2.0**256, 2.0**-256, 256.0, 16
+LOG_2 = np.log(2.0)
+
+
+@kernel
+def walk(
+    tree: Tree,
+    block: int,
+    params: Floats,
+    columns: Counts,
+    n_lanes: int,
+    stack: Floats,
+    sums: Floats,
+) -> None:
+    """The E-step of several fits ("lanes") over one block of the tree, into `sums`.
+
+    `params` (n_lanes, 4), `columns` (n_lanes,) the training set of each lane, `stack`
+    (n_levels, n_lanes, 8), `sums` (n_lanes, N_SUMS), or longer.
+
+    The likelihood of always having known is divided out: a path that learns after attempt j
+    weighs w_j, the product of one factor per attempt, and sums of w_j (plain, by attempts, by
+    right answers, and by their products) give every expectation with one division per
+    sequence (docs/algorithms.md).
+    """
+    rates, product = np.empty((n_lanes, 5)), np.ones(n_lanes)
+    for lane in range(n_lanes):
+        p_L0, p_T = params[lane, 0], params[lane, 1]
+        p_S, p_G = params[lane, 2], params[lane, 3]
+        rates[lane, 0] = (1.0 - p_T) * p_G / (1.0 - p_S)
+        rates[lane, 1] = (1.0 - p_T) * (1.0 - p_G) / p_S
+        rates[lane, 2], rates[lane, 3] = p_L0, p_T
+        rates[lane, 4] = (1.0 - p_L0) / (1.0 - p_T)
+        stack[0, lane, :] = 0.0
+        stack[0, lane, 0] = 1.0
+        sums[lane, :] = 0.0
+    for i in range(tree.blocks[block], tree.blocks[block + 1]):
+        depth, right, level = tree.shared[i], tree.shared_right[i], tree.level[i]
+        save, last_save = tree.first_save[i], tree.first_save[i + 1]
+        while depth < tree.length[i]:
+            stop = tree.saves[save] if save < last_save else tree.length[i]
+            first = tree.start[i]
+            for lane in range(n_lanes):
+                walk_edge(tree.correct, first, depth, stop, right, rates, stack, level, lane)
+            right += count_right(tree.correct, first + depth, first + stop)
+            depth, save, level = stop, save + 1, level + 1
+        for lane in range(n_lanes):
+            times = tree.times[i, columns[lane]]
+            if times > 0.0:
+                product[lane] = end_sequence(
+                    depth, right, times, rates, stack, level, lane, sums, product[lane]
                 )
-            before += 1.0
-            if correct[i] == 1:
-                right += 1.0
-                w *= q_right
+    for lane in range(n_lanes):
+        sums[lane, LOG_LIKELIHOOD] += np.log(product[lane])
+
+
+@inlined
+def walk_edge(
+    correct: Outcomes,
+    first: int,
+    depth: int,
+    end: int,
+    right: int,
+    rates: Floats,
+    stack: Floats,
+    level: int,
+    lane: int,
+) -> None:
+    """Carry one lane's state over the attempts [depth, end) to the next level."""
+    by_right, by_wrong = rates[lane, 0], rates[lane, 1]
+    w, sum_w = stack[level, lane, 0], stack[level, lane, 1]
+    sum_j, sum_r = stack[level, lane, 2], stack[level, lane, 3]
+    sum_jj, sum_jr = stack[level, lane, 4], stack[level, lane, 5]
+    sum_rr, exponent = stack[level, lane, 6], stack[level, lane, 7]
+    j, r = float(depth), float(right)
+    while depth < end:
+        stop = min(depth + STRIDE, end)
+        for i in range(first + depth, first + stop):
+            outcome = correct[i]
+            j += 1.0
+            r += outcome
+            w *= by_right if outcome == 1 else by_wrong
+            wj, wr = w * j, w * r
+            sum_w += w
+            sum_j += wj
+            sum_r += wr
+            sum_jj += wj * j
+            sum_jr += wj * r
+            sum_rr += wr * r
+        depth = stop
+        if sum_w > BIG:
+            w, sum_w = w * SMALL, sum_w * SMALL
+            sum_j, sum_r = sum_j * SMALL, sum_r * SMALL
+            sum_jj, sum_jr, sum_rr = sum_jj * SMALL, sum_jr * SMALL, sum_rr * SMALL
+            exponent += BIG_EXPONENT
+    level += 1
+    stack[level, lane, 0], stack[level, lane, 1] = w, sum_w
+    stack[level, lane, 2], stack[level, lane, 3] = sum_j, sum_r
+    stack[level, lane, 4], stack[level, lane, 5] = sum_jj, sum_jr
+    stack[level, lane, 6], stack[level, lane, 7] = sum_rr, exponent
+
+
+@inlined
+def end_sequence(
+    length: int,
+    right: int,
+    times: float,
+    rates: Floats,
+    stack: Floats,
+    level: int,
+    lane: int,
+    sums: Floats,
+    product: float,
+) -> float:
+    """Add what `times` users with this sequence expect; the product of likelihoods so far."""
+    p_L0, p_T, tail = rates[lane, 2], rates[lane, 3], rates[lane, 4]
+    n, n_right = float(length), float(right)
+    w, exponent = stack[level, lane, 0], stack[level, lane, 7]
+    if exponent != 0.0:
+        p_L0 *= 2.0**-exponent
+    at_end = (1.0 - p_T) * w  # the last attempt has no transition after it
+    likelihood = p_L0 + tail * (p_T * stack[level, lane, 1] + at_end)
+    inverse = 1.0 / likelihood
+    share = tail * inverse
+    known = p_L0 * inverse
+    still = share * w
+    unknown = share * (p_T * stack[level, lane, 2] + at_end * n)
+    guessed = share * (p_T * stack[level, lane, 3] + at_end * n_right)
+    sums[lane, KNOWN] += times * known
+    sums[lane, LEARNED] += times * (share * p_T * (stack[level, lane, 1] - w))
+    sums[lane, STILL] += times * still
+    sums[lane, UNKNOWN] += times * unknown
+    sums[lane, GUESSED] += times * guessed
+    c = COVARIANCES
+    sums[lane, c] += times * (known * (1.0 - known))
+    sums[lane, c + 1] -= times * (known * still)
+    sums[lane, c + 2] -= times * (known * unknown)
+    sums[lane, c + 3] -= times * (known * guessed)
+    sums[lane, c + 4] += times * (still * (1.0 - still))
+    sums[lane, c + 5] += times * (still * (n - unknown))
+    sums[lane, c + 6] += times * (still * (n_right - guessed))
+    sums[lane, c + 7] += times * (
+        share * (p_T * stack[level, lane, 4] + at_end * n * n) - unknown * unknown
+    )
+    sums[lane, c + 8] += times * (
+        share * (p_T * stack[level, lane, 5] + at_end * n * n_right) - unknown * guessed
+    )
+    sums[lane, c + 9] += times * (
+        share * (p_T * stack[level, lane, 6] + at_end * n_right * n_right) - guessed * guessed
+    )
+    if exponent != 0.0:
+        sums[lane, LOG_LIKELIHOOD] += times * exponent * LOG_2
+    if times > 4.0:
+        sums[lane, LOG_LIKELIHOOD] += times * np.log(likelihood)
+        return product
+    while times > 0.0:  # one logarithm for many users
+        product *= likelihood
+        times -= 1.0
+        if not 1e-30 < product < 1e30:
+            sums[lane, LOG_LIKELIHOOD] += np.log(product)
+            product = 1.0
+    return product
+
+
+# ── The M-step and the derivatives, from what a walk has summed ──────────────────────────
+
+
+@inlined
+def log_likelihood(totals: Floats, sums: Floats, params: Floats) -> float:
+    """What the walk divided out, put back."""
+    right = totals[2]
+    wrong = totals[1] - right
+    always_known = right * np.log(1.0 - params[2]) + wrong * np.log(params[2])
+    return float(sums[LOG_LIKELIHOOD] + always_known)
+
+
+@inlined
+def expected_counts(totals: Floats, sums: Floats, yes: Floats, chances: Floats) -> None:
+    """Of each parameter: how often it came true (known, learned, slipped, guessed), of what."""
+    users, attempts, right = totals[0], totals[1], totals[2]
+    unknown, guessed = sums[UNKNOWN], sums[GUESSED]
+    yes[0], chances[0] = sums[KNOWN], users
+    yes[1], chances[1] = sums[LEARNED], unknown - sums[STILL]
+    yes[2], chances[2] = (attempts - right) - (unknown - guessed), attempts - unknown
+    yes[3], chances[3] = guessed, unknown
+
+
+@kernel
+def derivatives(
+    yes: Floats,
+    chances: Floats,
+    sums: Floats,
+    params: Floats,
+    score: Floats,
+    information: Floats,
+) -> None:
+    """Gradient and minus the Hessian of the log-likelihood (Louis 1982).
+
+    The observed information is what complete data would tell, less the variance of the
+    complete-data score given the attempts; that score is linear in (known, still, unknown,
+    guessed), whose covariances the walk has summed.
+    """
+    p_T, p_S, p_G = params[1], params[2], params[3]
+    slopes = np.zeros((4, 4))
+    slopes[0, 0] = 1.0
+    slopes[1, 0], slopes[1, 1], slopes[1, 2] = -1.0, -(1.0 - p_T), -p_T
+    slopes[2, 2], slopes[2, 3] = -(1.0 - p_S), 1.0
+    slopes[3, 2], slopes[3, 3] = -p_G, 1.0
+    covariance = np.empty((4, 4))
+    column = COVARIANCES
+    for i in range(4):
+        for j in range(i, 4):
+            covariance[i, j] = covariance[j, i] = sums[column]
+            column += 1
+    for i in range(4):
+        p, q = params[i], 1.0 - params[i]
+        score[i] = (yes[i] - p * chances[i]) / (p * q)
+        for j in range(i + 1):
+            missing = 0.0
+            for k in range(4):
+                for m in range(4):
+                    missing += slopes[i, k] * covariance[k, m] * slopes[j, m]
+            missing /= p * q * params[j] * (1.0 - params[j])
+            information[i, j] = information[j, i] = -missing
+        information[i, i] += yes[i] / (p * p) + (chances[i] - yes[i]) / (q * q)
+
+
+# ── The climb: many fits of one concept, one lane each ───────────────────────────────────
+
+RUNNING, CONVERGED, STALLED, MAX_STEPS, FELL = 0, 1, 2, 3, 4
+
+#: A rejected step is damped by at least DAMPING; a lane stalls beyond MAX_DAMPING; a step
+#: counts as Newton's, for the stopping rule, up to MAX_NEWTON_DAMPING.
+MIN_DAMPING, DAMPING, MAX_NEWTON_DAMPING, MAX_DAMPING = 1e-9, 0.1, 1.0, 1e9
+
+#: A pivot below this, in units of the complete-data information, is none.
+SINGULAR = 1e-12
+
+#: A likelihood may fall by this many nats per attempt before plain EM calls it a defect.
+ROUNDING = 1e-12
+
+
+class Climb(NamedTuple):
+    """Where each lane stands; a lane is one start on one training set."""
+
+    column: Counts  # (n_lanes,) its training set
+    status: Counts  # (n_lanes,)
+    steps: Counts  # (n_lanes,) accepted
+    trial: Floats  # (n_lanes, 4) to be evaluated next
+    params: Floats  # (n_lanes, 4) accepted last, and what was found there:
+    history: Floats  # (n_lanes, max_steps + 1) log-likelihoods at the accepted
+    score: Floats  # (n_lanes, 4)
+    information: Floats  # (n_lanes, 4, 4)
+    complete: Floats  # (n_lanes, 4) information that complete data would give, the EM metric
+    damping: Floats  # (n_lanes,)
+
+
+class Rules(NamedTuple):
+    """How lanes climb, and when they stop."""
+
+    lower: Floats  # (4,)
+    upper: Floats  # (4,)
+    tolerance: float  # nats per attempt
+    plain: bool  # plain EM, no Newton steps
+
+
+@kernel
+def climb(tree: Tree, lanes: Climb, rules: Rules, n_passes: int) -> int:
+    """Up to `n_passes` walks over the tree; how many lanes still run."""
+    n_lanes = lanes.column.size
+    stack = np.empty((tree.n_levels, n_lanes, 8))
+    params, columns = np.empty((n_lanes, 4)), np.empty(n_lanes, np.int64)
+    part, sums = np.empty((n_lanes, N_SUMS)), np.empty((n_lanes, N_SUMS))
+    n_active = pack(lanes, params, columns)
+    while n_active > 0 and n_passes > 0:
+        sums[:] = 0.0
+        for block in range(tree.blocks.size - 1):
+            walk(tree, block, params, columns, n_active, stack, part)
+            add_to(sums, part, n_active)
+        advance(tree.totals, lanes, rules, sums)
+        n_active = pack(lanes, params, columns)
+        n_passes -= 1
+    return n_active
+
+
+@kernel
+def pack(lanes: Climb, params: Floats, columns: Counts) -> int:
+    """Bring the trials of the lanes that run to the front; how many they are."""
+    n_active = 0
+    for lane in range(lanes.column.size):
+        if lanes.status[lane] == RUNNING:
+            columns[n_active] = lanes.column[lane]
+            for k in range(4):
+                params[n_active, k] = lanes.trial[lane, k]
+            n_active += 1
+    return n_active
+
+
+@kernel
+def add_to(sums: Floats, part: Floats, n_active: int) -> None:
+    """Add what one block gave; always in the order of blocks, whoever walked them."""
+    for i in range(n_active):
+        for k in range(N_SUMS):
+            sums[i, k] += part[i, k]
+
+
+@kernel
+def advance(totals: Floats, lanes: Climb, rules: Rules, sums: Floats) -> None:
+    """Judge the trial of each lane that runs by its sums, and set its next one."""
+    yes, chances = np.empty(4), np.empty(4)
+    i = -1
+    for lane in range(lanes.column.size):
+        if lanes.status[lane] != RUNNING:
+            continue
+        i += 1
+        total, trial = totals[lanes.column[lane]], lanes.trial[lane]
+        expected_counts(total, sums[i], yes, chances)
+        value = log_likelihood(total, sums[i], trial)
+        step, last = lanes.steps[lane], lanes.history.shape[1] - 1
+        gain = value - lanes.history[lane, step] if step >= 0 else np.inf
+        if not rules.plain and not gain >= 0.0:
+            lanes.damping[lane] = max(4.0 * lanes.damping[lane], DAMPING)
+            propose(total, lanes, lane, rules)
+            continue
+        step += 1
+        lanes.steps[lane] = step
+        lanes.history[lane, step] = value
+        derivatives(yes, chances, sums[i], trial, lanes.score[lane], lanes.information[lane])
+        for k in range(4):
+            lanes.params[lane, k] = trial[k]
+            lanes.complete[lane, k] = max(chances[k], 0.0) / (trial[k] * (1.0 - trial[k]))
+        if rules.plain:
+            if not gain >= -ROUNDING * total[1]:
+                lanes.status[lane] = FELL
+            elif gain <= rules.tolerance * total[1]:
+                lanes.status[lane] = CONVERGED
             else:
-                w *= q_wrong
-            weight = w if i == last else w * p_T
-            plain += weight
-            by_attempts += weight * before
-            by_right += weight * right
-        known = p_L0 * scale
-        total = known + tail * plain
-        share = tail / total
-        at_end = share * w
-        unknown = share * by_attempts
-        guessed = share * by_right
-        out[0] += known / total
-        out[1] += 1.0
-        out[2] += share * plain - at_end
-        out[3] += unknown - at_end
-        out[4] += (before - right) - (unknown - guessed)
-        out[5] += before - unknown
-        out[6] += guessed
-        out[7] += unknown
-        log_likelihood += (
-            np.log(total)
-            + exponent * np.log(2.0)
-            + right * np.log(1.0 - p_S)
-            + (before - right) * np.log(p_S)
-        )
-    return log_likelihood
+                m_step(yes, chances, rules, trial)
+        else:
+            damping = lanes.damping[lane]
+            lanes.damping[lane] = damping / 8.0 if damping > 0.1 * DAMPING else 0.0
+            propose(total, lanes, lane, rules)
+        if step == last and lanes.status[lane] == RUNNING:
+            lanes.status[lane] = MAX_STEPS
+
+
+@kernel
+def m_step(yes: Floats, chances: Floats, rules: Rules, params: Floats) -> None:
+    """The parameters inside the box that maximise the expected likelihood.
+
+    The expected likelihood is concave in each parameter alone, so clipping is exact. A
+    parameter without chances keeps its value.
+    """
+    for k in range(4):
+        if chances[k] > 0.0:
+            params[k] = min(max(yes[k] / chances[k], rules.lower[k]), rules.upper[k])
+
+
+@kernel
+def propose(total: Floats, lanes: Climb, lane: int, rules: Rules) -> None:
+    """The next trial of a lane, or that it has converged.
+
+    A Newton step on the parameters that no bound holds, damped in the metric of complete data
+    where the information is not positive definite or the last step was rejected: without
+    damping it is Newton's, with much of it a short EM step (Levenberg-Marquardt).
+    Half of score times step, the Newton decrement, estimates what is left to gain.
+    """
+    params, score, trial = lanes.params[lane], lanes.score[lane], lanes.trial[lane]
+    step = np.empty(4)
+    while lanes.damping[lane] < MAX_DAMPING:
+        damping = max(lanes.damping[lane], MIN_DAMPING)
+        lanes.damping[lane] = max(4.0 * damping, DAMPING)  # for the next round, if there is one
+        if not damped_step(lanes, lane, rules, damping, step):
+            continue
+        gain, moved = 0.0, False
+        for k in range(4):
+            gain += 0.5 * score[k] * step[k]
+        if damping <= MAX_NEWTON_DAMPING and gain <= rules.tolerance * total[1]:
+            lanes.status[lane] = CONVERGED
+            return
+        for k in range(4):
+            trial[k] = min(max(params[k] + step[k], rules.lower[k]), rules.upper[k])
+            moved = moved or trial[k] != params[k]
+        if moved:
+            lanes.damping[lane] = damping
+            return
+    lanes.status[lane] = STALLED
+
+
+@kernel
+def damped_step(lanes: Climb, lane: int, rules: Rules, damping: float, step: Floats) -> bool:
+    """Solve (information + damping * complete) step = score where no bound holds.
+
+    In units of the complete-data information; False where the matrix is not positive definite.
+    """
+    params, score = lanes.params[lane], lanes.score[lane]
+    unit, matrix = np.zeros(4), np.empty((4, 4))
+    for i in range(4):
+        held_low = params[i] <= rules.lower[i] and score[i] <= 0.0
+        held_high = params[i] >= rules.upper[i] and score[i] >= 0.0
+        if not (held_low or held_high) and lanes.complete[lane, i] > 0.0:
+            unit[i] = 1.0 / np.sqrt(lanes.complete[lane, i])
+        for j in range(i + 1):
+            matrix[i, j] = lanes.information[lane, i, j] * unit[i] * unit[j]
+        matrix[i, i] += damping if unit[i] > 0.0 else 1.0
+    if not factorise(matrix):
+        return False
+    for i in range(4):
+        step[i] = score[i] * unit[i]
+    solve_factored(matrix, step)
+    for i in range(4):
+        step[i] *= unit[i]
+    return True
+
+
+@kernel
+def factorise(matrix: Floats) -> bool:
+    """Cholesky in place, lower triangle; False where `matrix` is not positive definite."""
+    for i in range(4):
+        for j in range(i + 1):
+            value = matrix[i, j]
+            for k in range(j):
+                value -= matrix[i, k] * matrix[j, k]
+            if i > j:
+                matrix[i, j] = value / matrix[j, j]
+            elif value > SINGULAR:
+                matrix[i, i] = np.sqrt(value)
+            else:
+                return False
+    return True
+
+
+@kernel
+def solve_factored(factor: Floats, vector: Floats) -> None:
+    """Solve (factor times its transpose) x = vector in place."""
+    for i in range(4):
+        for k in range(i):
+            vector[i] -= factor[i, k] * vector[k]
+        vector[i] /= factor[i, i]
+    for i in range(3, -1, -1):
+        for k in range(i + 1, 4):
+            vector[i] -= factor[k, i] * vector[k]
+        vector[i] /= factor[i, i]

@@ -1,29 +1,56 @@
-"""Plain bounded EM from several starts."""
+"""Our engine: expectation-maximisation over a prefix tree, finished by Newton steps."""
 
 from __future__ import annotations
 
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bkt_core import kernels
-from bkt_core.errors import LikelihoodFellError
-from bkt_core.fitting.engine import FitOptions, FitResult, Outcome, Stop
+from bkt_core.errors import InvalidSequencesError, LikelihoodFellError
+from bkt_core.fitting.engine import FitOptions, FitResult, Method, Outcome, Stop
+from bkt_core.fitting.starts import draw_starts
+from bkt_core.fitting.uncertainty import uncertainty_of
 from bkt_core.params import PARAM_NAMES, BktParams, Bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from bkt_core.sequences import AttemptSequences
 
-ROUNDING = 1e-10  # nats per attempt
-OPEN_BOX = Bounds(1e-10, 1 - 1e-10, 1e-10, 1 - 1e-10, 1e-10, 1 - 1e-10, 1e-10, 1 - 1e-10)
+#: Parameters stay this far inside (0, 1), also where no bounds are asked for.
+MARGIN = 1e-10
+OPEN_BOX = Bounds(*(4 * (MARGIN, 1.0 - MARGIN)))
+
+STOPS = {
+    kernels.RUNNING: Stop.TIME_LIMIT,
+    kernels.CONVERGED: Stop.CONVERGED,
+    kernels.STALLED: Stop.STALLED,
+    kernels.MAX_STEPS: Stop.MAX_STEPS,
+}
+#: The clock is read after about this many steps of one lane along the tree, under a second.
+STEPS_BETWEEN_LOOKS = 100_000_000
 
 
 class EmEngine:
-    """Expectation-maximisation."""
+    """Fits by the integer-path EM; `fit` releases the GIL and may run in many threads at once.
+
+    One concept with more than `kernels.BLOCK_ATTEMPTS` attempts left after sharing is walked
+    in blocks by `n_threads` threads of its own. Results do not depend on the number of threads.
+    """
 
     name = "em"
+
+    def __init__(
+        self, *, n_threads: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.n_threads = n_threads or os.cpu_count() or 1
+        self.clock = clock
 
     def fit(
         self,
@@ -31,62 +58,143 @@ class EmEngine:
         training_sets: NDArray[np.bool_],
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
-        """One result per training set."""
-        return tuple(_fit(sequences, seen, options) for seen in training_sets)
+        """One result per row of `training_sets` (n_sets, n_users)."""
+        _check(sequences, training_sets)
+        tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
+        rules = _rules(options)
+        lanes = _lanes(training_sets.shape[0], rules, options)
+        deadline = self.clock() + options.max_seconds
+        if tree.blocks.size > 2 and self.n_threads > 1:
+            self._climb_in_threads(tree, lanes, rules, deadline)
+        else:
+            self._climb(tree, lanes, rules, deadline)
+        return tuple(
+            _result(tree.totals[row], lanes, options, np.flatnonzero(lanes.column == row))
+            for row in range(training_sets.shape[0])
+        )
+
+    def _climb(
+        self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
+    ) -> None:
+        steps_per_pass = int((tree.length - tree.shared).sum()) * lanes.column.size
+        n_passes = 1 + STEPS_BETWEEN_LOOKS // (1 + steps_per_pass)
+        while kernels.climb(tree, lanes, rules, n_passes) and self.clock() < deadline:
+            pass
+
+    def _climb_in_threads(
+        self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
+    ) -> None:
+        """The loop of `kernels.climb`, with the blocks of one walk spread over threads."""
+        n_lanes = lanes.column.size
+        params, columns = np.empty((n_lanes, 4)), np.empty(n_lanes, dtype=np.int64)
+
+        def walk(block: int) -> NDArray[np.float64]:
+            stack = np.empty((tree.n_levels, n_active, 8))
+            part = np.empty((n_active, kernels.N_SUMS))
+            kernels.walk(tree, block, params, columns, n_active, stack, part)
+            return part
+
+        n_active = kernels.pack(lanes, params, columns)
+        with ThreadPoolExecutor(self.n_threads) as threads:
+            while n_active and self.clock() < deadline:
+                sums = np.zeros((n_lanes, kernels.N_SUMS))
+                for part in threads.map(walk, range(tree.blocks.size - 1)):
+                    kernels.add_to(sums, part, n_active)
+                kernels.advance(tree.totals, lanes, rules, sums)
+                n_active = kernels.pack(lanes, params, columns)
 
 
-def _fit(
-    sequences: AttemptSequences, seen: NDArray[np.bool_], options: FitOptions
-) -> FitResult:
+def _check(sequences: AttemptSequences, training_sets: NDArray[np.bool_]) -> None:
+    """Refuse sets that do not match the users, and sets without a user."""
+    shape, dtype = training_sets.shape, training_sets.dtype
+    if len(shape) != 2 or shape[1] != sequences.n_users or dtype != np.bool_:
+        raise InvalidSequencesError(
+            f"Training sets must be bool of shape (n_sets, {sequences.n_users}), "
+            f"got {dtype} of shape {shape}."
+        )
+    empty = np.flatnonzero(~training_sets.any(axis=1))
+    if empty.size:
+        raise InvalidSequencesError(f"Training set {empty[0]} has no user.")
+
+
+def _rules(options: FitOptions) -> kernels.Rules:
     box = options.bounds or OPEN_BOX
-    rng = np.random.default_rng(options.seed)
-    low, high = np.array(box.lower), np.array(box.upper)
-    low_start, high_start = np.maximum(low, 0.02), np.minimum(high, [0.9, 0.5, 0.4, 0.4])
-    starts = [np.array(start.as_tuple()) for start in options.starts] or [
-        rng.uniform(low_start, high_start) for _ in range(options.n_starts)
-    ]
-    counts = np.zeros(8)
-    lengths = sequences.lengths
-    n_attempts = int(lengths[seen].sum())
-    ends = []
-    for start in starts:
-        theta, history, stop = start, [], Stop.MAX_STEPS
-        for step in range(options.max_steps + 1):
-            value = kernels.expected_counts(
-                sequences.correct, sequences.offsets, seen, *theta.tolist(), counts
-            )
-            history.append(value)
-            gain = (value - history[-2]) / n_attempts if step else np.inf
-            if gain < -ROUNDING:
-                raise LikelihoodFellError(step=step, before=history[-2], after=value)
-            if gain < max(options.tolerance, 1e-9):
-                stop = Stop.CONVERGED
-                break
-            if step == options.max_steps:
-                break
-            yes, total = counts[0::2], counts[1::2]
-            theta = np.where(total > 0, yes / np.where(total > 0, total, 1.0), theta)
-            theta = np.minimum(np.maximum(theta, low), high)
-        ends.append((history[-1], theta, history, stop))
-    best = max(ends, key=lambda end: end[0])
-    params = BktParams(*best[1].tolist())
-    on_bounds = options.bounds.touched_by(params) if options.bounds else ()
-    outcome = Outcome.ON_BOUND if on_bounds else Outcome.OK
-    if best[3] is not Stop.CONVERGED:
-        outcome = Outcome.DID_NOT_CONVERGE
-    spread = np.ptp([end[1] for end in ends], axis=0)
+    return kernels.Rules(
+        np.maximum(box.lower, MARGIN),
+        np.minimum(box.upper, 1.0 - MARGIN),
+        options.tolerance,
+        options.method is Method.EM,
+    )
+
+
+def _lanes(n_sets: int, rules: kernels.Rules, options: FitOptions) -> kernels.Climb:
+    """One lane per training set and start, before the first evaluation."""
+    starts = np.clip(draw_starts(options), rules.lower, rules.upper)
+    n_starts = starts.shape[0]
+    n_lanes = n_sets * n_starts
+    return kernels.Climb(
+        column=np.repeat(np.arange(n_sets), n_starts),
+        status=np.full(n_lanes, kernels.RUNNING),
+        steps=np.full(n_lanes, -1),
+        trial=np.tile(starts, (n_sets, 1)),
+        params=np.zeros((n_lanes, 4)),
+        history=np.empty((n_lanes, options.max_steps + 1)),
+        score=np.zeros((n_lanes, 4)),
+        information=np.zeros((n_lanes, 4, 4)),
+        complete=np.zeros((n_lanes, 4)),
+        damping=np.zeros(n_lanes),
+    )
+
+
+def _result(
+    totals: NDArray[np.float64],
+    lanes: kernels.Climb,
+    options: FitOptions,
+    own: NDArray[np.int64],
+) -> FitResult:
+    """The best of the lanes of one training set, with what the others say about it."""
+    steps = lanes.steps[own]
+    reached = lanes.history[own, steps]
+    _refuse_falls(lanes, own)
+    best = own[int(np.argmax(reached))]
+    history = tuple(lanes.history[best, : lanes.steps[best] + 1].tolist())
+    params = BktParams(*lanes.params[best].tolist())
+    on_bounds = (options.bounds or OPEN_BOX).touched_by(params)
+    held = {name.split("_")[0] for name in on_bounds}
+    free = np.array([name.removeprefix("p_") not in held for name in PARAM_NAMES])
+    known = uncertainty_of(
+        lanes.params[best], lanes.information[best], lanes.complete[best], free
+    )
+    stopped_by = STOPS[int(lanes.status[best])]
     return FitResult(
         params=params,
-        log_likelihood=best[0],
-        log_likelihoods=tuple(best[2]),
-        stopped_by=best[3],
-        outcome=outcome,
-        n_steps=len(best[2]) - 1,
-        n_attempts=n_attempts,
-        n_users=int(np.count_nonzero(seen)),
+        log_likelihood=history[-1],
+        log_likelihoods=history,
+        stopped_by=stopped_by,
+        outcome=_outcome(stopped_by, known.identifiable, on_bounds),
+        n_steps=len(history) - 1,
+        n_attempts=int(totals[1]),
+        n_users=int(totals[0]),
         on_bounds=on_bounds,
-        standard_errors=dict.fromkeys(PARAM_NAMES),
-        intervals=dict.fromkeys(PARAM_NAMES),
-        start_log_likelihoods=tuple(end[0] for end in ends),
-        start_spread=dict(zip(PARAM_NAMES, spread.tolist(), strict=True)),
+        standard_errors=known.standard_errors,
+        intervals=known.intervals,
+        start_log_likelihoods=tuple(reached.tolist()),
+        start_spread=dict(
+            zip(PARAM_NAMES, np.ptp(lanes.params[own], axis=0).tolist(), strict=True)
+        ),
     )
+
+
+def _refuse_falls(lanes: kernels.Climb, own: NDArray[np.int64]) -> None:
+    for lane in own[lanes.status[own] == kernels.FELL]:
+        step = int(lanes.steps[lane])
+        before, after = lanes.history[lane, step - 1 : step + 1].tolist()
+        raise LikelihoodFellError(step=step, before=before, after=after)
+
+
+def _outcome(stopped_by: Stop, identifiable: bool, on_bounds: tuple[str, ...]) -> Outcome:
+    if stopped_by is not Stop.CONVERGED:
+        return Outcome.DID_NOT_CONVERGE
+    if not identifiable:
+        return Outcome.NOT_IDENTIFIABLE
+    return Outcome.ON_BOUND if on_bounds else Outcome.OK

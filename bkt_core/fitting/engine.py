@@ -21,13 +21,14 @@ class Method(StrEnum):
     """How the likelihood is climbed."""
 
     EM = "em"  # plain expectation-maximisation, what tests compare with
-    ACCELERATED = "accelerated"  # SQUAREM, then Newton steps
+    ACCELERATED = "accelerated"  # Newton steps, damped towards EM where they fail
 
 
 class Stop(StrEnum):
     """Why a fit ended."""
 
     CONVERGED = "converged"
+    STALLED = "stalled"  # no step raised the likelihood, though more seemed to be left
     MAX_STEPS = "max_steps"
     TIME_LIMIT = "time_limit"
 
