@@ -12,7 +12,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from bkt_core.errors import BktError
 from bkt_core.evaluation.selection import Champion, decide
-from bkt_core.evaluation.tally import pool
 from datasets.attempt_sequences import Window
 from datasets.extract import open_extract
 from datasets.store.algorithms import algorithm
@@ -22,7 +21,9 @@ from datasets.store.skill_params import active_params
 from flows.ballot import Vote, vote_on, write_ballot
 from flows.database import open_database
 from flows.progress import progress
+from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
 from flows.run_plan import RunPlan, fit_plan_of
+from flows.run_tags import tags_of
 from flows.settings import Settings
 from flows.shard_work import ConceptWork, Incumbent, Origin, ShardJob, fit_shard, read_works
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
 
-    from bkt_core.evaluation.metrics import Scores
-    from bkt_core.evaluation.selection import Verdict
     from datasets.extract import Extract
     from datasets.store.skill_params import StoredParams
 
@@ -56,9 +55,8 @@ class Fitted:
     """What the fits of a run came to."""
 
     works: tuple[ConceptWork, ...]
-    verdicts: tuple[Verdict, ...]
     votes: tuple[Vote, ...]
-    scores: Scores | None
+    evidence: RunEvidence
     seconds: Mapping[str, float]
 
     @property
@@ -166,6 +164,7 @@ def conclude(
     known = [work for work in works if work.evidence is not None]
     with open_database(settings) as engine, reading(engine) as conn:
         pinned = pinned_concepts(conn, plan.algo_version_id)
+        algo = algorithm(conn, plan.algo_version).params
     evidences = [work.evidence for work in known if work.evidence is not None]
     verdicts = decide(evidences, settings.gates, approved=plan.approve, pinned=pinned)
     spans = _data_spans(extract, plan)
@@ -181,16 +180,21 @@ def conclude(
         )
         for work, verdict in zip(known, verdicts, strict=True)
     ]
+    evidence = gather_evidence(
+        verdicts,
+        run_id=plan.run_id,
+        kind=plan.kind,
+        started_at=plan.started_at,
+        algo=algo,
+        tags=tags_of(plan),
+        settings=settings.evidence(),
+        origins={work.concept_id: work.origin.value for work in works},
+        errors={work.concept_id: work.error for work in works if work.error is not None},
+    )
+    write_evidence(plan.run_dir, evidence)
     _break_if_too_many_failed(works, settings.run.max_failed_share)
     write_ballot(plan.run_dir / "ballot.json", votes)
-    fits = [one.fit.evidence for one in evidences if one.fit.evidence is not None]
-    return Fitted(
-        works=tuple(works),
-        verdicts=tuple(verdicts),
-        votes=tuple(votes),
-        scores=pool([fit.scores for fit in fits], [fit.tally for fit in fits]),
-        seconds=seconds,
-    )
+    return Fitted(works=tuple(works), votes=tuple(votes), evidence=evidence, seconds=seconds)
 
 
 def _data_spans(

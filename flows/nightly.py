@@ -167,7 +167,7 @@ def close_run(
         mlflow_run_id=None,
         rows=Extracted(root=plan.extract_root, session=plan.run_dir).open().rows.as_dict(),
         concepts=concepts,
-        metrics=metrics_of(fitted.scores),
+        metrics=metrics_of(fitted.evidence.facts.scores.pooled),
         states={"replayed": recomputed.replayed, "snapshotted": recomputed.snapshotted},
         seconds=watch.as_json(),
         exit_code=exit_code_of(plan, concepts),

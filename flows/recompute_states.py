@@ -49,7 +49,8 @@ def recompute_states(settings: Settings, plan: RunPlan, *, snapshot: bool = True
         if snapshot:
             with watch.stage("snapshot"):
                 n_rows = write_snapshots(engine, run_id=plan.run_id, at=datetime.now(UTC))
-    return Recomputed(replayed=n_states, snapshotted=n_rows, seconds=watch.seconds)
+    timed = {stage: watch.seconds[stage] for stage in ("recompute", "snapshot")}
+    return Recomputed(replayed=n_states, snapshotted=n_rows, seconds=timed)
 
 
 def sweep_states(engine: Engine, settings: Settings, plan: RunPlan) -> int:

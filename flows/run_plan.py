@@ -66,6 +66,7 @@ def fit_plan_of(settings: Settings, algorithm: Algorithm, *, seed: int) -> FitPl
         algo=algorithm.params,
         n_folds=settings.fit.folds,
         fold_seed=seed,
+        wide_bounds=settings.fit.wider(algorithm.params.bounds),
     )
 
 
@@ -161,8 +162,6 @@ def _manifest(
         "reasons": extract.reasons,
         "algo_version": algorithm.version,
         "package_version": PACKAGE_VERSION,
-        "settings": settings.model_dump(
-            mode="json", include={"imports", "extract", "fit", "run", "recompute", "gates"}
-        ),
+        "settings": settings.evidence(),
         "incumbents": incumbents,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -18,15 +19,12 @@ class ImportSettings(Section):
     """How attempt files come in."""
 
     allowed_skew_minutes: float = Field(ge=0)
-    rows_per_batch: int = Field(gt=0)
 
 
 class ExtractSettings(Section):
     """How the attempt log goes to Parquet."""
 
     max_quarantine_share: float = Field(ge=0, le=1)
-    attempts_per_shard: int = Field(gt=0)
-    max_shards: int = Field(gt=0, le=200)
     flood_attempts_per_hour: int = Field(ge=0)
 
 
@@ -41,6 +39,13 @@ class FitSettings(Section):
     max_steps: int = Field(ge=1)
     max_seconds: float = Field(gt=0)
     min_new_share: float = Field(ge=0, le=1)
+    wide_L0_max: float = Field(ge=0, lt=1)
+
+    def wider(self, bounds: Bounds) -> Bounds | None:
+        """The box in which a fit on a bound is repeated; None: it is not."""
+        if self.wide_L0_max <= bounds.L0_max:
+            return None
+        return replace(bounds, L0_max=self.wide_L0_max)
 
     def options(self, bounds: Bounds) -> FitOptions:
         """What the engine is asked for."""
@@ -94,6 +99,12 @@ class Settings(FileSettings):
     retention: RetentionSettings
     serving: ServingSettings
     gates: GateLimits
+
+    def evidence(self) -> dict[str, Any]:
+        """The sections that decide what a run does; none of them holds a secret."""
+        return self.model_dump(
+            mode="json", include={"imports", "extract", "fit", "run", "recompute", "gates"}
+        )
 
     @property
     def tracking_uri(self) -> str:

@@ -29,7 +29,7 @@ class Output:
         if self.json:
             sys.stdout.write(json.dumps(payload, allow_nan=False, default=str) + "\n")
             return
-        human(Console(highlight=False))
+        human(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
 
 
 DEFAULT_OUTPUT = Output()
