@@ -17,6 +17,7 @@ from bkt_core.model import (
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.replay import predict, replay, trace
 from bkt_core.sequences import AttemptSequences
+from bkt_core.simulation import draw_lengths, draw_params, simulate
 
 __all__ = [
     "AlgoParams",
@@ -29,10 +30,13 @@ __all__ = [
     "Updates",
     "apply_learning_transition",
     "check_degeneracy",
+    "draw_lengths",
+    "draw_params",
     "posterior_given_obs",
     "predict",
     "predict_correct",
     "replay",
+    "simulate",
     "trace",
     "update_mastery",
     "validate_bkt_params",

@@ -169,6 +169,25 @@ def predict_users(
             p_L = update_mastery(p_L, correct[i] == 1, p_T, p_S, p_G)
 
 
+@kernel
+def simulate_users(
+    offsets: Counts,
+    known_at_first: NDArray[np.bool_],
+    chance: Floats,
+    learning: Floats,
+    p_T: float,
+    p_S: float,
+    p_G: float,
+    out: Outcomes,
+) -> None:
+    """Outcomes of users who follow the model, into `out`; uniform draws (n_attempts,) given."""
+    for user in range(offsets.size - 1):
+        known = known_at_first[user]
+        for i in range(offsets[user], offsets[user + 1]):
+            out[i] = chance[i] < (1.0 - p_S if known else p_G)
+            known = known or learning[i] < p_T
+
+
 # ── The prefix tree: what sequences share is walked once ─────────────────────────────────
 
 

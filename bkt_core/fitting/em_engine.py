@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core import kernels
-from bkt_core.errors import InvalidSequencesError, LikelihoodFellError
-from bkt_core.fitting.engine import FitOptions, FitResult, Method, Outcome, Stop
+from bkt_core.errors import LikelihoodFellError
+from bkt_core.fitting.engine import (
+    FitOptions,
+    FitResult,
+    Method,
+    Stop,
+    check_training_sets,
+    outcome_of,
+)
+from bkt_core.fitting.likelihood import MARGIN, new_lanes
 from bkt_core.fitting.starts import draw_starts
-from bkt_core.fitting.uncertainty import uncertainty_of
+from bkt_core.fitting.uncertainty import free_params, uncertainty_of
 from bkt_core.params import PARAM_NAMES, BktParams, Bounds
 
 if TYPE_CHECKING:
@@ -23,8 +31,7 @@ if TYPE_CHECKING:
 
     from bkt_core.sequences import AttemptSequences
 
-#: Parameters stay this far inside (0, 1), also where no bounds are asked for.
-MARGIN = 1e-10
+#: Where no bounds are asked for.
 OPEN_BOX = Bounds(*(4 * (MARGIN, 1.0 - MARGIN)))
 
 STOPS = {
@@ -59,10 +66,14 @@ class EmEngine:
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
         """One result per row of `training_sets` (n_sets, n_users)."""
-        _check(sequences, training_sets)
+        check_training_sets(sequences, training_sets)
         tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
         rules = _rules(options)
-        lanes = _lanes(training_sets.shape[0], rules, options)
+        lanes = new_lanes(
+            np.clip(draw_starts(options), rules.lower, rules.upper),
+            n_sets=training_sets.shape[0],
+            max_steps=options.max_steps,
+        )
         deadline = self.clock() + options.max_seconds
         if tree.blocks.size > 2 and self.n_threads > 1:
             self._climb_in_threads(tree, lanes, rules, deadline)
@@ -104,19 +115,6 @@ class EmEngine:
                 n_active = kernels.pack(lanes, params, columns)
 
 
-def _check(sequences: AttemptSequences, training_sets: NDArray[np.bool_]) -> None:
-    """Refuse sets that do not match the users, and sets without a user."""
-    shape, dtype = training_sets.shape, training_sets.dtype
-    if len(shape) != 2 or shape[1] != sequences.n_users or dtype != np.bool_:
-        raise InvalidSequencesError(
-            f"Training sets must be bool of shape (n_sets, {sequences.n_users}), "
-            f"got {dtype} of shape {shape}."
-        )
-    empty = np.flatnonzero(~training_sets.any(axis=1))
-    if empty.size:
-        raise InvalidSequencesError(f"Training set {empty[0]} has no user.")
-
-
 def _rules(options: FitOptions) -> kernels.Rules:
     box = options.bounds or OPEN_BOX
     return kernels.Rules(
@@ -124,25 +122,6 @@ def _rules(options: FitOptions) -> kernels.Rules:
         np.minimum(box.upper, 1.0 - MARGIN),
         options.tolerance,
         options.method is Method.EM,
-    )
-
-
-def _lanes(n_sets: int, rules: kernels.Rules, options: FitOptions) -> kernels.Climb:
-    """One lane per training set and start, before the first evaluation."""
-    starts = np.clip(draw_starts(options), rules.lower, rules.upper)
-    n_starts = starts.shape[0]
-    n_lanes = n_sets * n_starts
-    return kernels.Climb(
-        column=np.repeat(np.arange(n_sets), n_starts),
-        status=np.full(n_lanes, kernels.RUNNING),
-        steps=np.full(n_lanes, -1),
-        trial=np.tile(starts, (n_sets, 1)),
-        params=np.zeros((n_lanes, 4)),
-        history=np.empty((n_lanes, options.max_steps + 1)),
-        score=np.zeros((n_lanes, 4)),
-        information=np.zeros((n_lanes, 4, 4)),
-        complete=np.zeros((n_lanes, 4)),
-        damping=np.zeros(n_lanes),
     )
 
 
@@ -160,10 +139,11 @@ def _result(
     history = tuple(lanes.history[best, : lanes.steps[best] + 1].tolist())
     params = BktParams(*lanes.params[best].tolist())
     on_bounds = (options.bounds or OPEN_BOX).touched_by(params)
-    held = {name.split("_")[0] for name in on_bounds}
-    free = np.array([name.removeprefix("p_") not in held for name in PARAM_NAMES])
     known = uncertainty_of(
-        lanes.params[best], lanes.information[best], lanes.complete[best], free
+        lanes.params[best],
+        lanes.information[best],
+        lanes.complete[best],
+        free_params(on_bounds),
     )
     stopped_by = STOPS[int(lanes.status[best])]
     return FitResult(
@@ -171,7 +151,7 @@ def _result(
         log_likelihood=history[-1],
         log_likelihoods=history,
         stopped_by=stopped_by,
-        outcome=_outcome(stopped_by, known.identifiable, on_bounds),
+        outcome=outcome_of(stopped_by, known.identifiable, on_bounds),
         n_steps=len(history) - 1,
         n_attempts=int(totals[1]),
         n_users=int(totals[0]),
@@ -190,11 +170,3 @@ def _refuse_falls(lanes: kernels.Climb, own: NDArray[np.int64]) -> None:
         step = int(lanes.steps[lane])
         before, after = lanes.history[lane, step - 1 : step + 1].tolist()
         raise LikelihoodFellError(step=step, before=before, after=after)
-
-
-def _outcome(stopped_by: Stop, identifiable: bool, on_bounds: tuple[str, ...]) -> Outcome:
-    if stopped_by is not Stop.CONVERGED:
-        return Outcome.DID_NOT_CONVERGE
-    if not identifiable:
-        return Outcome.NOT_IDENTIFIABLE
-    return Outcome.ON_BOUND if on_bounds else Outcome.OK

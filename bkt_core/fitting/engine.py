@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from bkt_core.errors import InvalidSequencesError
 from bkt_core.params import BktParams, Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from bkt_core.sequences import AttemptSequences
@@ -137,3 +139,25 @@ class FitEngine(Protocol):
         The same users in another order give the same bits.
         """
         ...
+
+
+def check_training_sets(sequences: AttemptSequences, training_sets: NDArray[np.bool_]) -> None:
+    """Refuse sets that do not match the users, and sets without a user."""
+    shape, dtype = training_sets.shape, training_sets.dtype
+    if len(shape) != 2 or shape[1] != sequences.n_users or dtype != np.bool_:
+        raise InvalidSequencesError(
+            f"Training sets must be bool of shape (n_sets, {sequences.n_users}), "
+            f"got {dtype} of shape {shape}."
+        )
+    empty = np.flatnonzero(~training_sets.any(axis=1))
+    if empty.size:
+        raise InvalidSequencesError(f"Training set {empty[0]} has no user.")
+
+
+def outcome_of(stopped_by: Stop, identifiable: bool, on_bounds: tuple[str, ...]) -> Outcome:
+    """The worst that holds."""
+    if stopped_by is not Stop.CONVERGED:
+        return Outcome.DID_NOT_CONVERGE
+    if not identifiable:
+        return Outcome.NOT_IDENTIFIABLE
+    return Outcome.ON_BOUND if on_bounds else Outcome.OK

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from bkt_core.errors import UsageError
 from bkt_core.fitting.em_engine import EmEngine
+from bkt_core.fitting.pybkt_engine import PyBktEngine
 
 if TYPE_CHECKING:
     from bkt_core.fitting.engine import FitEngine
 
-ENGINES: tuple[type[FitEngine], ...] = (EmEngine,)
+ENGINES: tuple[type[FitEngine], ...] = (EmEngine, PyBktEngine)
 
 
 def engine_named(name: str) -> FitEngine:

@@ -34,6 +34,12 @@ class Uncertainty:
 UNKNOWN = dict.fromkeys(PARAM_NAMES)
 
 
+def free_params(on_bounds: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which parameters (4,) no bound such as "L0_max" holds."""
+    held = {name.split("_")[0] for name in on_bounds}
+    return np.array([name.removeprefix("p_") not in held for name in PARAM_NAMES])
+
+
 def uncertainty_of(
     params: NDArray[np.float64],
     information: NDArray[np.float64],

@@ -1,0 +1,185 @@
+"""pyBKT behind our protocol: the reference that we compare with, never the default.
+
+Badrinath, Wang & Pardos 2021. Only its EM loop is called, on arrays that are built here, so
+that skill names are never read as regular expressions, no caller's frame is sorted, no user
+is dropped, and no pool of processes is made.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bkt_core.errors import BktError
+from bkt_core.fitting.engine import FitResult, Stop, check_training_sets, outcome_of
+from bkt_core.fitting.likelihood import evaluate
+from bkt_core.fitting.starts import draw_starts
+from bkt_core.fitting.uncertainty import free_params, uncertainty_of
+from bkt_core.params import PARAM_NAMES, BktParams, Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from bkt_core.fitting.engine import FitOptions
+    from bkt_core.sequences import AttemptSequences
+
+#: pyBKT's EM has no Newton finish: it stops at this gain per attempt, in nats, or above.
+LEAST_TOLERANCE = 1e-8
+#: Iterations between two looks at the clock.
+ROUND = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Climb:
+    """Where pyBKT came to from one start."""
+
+    params: BktParams  # unbounded
+    log_likelihoods: tuple[float, ...]
+    stopped_by: Stop
+
+
+class PyBktEngine:
+    """Fits by pyBKT, unbounded; the result is moved into the bounds, and says so."""
+
+    name = "pybkt"
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+
+    def fit(
+        self,
+        sequences: AttemptSequences,
+        training_sets: NDArray[np.bool_],
+        options: FitOptions,
+    ) -> tuple[FitResult, ...]:
+        """One result per row of `training_sets` (n_sets, n_users)."""
+        check_training_sets(sequences, training_sets)
+        deadline = self.clock() + options.max_seconds
+        results = []
+        for seen in training_sets:
+            part = sequences.of_users(seen)
+            climbs = [
+                self._climb(part, start, options, deadline) for start in draw_starts(options)
+            ]
+            results.append(_result(part, climbs, options))
+        return tuple(results)
+
+    def _climb(
+        self,
+        sequences: AttemptSequences,
+        start: NDArray[np.float64],
+        options: FitOptions,
+        deadline: float,
+    ) -> _Climb:
+        tolerance = max(options.tolerance, LEAST_TOLERANCE) * sequences.n_attempts
+        history: list[float] = []
+        model, stopped_by = _model(start), Stop.MAX_STEPS
+        for n_steps in _rounds(options.max_steps):
+            model, gained = run_pybkt(model, sequences, tolerance=tolerance, n_steps=n_steps)
+            history += gained
+            if gained[1:] and abs(gained[-1] - gained[-2]) <= tolerance:
+                stopped_by = Stop.CONVERGED
+                break
+            if self.clock() >= deadline:
+                stopped_by = Stop.TIME_LIMIT
+                break
+        return _Climb(_params(model, start), tuple(history), stopped_by)
+
+
+def _rounds(max_steps: int) -> Iterator[int]:
+    """Numbers of iterations that add up to `max_steps`; at least three, or it never stops."""
+    left = max(max_steps, 1)
+    while left > 0:
+        now = left if left < ROUND + 3 else ROUND
+        yield now
+        left -= now
+
+
+def run_pybkt(
+    model: dict[str, Any], sequences: AttemptSequences, *, tolerance: float, n_steps: int
+) -> tuple[dict[str, Any], list[float]]:
+    """Up to `n_steps` iterations; the model, and the log-likelihood before each of them.
+
+    `tolerance` is absolute, in nats, as pyBKT has it; below zero it never stops early.
+    """
+    from pyBKT.fit import EM_fit
+
+    data = {
+        "data": (sequences.correct.astype(np.int64) + 1).reshape(1, -1),  # 1 wrong, 2 right
+        "starts": sequences.offsets[:-1] + 1,
+        "lengths": sequences.lengths,
+        "resources": np.ones(sequences.n_attempts, dtype=np.int64),
+    }
+    with np.errstate(all="ignore"):  # what it makes of NaN is checked by `_params`
+        model, history = EM_fit.EM_fit(
+            model, data, tol=tolerance, maxiter=n_steps, parallel=False
+        )
+    return model, history[:, 0].tolist()
+
+
+def _model(start: NDArray[np.float64]) -> dict[str, Any]:
+    """A start as pyBKT's EM wants it."""
+    p_L0, p_T, p_S, p_G = start.tolist()
+    return {
+        "prior": p_L0,
+        "pi_0": np.array([[1.0 - p_L0], [p_L0]]),
+        "learns": np.array([p_T]),
+        "forgets": np.array([0.0]),
+        "As": np.array([[[1.0 - p_T, 0.0], [p_T, 1.0]]]),
+        "slips": np.array([p_S]),
+        "guesses": np.array([p_G]),
+        "emissions": np.array([[[1.0 - p_G, p_G], [p_S, 1.0 - p_S]]]),
+    }
+
+
+def _params(model: dict[str, Any], start: NDArray[np.float64]) -> BktParams:
+    """What pyBKT found, if its E-step ran at all (its issue 62: some releases skip it)."""
+    found = np.array(
+        [
+            float(np.asarray(model["prior"]).item()),
+            float(model["learns"][0]),
+            float(model["slips"][0]),
+            float(model["guesses"][0]),
+        ]
+    )
+    if not np.isfinite(found).all() or np.array_equal(found, start):
+        raise BktError(
+            f"pyBKT returned {found.tolist()} from the start {start.tolist()}: "
+            "its E-step did not run. Install pybkt 1.4.3 or newer, or use --engine em."
+        )
+    return BktParams(*np.clip(found, 0.0, 1.0).tolist())
+
+
+def _result(
+    sequences: AttemptSequences, climbs: list[_Climb], options: FitOptions
+) -> FitResult:
+    """The best climb, moved into the bounds, with our likelihood and uncertainty there."""
+    best = max(climbs, key=lambda climb: climb.log_likelihoods[-1])
+    params = best.params if options.bounds is None else options.bounds.clip(best.params)
+    on_bounds = (options.bounds or Bounds(*(4 * (0.0, 1.0)))).touched_by(params)
+    here = evaluate(sequences, params)
+    known = uncertainty_of(
+        np.array(params.as_tuple()), here.information, here.complete, free_params(on_bounds)
+    )
+    ends = np.array([climb.params.as_tuple() for climb in climbs])
+    return FitResult(
+        params=params,
+        log_likelihood=here.log_likelihood,
+        log_likelihoods=best.log_likelihoods,
+        stopped_by=best.stopped_by,
+        outcome=outcome_of(best.stopped_by, known.identifiable, on_bounds),
+        n_steps=len(best.log_likelihoods),
+        n_attempts=sequences.n_attempts,
+        n_users=sequences.n_users,
+        on_bounds=on_bounds,
+        standard_errors=known.standard_errors,
+        intervals=known.intervals,
+        start_log_likelihoods=tuple(climb.log_likelihoods[-1] for climb in climbs),
+        start_spread=dict(zip(PARAM_NAMES, np.ptp(ends, axis=0).tolist(), strict=True)),
+        clipped=params != best.params,
+    )
