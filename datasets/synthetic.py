@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from bkt_core.params import BktParams
-from bkt_core.simulation import draw_params, geometric_lengths, simulate
+from bkt_core.simulation import draw_lengths, draw_params, simulate
 from datasets.parquet import write_frame, write_json
 
 if TYPE_CHECKING:
@@ -44,12 +44,13 @@ class Simulated:
 def write_simulation(path: Path, plan: SimulationPlan) -> Simulated:
     """Write the attempts to `path`, and the true parameters beside it."""
     rng = np.random.default_rng(plan.seed)
-    params: dict[str, BktParams] = {}
-    frames = []
-    for number in range(plan.n_concepts):
-        concept = f"concept-{number + 1:03d}"
-        params[concept] = draw_params(rng)
-        frames.append(_attempts_at(concept, params[concept], plan.n_users, rng))
+    params = {
+        f"concept-{number + 1:03d}": BktParams(*drawn.tolist())
+        for number, drawn in enumerate(draw_params(plan.n_concepts, rng=rng))
+    }
+    frames = [
+        _attempts_at(concept, true, plan.n_users, rng) for concept, true in params.items()
+    ]
     attempts = (
         pl.concat(frames)
         .sort("attempted_at", "user_id", "concept_id", "opportunity")
@@ -73,7 +74,7 @@ def _attempts_at(
     users = np.flatnonzero(rng.random(n_users) < _SHARE_PRACTISED)
     if not users.size:
         users = np.zeros(1, dtype=np.int64)
-    lengths = geometric_lengths(rng, n_users=users.size)
+    lengths = draw_lengths(users.size, rng=rng)
     sequences = simulate(params, lengths=lengths, rng=rng)
     first = _BEGINS_US + rng.integers(0, 90 * 86_400, users.size) * _SECOND_US
     pauses = rng.integers(20, 180, sequences.n_attempts) * _SECOND_US
