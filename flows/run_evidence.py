@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FACTS, CONCEPTS = "evidence.json", "concepts.parquet"
 CHECKS, CURVES = "gates.parquet", "curves.parquet"
+PAGE = "report.html"
 
 
 class RunFilesMissingError(BktError):
@@ -157,6 +158,12 @@ def read_evidence(folder: Path) -> RunEvidence:
         pl.read_parquet(folder / CHECKS),
         pl.read_parquet(folder / CURVES),
     )
+
+
+def evidence_files(folder: Path) -> list[Path]:
+    """The files of a run that may leave this machine: none of them holds a user's id."""
+    names = (FACTS, CONCEPTS, CHECKS, CURVES, PAGE)
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,0 +1,303 @@
+"""Evidence of runs to MLflow and back: the only file that speaks to it.
+
+MLflow is a logbook. Nothing here decides anything, and a run whose evidence cannot be delivered
+keeps it in its files (`bkt report --relog RUN`). No active run is used as hidden state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bkt_core.errors import BktError
+from flows.run_evidence import evidence_files
+from flows.run_scalars import run_scalars, worst_concepts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import polars as pl
+    from mlflow.tracking import MlflowClient
+
+    from bkt_core.params import BktParams
+    from flows.run_evidence import RunEvidence
+
+RUN_TAG = "bkt.run_id"
+#: Longest texts that MLflow's stores take.
+MAX_PARAM, MAX_TAG, MAX_DIGEST = 500, 5_000, 36
+PARAMS_PER_CALL = 100
+#: How long a server may take to accept a connection.
+PROBE_SECONDS = 5.0
+#: MLflow's own patience with a server that is down is minutes.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+class TrackingUnavailableError(BktError):
+    """MLflow did not take the evidence; the run is done and its files hold everything."""
+
+    exit_code = 6
+
+    def __init__(self, *, tracking_uri: str, reason: str) -> None:
+        super().__init__(
+            f"The evidence was not delivered to MLflow at {without_secret(tracking_uri)}: "
+            f"{reason} It is kept in the run's files; `bkt report --relog RUN` delivers it."
+        )
+
+
+def without_secret(uri: str) -> str:
+    """The address without user and password."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
+
+
+def log_retrain(
+    tracking_uri: str,
+    experiment: str,
+    artifact_root: str | None,
+    evidence: RunEvidence,
+    folder: Path,
+) -> str:
+    """Log one run and its files; returns MLflow's id of it.
+
+    Called again for the same run (when it has ended, when it is resumed, by `--relog`) it
+    updates the same MLflow run. Raises `TrackingUnavailableError`.
+    """
+    with _client(tracking_uri) as client:
+        experiment_id = _experiment(client, experiment, artifact_root)
+        run_id = _run_of(client, experiment_id, evidence)
+        _log_values(client, run_id, evidence)
+        _log_dataset(client, run_id, evidence)
+        for file in evidence_files(folder):
+            client.log_artifact(run_id, str(file))
+        _log_table(client, run_id, worst_concepts(evidence))
+        if evidence.facts.finished_at is not None:
+            failed = evidence.facts.status == "failed"
+            client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+        return run_id
+
+
+def register_parameters(
+    tracking_uri: str,
+    mlflow_run_id: str,
+    model_name: str,
+    *,
+    params: Mapping[str, BktParams],
+    defaults: BktParams,
+) -> int:
+    """Register what is in force as a model version and move the alias `champion` to it.
+
+    Call it after the database has committed. The same run gets one version however often it
+    is called. Raises `TrackingUnavailableError`.
+    """
+    with _client(tracking_uri) as client:
+        version = _version_of(client, model_name, mlflow_run_id)
+        if version is None:
+            source = _log_model(client, mlflow_run_id, params, defaults)
+            created = client.create_model_version(model_name, source, run_id=mlflow_run_id)
+            version = int(created.version)
+        client.set_registered_model_alias(model_name, "champion", str(version))
+        return version
+
+
+def load_champion(tracking_uri: str, model_name: str) -> Any:  # noqa: ANN401 - MLflow's own type
+    """The registered model in force, with a `predict` that takes a frame of attempts."""
+    with _client(tracking_uri) as client:
+        from mlflow import pyfunc
+        from mlflow.artifacts import download_artifacts
+
+        found = client.get_model_version_by_alias(model_name, "champion")
+        with TemporaryDirectory() as scratch:
+            path = download_artifacts(
+                artifact_uri=found.source, dst_path=scratch, tracking_uri=tracking_uri
+            )
+            return pyfunc.load_model(path)
+
+
+def run_url(tracking_uri: str, experiment_id: str, mlflow_run_id: str) -> str | None:
+    """Where a person can look at the run; None for a store without a server."""
+    if not _is_server(tracking_uri):
+        return None
+    base = without_secret(tracking_uri).rstrip("/")
+    return f"{base}/#/experiments/{experiment_id}/runs/{mlflow_run_id}"
+
+
+@contextmanager
+def _client(tracking_uri: str) -> Iterator[MlflowClient]:
+    """A client of the store, whose every failure is one sentence."""
+    _probe(tracking_uri)
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        _make_room(tracking_uri)
+        yield MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise TrackingUnavailableError(
+            tracking_uri=tracking_uri, reason=f"{reason.rstrip('.')}."
+        ) from error
+
+
+def _is_server(tracking_uri: str) -> bool:
+    return tracking_uri.startswith(("http://", "https://"))
+
+
+def _probe(tracking_uri: str) -> None:
+    """Find out in seconds that nobody listens."""
+    if not _is_server(tracking_uri):
+        return
+    parts = urlsplit(tracking_uri)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=PROBE_SECONDS):
+            pass
+    except OSError as error:
+        raise TrackingUnavailableError(
+            tracking_uri=tracking_uri, reason=f"nobody answers ({error})."
+        ) from error
+
+
+def _make_room(tracking_uri: str) -> None:
+    """The folder of a local store."""
+    if tracking_uri.startswith("sqlite:///"):
+        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None if artifact_root is None else f"{artifact_root.rstrip('/')}/{name}"
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _run_of(client: MlflowClient, experiment_id: str, evidence: RunEvidence) -> str:
+    """The MLflow run of this run, made if need be."""
+    facts = evidence.facts
+    found = client.search_runs(
+        [experiment_id], filter_string=f"tags.`{RUN_TAG}` = '{facts.run_id}'", max_results=1
+    )
+    if found:
+        return str(found[0].info.run_id)
+    tags = {RUN_TAG: facts.run_id, "bkt.kind": facts.kind, "mlflow.runName": facts.name}
+    return str(client.create_run(experiment_id, tags=tags).info.run_id)
+
+
+def _log_values(client: MlflowClient, run_id: str, evidence: RunEvidence) -> None:
+    """Scalars, fold curves, settings and tags, in as few calls as the store takes."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    facts, now = evidence.facts, int(time.time() * 1000)
+    metrics = [Metric(key, value, now, 0) for key, value in run_scalars(evidence).items()]
+    for fold, scores in enumerate(facts.scores.by_fold):
+        for name in ("auc", "log_loss", "rmse"):
+            value = None if scores is None else getattr(scores, name)
+            if value is not None:
+                metrics.append(Metric(f"fold_{name}", value, now, fold))
+    tags = {f"bkt.{key}": value for key, value in facts.tags.items()}
+    tags["bkt.status"] = facts.status
+    known = client.get_run(run_id).data.params
+    params = [
+        Param(key, value[:MAX_PARAM])
+        for key, value in facts.settings.items()
+        if key not in known
+    ]
+    for start in range(0, len(params), PARAMS_PER_CALL):
+        client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
+    client.log_batch(
+        run_id,
+        metrics=metrics,
+        tags=[RunTag(key, str(value)[:MAX_TAG]) for key, value in tags.items()],
+    )
+
+
+def _log_dataset(client: MlflowClient, run_id: str, evidence: RunEvidence) -> None:
+    from mlflow.entities import Dataset, DatasetInput
+
+    digest = evidence.facts.tags.get("data_digest", "")
+    if not digest:
+        return
+    profile = {"num_rows": evidence.facts.summary.get("rows", {}).get("accepted")}
+    dataset = Dataset(
+        name="attempts",
+        digest=digest[:MAX_DIGEST],
+        source_type="local",
+        source=json.dumps({"extract": digest}),
+        profile=json.dumps(profile),
+    )
+    client.log_inputs(run_id, [DatasetInput(dataset, [])])
+
+
+def _log_table(client: MlflowClient, run_id: str, table: pl.DataFrame) -> None:
+    """As `log_table` writes it, which would append where a run is logged again."""
+    content = {"columns": table.columns, "data": [list(row) for row in table.iter_rows()]}
+    client.log_dict(run_id, content, "worst_concepts.json")
+    client.set_tag(
+        run_id,
+        "mlflow.loggedArtifacts",
+        json.dumps([{"path": "worst_concepts.json", "type": "table"}]),
+    )
+
+
+def _version_of(client: MlflowClient, model_name: str, mlflow_run_id: str) -> int | None:
+    """The version that this run registered, if any; the registered model is made if need be."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(model_name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(
+            model_name, description="BKT parameters in force, one version per promotion."
+        )
+    found = client.search_model_versions(f"name = '{model_name}'")
+    own = [int(version.version) for version in found if version.run_id == mlflow_run_id]
+    return max(own, default=None)
+
+
+def _log_model(
+    client: MlflowClient,
+    mlflow_run_id: str,
+    params: Mapping[str, BktParams],
+    defaults: BktParams,
+) -> str:
+    """Write the model's folder among the run's artifacts; returns its address."""
+    from mlflow import pyfunc
+
+    content = {
+        "defaults": defaults.as_dict(),
+        "concepts": {concept: own.as_dict() for concept, own in sorted(params.items())},
+    }
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / "parameters.json"
+        file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        model = Path(scratch) / "model"
+        pyfunc.save_model(
+            path=str(model),
+            python_model=str(Path(__file__).with_name("mastery_model.py")),
+            artifacts={"parameters": str(file)},
+            code_paths=[str(Path(__file__).parent.parent / "bkt_core")],
+            pip_requirements=["numpy", "numba", "pandas"],
+        )
+        client.log_artifacts(mlflow_run_id, str(model), "model")
+    run = client.get_run(mlflow_run_id)
+    return f"{run.info.artifact_uri.rstrip('/')}/model"
