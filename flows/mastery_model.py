@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd  # MLflow reads the annotations of `predict`
 from mlflow.models import set_model  # noqa: TID251 - see the module's docstring
-from mlflow.pyfunc.model import PythonModel  # noqa: TID251 - see the module's docstring
+from mlflow.pyfunc.model import (  # noqa: TID251 - see the module's docstring
+    PythonModel,
+    PythonModelContext,
+)
+from numpy.typing import NDArray
 
 from bkt_core.params import BktParams
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from mlflow.pyfunc.model import PythonModelContext  # noqa: TID251 - see the module's docstring
-    from numpy.typing import NDArray
 
 
 class MasteryModel(PythonModel):
