@@ -12,6 +12,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -78,6 +79,11 @@ def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:  # noqa: AN
         return kind(**given)
     except ValidationError as error:
         raise UsageError(_sentence(error)) from error
+    except SettingsError as error:
+        raise UsageError(
+            f"A BKT_ variable cannot be read ({error}); lists are written as JSON, "
+            """such as '["first", "second"]'."""
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"A file in {CONF_DIR} is not valid TOML: {error}.") from error
 
@@ -129,6 +135,8 @@ def _sentence(error: ValidationError) -> str:
         return f"The setting {where!r} is not known; compare with conf/default.toml."
     if first["type"] == "missing":
         return f"The setting {where!r} is missing; conf/default.toml should hold it."
+    if first["type"] == "value_error":
+        return f"The settings of {where!r} are wrong: {first['ctx']['error']}."
     secret = where == "database_url" or "token_keys" in where
     came = "" if secret else f", got {first['input']!r}"
     return f"The setting {where!r} is wrong: {first['msg'].lower()}{came}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -25,6 +26,8 @@ MAX_CONCEPTS = 100
 MOST_ATTEMPTS = 10_000
 #: No moment before this one: what came was no time.
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+#: How a moment begins; a number of seconds is not taken for one.
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_SERIAL = 2**63 - 1
 
 
@@ -37,9 +40,9 @@ def _storable(text: str) -> str:
 
 
 def _is_text(value: object) -> object:
-    if not isinstance(value, str | datetime):
-        raise ValueError("must be text such as 2026-01-31T12:00:00+00:00")
-    return value
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATED.match(value)):
+        return value
+    raise ValueError("must be text such as 2026-01-31T12:00:00+00:00")
 
 
 def _in_utc(moment: datetime) -> datetime:
