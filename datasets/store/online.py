@@ -124,8 +124,8 @@ def lock_states(
 ) -> tuple[State, ...]:
     """Locks, then the states of one user by concept id, inserted where they are absent.
 
-    The first two steps of `record`, for a writer of several attempts: its transaction must write
-    an attempt at each of these concepts, or roll back.
+    The first two steps of `record`, for a writer of several attempts: its transaction must
+    write an attempt at each of these concepts, or roll back.
     """
     concepts = sorted(set(concept_ids), key=str.encode)
     lock_attempt(conn, user_id, concepts)

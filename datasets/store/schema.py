@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from datasets.store.errors import NotMigratedError
 from datasets.store.locks import named_key
-from datasets.store.session import explained, reading, redacted
+from datasets.store.session import reading, redacted, require_reachable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -29,7 +29,8 @@ def head_revision() -> str:
 
 def current_revision(engine: Engine) -> str | None:
     """The revision the database is at; None where there is no schema."""
-    with explained(_url(engine)), reading(engine) as conn:
+    require_reachable(engine)
+    with reading(engine) as conn:
         return MigrationContext.configure(conn).get_current_revision()
 
 
@@ -37,21 +38,22 @@ def require_current(engine: Engine) -> None:
     """Refuse a database that `bkt init` has not brought up to date."""
     found = current_revision(engine)
     if found != head_revision():
-        raise NotMigratedError(
-            url=redacted(_url(engine)), found=found, expected=head_revision()
-        )
+        url = redacted(engine.url.render_as_string(hide_password=False))
+        raise NotMigratedError(url=url, found=found, expected=head_revision())
 
 
 def upgrade(engine: Engine, to: str = "head") -> None:
     """Bring the schema up to a revision; harmless when it is there already."""
-    with explained(_url(engine)), engine.begin() as conn:
+    require_reachable(engine)
+    with engine.begin() as conn:
         _one_migration_at_a_time(conn)
         command.upgrade(_config(conn), to)
 
 
 def downgrade(engine: Engine, to: str = "base") -> None:
     """Take the schema down to a revision; `base` leaves nothing."""
-    with explained(_url(engine)), engine.begin() as conn:
+    require_reachable(engine)
+    with engine.begin() as conn:
         _one_migration_at_a_time(conn)
         command.downgrade(_config(conn), to)
 
@@ -67,7 +69,3 @@ def _one_migration_at_a_time(conn: Connection) -> None:
     if conn.dialect.name == "postgresql":
         key = named_key("schema")
         conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-
-
-def _url(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=False)

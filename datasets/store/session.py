@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from datasets.store.errors import DatabaseError
 
@@ -43,6 +44,10 @@ def make_engine(url: str, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchem
     driver, _ = _drivers(address)
     if driver == "postgresql+psycopg":
         options.setdefault("connect_args", {"options": "-c timezone=UTC"})
+    elif address.database not in (None, "", ":memory:"):
+        # ADBC brings an SQLite of its own. Two in one process must never hold the same file
+        # open: each closing drops the locks of the other, and takes its write-ahead log away.
+        options.setdefault("poolclass", NullPool)
     engine = create_engine(address.set(drivername=driver), **options)
     _prepare(engine)
     return engine
@@ -76,11 +81,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield conn
 
 
-@contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Turn "cannot connect" into a sentence that says where and what to do."""
+def require_reachable(engine: Engine) -> None:
+    """Refuse a database that does not answer, and say where it is and what to do."""
+    url = engine.url.render_as_string(hide_password=False)
     try:
-        yield
+        with engine.connect():
+            pass
     except OperationalError as error:
         cause = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
         raise DatabaseError(

@@ -13,6 +13,7 @@ from sqlalchemy import (
     DDL,
     CheckConstraint,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     MetaData,
     SmallInteger,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from datasets.store.table_rules import RULES
 from datasets.store.types import BigId, Double, Id, Json, UtcDateTime
 
 #: Every constraint has a name, so that an error message and a migration can use it.
@@ -152,15 +154,6 @@ class AttemptRow(Base):
     created_at: Mapped[datetime]
 
 
-event.listen(
-    AttemptRow.__table__,
-    "after_create",
-    DDL(  # type: ignore[no-untyped-call] # SQLAlchemy's
-        "ALTER TABLE attempts ADD COLUMN xact_id xid8 NOT NULL DEFAULT pg_current_xact_id()"
-    ).execute_if(dialect="postgresql"),
-)
-
-
 class AttemptRewriteRow(Base):
     """A change or deletion of stored attempts: after one, an extraction reads the whole log.
 
@@ -172,31 +165,6 @@ class AttemptRewriteRow(Base):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-
-
-_REWRITTEN = {
-    "postgresql": (
-        "ALTER TABLE attempt_rewrites "
-        "ADD COLUMN xact_id xid8 NOT NULL DEFAULT pg_current_xact_id()",
-        "CREATE INDEX ix_attempts_xact_id ON attempts (xact_id)",
-        "CREATE FUNCTION attempt_rewritten() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN INSERT INTO attempt_rewrites DEFAULT VALUES; RETURN NULL; END $$",
-        "CREATE TRIGGER attempt_rewritten AFTER UPDATE OR DELETE OR TRUNCATE ON attempts "
-        "FOR EACH STATEMENT EXECUTE FUNCTION attempt_rewritten()",
-    ),
-    "sqlite": tuple(
-        f"CREATE TRIGGER attempt_{change.lower()} AFTER {change} ON attempts BEGIN "  # noqa: S608 - constants
-        "DELETE FROM attempt_rewrites; INSERT INTO attempt_rewrites (id) VALUES (NULL); END"
-        for change in ("UPDATE", "DELETE")
-    ),
-}
-for _dialect, _statements in _REWRITTEN.items():
-    for _statement in _statements:
-        event.listen(
-            Base.metadata,
-            "after_create",
-            DDL(_statement).execute_if(dialect=_dialect),  # type: ignore[no-untyped-call] # SQLAlchemy's
-        )
 
 
 class AttemptCorrectionRow(Base):
@@ -283,13 +251,15 @@ class MasteryStateRow(Base):
     """Mastery of one user at one concept, stamped with what produced it.
 
     The concept comes first in the key because sweeps write in that order; half of each page is
-    left free so that every update stays on its page (docs/decisions).
+    left free so that every update stays on its page. On PostgreSQL a rule checks `param_id`
+    once per statement (docs/decisions/0012).
     """
 
     __tablename__ = "bkt_user_skill_state"
     __table_args__ = (
         CheckConstraint("p_mastery >= 0 AND p_mastery <= 1", name="p_mastery_in_0_1"),
         CheckConstraint("n_attempts >= 0", name="n_attempts_not_negative"),
+        ForeignKeyConstraint(["param_id"], [SkillParamsRow.id]).ddl_if(dialect="sqlite"),
         Index("ix_bkt_user_skill_state_user_id", "user_id"),
         {"postgresql_with": {"fillfactor": 50}, "sqlite_with_rowid": False},
     )
@@ -302,7 +272,7 @@ class MasteryStateRow(Base):
     last_attempt_id: Mapped[int | None] = mapped_column(BigId)
     last_question_id: Mapped[str | None] = mapped_column(Id)
     algo_version_id: Mapped[int] = mapped_column(BigId, ForeignKey(AlgoVersionRow.id))
-    param_id: Mapped[int | None] = mapped_column(BigId, ForeignKey(SkillParamsRow.id))
+    param_id: Mapped[int | None] = mapped_column(BigId)
     is_stale: Mapped[bool] = mapped_column(server_default=false())
     version: Mapped[int] = mapped_column(BigId, server_default=text("0"))
     updated_at: Mapped[datetime]
@@ -353,3 +323,12 @@ class PromotionEventRow(Base):
     reasons: Mapped[list[Any]] = mapped_column(Json)
     actor: Mapped[str] = mapped_column(String(255))
     created_at: Mapped[datetime]
+
+
+for _dialect, _statements in RULES.items():
+    for _statement in _statements:
+        event.listen(
+            Base.metadata,
+            "after_create",
+            DDL(_statement).execute_if(dialect=_dialect),  # type: ignore[no-untyped-call] # SQLAlchemy's
+        )

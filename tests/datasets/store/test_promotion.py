@@ -106,8 +106,13 @@ def test_a_rollback_pins_until_it_is_released(engine):
     with engine.begin() as conn:
         start_run(conn, run_id="free", kind="rollback", at=STARTED)
         release(
-            conn, run_id="free", concept_id="fractions", algo_version_id=1, at=STARTED, actor="o"
-        )  # fmt: skip
+            conn,
+            run_id="free",
+            concept_id="fractions",
+            algo_version_id=1,
+            at=STARTED,
+            actor="o",
+        )
     assert promote(engine, "run-4", "fractions").switch is Switch.PROMOTED
     with reading(engine) as conn:
         decisions = [event.decision.value for event in history(conn, "fractions")]
@@ -209,3 +214,9 @@ def test_an_unfinished_run_is_found_by_its_identity_and_others_are_abandoned(eng
         done = find_run(conn, "c")
         assert done is not None
         assert (done.status, done.manifest) == (RunStatus.DONE, {"x": None})
+
+
+def test_rows_of_parameters_are_never_deleted(engine):
+    promote(engine, "run-1", "fractions")
+    with pytest.raises(IntegrityError), engine.begin() as conn:
+        conn.execute(text("DELETE FROM bkt_skill_params"))

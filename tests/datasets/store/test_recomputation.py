@@ -180,8 +180,8 @@ def test_snapshots_hold_what_changed_and_read_as_of_any_moment(engine):
         assert mastery_as_of(conn, monday).equals(before)
         now = mastery_as_of(conn, tuesday)
         stored = stored_states(conn)
-    assert {(u, c): (p, n, i) for u, c, p, n, i in now.select(
-        "user_id", "concept_id", "p_mastery", "n_attempts", "param_id").rows()} == stored  # fmt: skip
+    columns = now.select("user_id", "concept_id", "p_mastery", "n_attempts", "param_id")
+    assert {(u, c): (p, n, i) for u, c, p, n, i in columns.rows()} == stored
     with reading(engine) as conn:
         assert mastery_as_of(conn, monday - timedelta(days=1)).is_empty()
         assert mastery_as_of(conn, tuesday, user_id="u1").height == 3
@@ -198,7 +198,7 @@ def test_an_erasure_takes_attempts_states_snapshots_and_corrections(engine):
     assert erase_user(engine, "u0", at=STARTED, actor="test").attempts == 0
     with reading(engine) as conn:
         for table in ("attempts", "bkt_user_skill_state", "mastery_snapshot"):
-            left = conn.execute(text(f"SELECT count(*) FROM {table} WHERE user_id = 'u0'"))
+            left = conn.execute(text(f"SELECT count(*) FROM {table} WHERE user_id = 'u0'"))  # noqa: S608 - names of ours
             assert left.scalar() == 0
         assert conn.execute(text("SELECT count(*) FROM attempt_correction")).scalar() == 0
     assert_states_equal_their_replay(engine)

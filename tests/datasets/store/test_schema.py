@@ -33,6 +33,11 @@ POSTGRES_OBJECTS = """
                      column_default)
     FROM information_schema.columns WHERE table_schema = 'public'
     UNION ALL
+    SELECT 'trigger ' || tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL
+    SELECT 'function ' || proname, prosrc
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
     SELECT 'table ' || relname, concat_ws(' ', relkind, reloptions)
     FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 """

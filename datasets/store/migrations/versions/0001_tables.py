@@ -24,6 +24,30 @@ SQLITE_MOMENT = (
     + "[0-9]" * 6
 )
 
+PARAMS_RULES_POSTGRESQL = (
+    "CREATE FUNCTION bkt_params_exist() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+    "IF EXISTS (SELECT FROM (SELECT DISTINCT param_id FROM written "
+    "WHERE param_id IS NOT NULL) w "
+    "WHERE NOT EXISTS (SELECT FROM bkt_skill_params p WHERE p.id = w.param_id)) "
+    "THEN RAISE foreign_key_violation USING "
+    "MESSAGE = 'param_id must be a row of bkt_skill_params'; "
+    "END IF; RETURN NULL; END $$",
+    "CREATE TRIGGER bkt_params_exist_insert AFTER INSERT ON bkt_user_skill_state "
+    "REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION bkt_params_exist()",
+    "CREATE TRIGGER bkt_params_exist_update AFTER UPDATE ON bkt_user_skill_state "
+    "REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION bkt_params_exist()",
+    "CREATE FUNCTION bkt_params_stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+    "RAISE restrict_violation USING MESSAGE = "
+    "'rows of bkt_skill_params are history: deactivate them, never delete or renumber'; "
+    "END $$",
+    "CREATE TRIGGER bkt_params_stay BEFORE DELETE OR UPDATE OF id OR TRUNCATE "
+    "ON bkt_skill_params FOR EACH STATEMENT EXECUTE FUNCTION bkt_params_stay()",
+)
+PARAMS_RULES_SQLITE = (
+    "CREATE TRIGGER bkt_params_stay BEFORE DELETE ON bkt_skill_params BEGIN "
+    "SELECT RAISE(ABORT, 'rows of bkt_skill_params are history: never delete them'); END",
+)
+
 
 def upgrade() -> None:
     op.create_table(
@@ -74,6 +98,8 @@ def upgrade() -> None:
     create_attempts()
     create_skill_params()
     create_states()
+    for statement in PARAMS_RULES_POSTGRESQL if on_postgresql() else PARAMS_RULES_SQLITE:
+        op.execute(statement)
 
 
 def create_attempts() -> None:
@@ -256,15 +282,13 @@ def create_states() -> None:
             ["algo_versions.id"],
             name="fk_bkt_user_skill_state_algo_version_id",
         ),
-        sa.ForeignKeyConstraint(
-            ["param_id"], ["bkt_skill_params.id"], name="fk_bkt_user_skill_state_param_id"
-        ),
         sa.CheckConstraint(
             "p_mastery >= 0 AND p_mastery <= 1", name="ck_bkt_user_skill_state_p_mastery_in_0_1"
         ),
         sa.CheckConstraint(
             "n_attempts >= 0", name="ck_bkt_user_skill_state_n_attempts_not_negative"
         ),
+        *params_key(),
         postgresql_with={"fillfactor": 50},
         sqlite_with_rowid=False,
     )
@@ -327,10 +351,24 @@ def downgrade() -> None:
         "algo_versions",
     ):
         op.drop_table(table)
+    if on_postgresql():
+        op.execute("DROP FUNCTION bkt_params_exist()")
+        op.execute("DROP FUNCTION bkt_params_stay()")
 
 
 def on_postgresql() -> bool:
     return op.get_context().dialect.name == "postgresql"
+
+
+def params_key() -> list[sa.ForeignKeyConstraint]:
+    """On PostgreSQL a rule of `PARAMS_RULES_POSTGRESQL` stands for this key."""
+    if on_postgresql():
+        return []
+    return [
+        sa.ForeignKeyConstraint(
+            ["param_id"], ["bkt_skill_params.id"], name="fk_bkt_user_skill_state_param_id"
+        )
+    ]
 
 
 def finite(table: str, column: str) -> list[sa.CheckConstraint]:
