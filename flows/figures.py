@@ -169,9 +169,9 @@ def convergence(evidence: RunEvidence) -> Figure | None:
 DRAWERS: Mapping[str, Callable[[RunEvidence], Figure | None]] = {
     "gate_waterfall": gate_waterfall,
     "reliability": reliability,
+    "convergence": convergence,
     "learning_curves": learning_curves,
     "parameter_moves": parameter_moves,
-    "convergence": convergence,
 }
 
 CAPTIONS = {
