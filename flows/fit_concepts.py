@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import flow, task
@@ -20,6 +21,7 @@ from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.ballot import Vote, vote_on, write_ballot
 from flows.database import open_database
+from flows.deliver import Delivery, deliver
 from flows.progress import progress
 from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
 from flows.run_plan import RunPlan, fit_plan_of
@@ -58,6 +60,16 @@ class Fitted:
     votes: tuple[Vote, ...]
     evidence: RunEvidence
     seconds: Mapping[str, float]
+    delivery: Delivery = field(default_factory=Delivery)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to promote, log or snapshot."""
+        return not (self.is_empty or self.is_unchanged)
+
+    def goes_to_mlflow(self, plan: RunPlan) -> bool:
+        """Whether MLflow hears of the run."""
+        return self.has_news and not plan.dry_run
 
     @property
     def is_empty(self) -> bool:
@@ -92,7 +104,18 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
     seconds = {
         stage: sum(report["seconds"][stage] for report in reports) for stage in ("fit", "gate")
     }
-    return conclude(settings, plan, extract, works, seconds)
+    fitted = conclude(settings, plan, extract, works, seconds)
+    return log_evidence(settings, plan, fitted)
+
+
+def log_evidence(settings: Settings, plan: RunPlan, fitted: Fitted) -> Fitted:
+    """The evidence to MLflow, before anything is switched."""
+    if not fitted.goes_to_mlflow(plan):
+        return fitted
+    before = time.perf_counter()
+    delivery = deliver(settings, plan, fitted.evidence)
+    seconds = {**fitted.seconds, "log": time.perf_counter() - before}
+    return replace(fitted, delivery=delivery, seconds=seconds)
 
 
 def threads_of(settings: Settings) -> TaskRunner[PrefectFuture[Any]]:

@@ -9,28 +9,27 @@ from typing import TYPE_CHECKING
 from prefect import flow
 
 from bkt_core.errors import BktError, UsageError
-from bkt_core.evaluation.checks import Decision
 from bkt_core.evaluation.warm_up import compile_kernels
 from bkt_core.fitting.engines import engine_named
 from datasets.store.algorithms import active_algorithm, algorithm
 from datasets.store.runs import RunStatus, finish_run, run_lock
 from datasets.store.session import reading
+from flows.close_run import close_run
 from flows.database import open_database
 from flows.extract_attempts import Extracted, extract_attempts
-from flows.fit_concepts import Fitted, count_origins, fit_concepts
-from flows.promote_params import Promoted, count_decisions, promote_params
+from flows.fit_concepts import fit_concepts
+from flows.promote_params import Promoted, promote_params
 from flows.recompute_states import Recomputed, recompute_states
 from flows.requests import FitRequest, RetrainRequest
 from flows.run_plan import RunPlan, begin_run
 from flows.settings import load_settings
-from flows.summary import ConceptCounts, RunSummary, Stopwatch
+from flows.summary import RunSummary, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
-    from bkt_core.evaluation.metrics import Scores
     from bkt_core.fitting.engine import FitEngine
     from datasets.extract import Extract
     from flows.settings import Settings
@@ -52,14 +51,12 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
         with recorded_failure(engine, plan):
             fitted = fit_concepts(settings, plan)
             promoted, recomputed = NOTHING_PROMOTED, NOTHING_RECOMPUTED
-            if not plan.dry_run:
-                if not (fitted.is_unchanged or fitted.is_empty):
-                    with watch.stage("promote"):
-                        promoted = promote_params(settings, plan)
-                recomputed = recompute_states(
-                    settings, plan, snapshot=not (fitted.is_unchanged or fitted.is_empty)
-                )
-        return close_run(engine, plan, fitted, promoted, recomputed, watch)
+            if fitted.has_news and not plan.dry_run:
+                with watch.stage("promote"):
+                    promoted = promote_params(settings, plan)
+            if not plan.dry_run:  # an unchanged run still mends what a killed one left
+                recomputed = recompute_states(settings, plan, snapshot=fitted.has_news)
+            return close_run(engine, settings, plan, fitted, promoted, recomputed, watch)
 
 
 @flow(name="trial-fit")
@@ -74,7 +71,9 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         plan = plan_night(engine, settings, request, extract)
         with recorded_failure(engine, plan):
             fitted = fit_concepts(settings, plan)
-        return close_run(engine, plan, fitted, NOTHING_PROMOTED, NOTHING_RECOMPUTED, watch)
+            return close_run(
+                engine, settings, plan, fitted, NOTHING_PROMOTED, NOTHING_RECOMPUTED, watch
+            )
 
 
 def engine_of(settings: Settings, request: RetrainRequest | FitRequest) -> FitEngine:
@@ -133,59 +132,3 @@ def recorded_failure(engine: Engine, plan: RunPlan) -> Iterator[None]:
                     at=datetime.now(UTC),
                 )
         raise error
-
-
-def close_run(
-    engine: Engine,
-    plan: RunPlan,
-    fitted: Fitted,
-    promoted: Promoted,
-    recomputed: Recomputed,
-    watch: Stopwatch,
-) -> RunSummary:
-    """Add everything up, and write how the run ended."""
-    status = RunStatus.DONE
-    if fitted.is_empty:
-        status = RunStatus.EMPTY
-    elif fitted.is_unchanged:
-        status = RunStatus.UNCHANGED
-    if not plan.dry_run:
-        with engine.begin() as conn:
-            finish_run(conn, run_id=plan.run_id, status=status, at=datetime.now(UTC))
-    for stage, seconds in {**fitted.seconds, **recomputed.seconds}.items():
-        watch.seconds[stage] += seconds
-    decisions = count_decisions(fitted.votes, promoted)
-    concepts = ConceptCounts(
-        promoted=decisions[Decision.PROMOTED],
-        kept=decisions[Decision.KEPT],
-        rejected=decisions[Decision.REJECTED],
-        **count_origins(fitted.works),
-    )
-    return RunSummary(
-        run_id=plan.run_id,
-        status=status.value,
-        mlflow_run_id=None,
-        rows=Extracted(root=plan.extract_root, session=plan.run_dir).open().rows.as_dict(),
-        concepts=concepts,
-        metrics=metrics_of(fitted.evidence.facts.scores.pooled),
-        states={"replayed": recomputed.replayed, "snapshotted": recomputed.snapshotted},
-        seconds=watch.as_json(),
-        exit_code=exit_code_of(plan, concepts),
-    )
-
-
-def metrics_of(scores: Scores | None) -> dict[str, float | int | None]:
-    """The pooled scores that `--json` prints; null where no concept has a fit."""
-    names = ("auc", "rmse", "log_loss", "accuracy")
-    if scores is None:
-        return {**dict.fromkeys(names), "n": 0}
-    return {name: getattr(scores, name) for name in (*names, "n")}
-
-
-def exit_code_of(plan: RunPlan, concepts: ConceptCounts) -> int:
-    """4: some concepts failed. 3: fresh fits were judged and none was promoted."""
-    if concepts.failed:
-        return 4
-    if plan.kind == "retrain" and concepts.fitted and not concepts.promoted:
-        return 3
-    return 0

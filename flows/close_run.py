@@ -1,0 +1,130 @@
+"""How a run ends: its counts added up, its evidence completed and delivered, its row closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bkt_core.evaluation.checks import Decision
+from datasets.extract import open_extract
+from datasets.store.runs import RunStatus, finish_run
+from flows.deliver import deliver, deliver_champion
+from flows.fit_concepts import count_origins
+from flows.promote_params import count_decisions
+from flows.run_evidence import finished, write_evidence
+from flows.summary import ConceptCounts, RunSummary
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from bkt_core.evaluation.metrics import Scores
+    from flows.deliver import Delivery
+    from flows.fit_concepts import Fitted
+    from flows.promote_params import Promoted
+    from flows.recompute_states import Recomputed
+    from flows.run_plan import RunPlan
+    from flows.settings import Settings
+    from flows.summary import Stopwatch
+
+
+def close_run(
+    engine: Engine,
+    settings: Settings,
+    plan: RunPlan,
+    fitted: Fitted,
+    promoted: Promoted,
+    recomputed: Recomputed,
+    watch: Stopwatch,
+) -> RunSummary:
+    """Add everything up, deliver it, and write how the run ended."""
+    for stage, seconds in {**fitted.seconds, **recomputed.seconds}.items():
+        watch.seconds[stage] += seconds
+    status = status_of(fitted)
+    summary = summarise(plan, fitted, promoted, recomputed, status)
+    delivery = fitted.delivery
+    with watch.stage("log"):
+        evidence = finished(
+            fitted.evidence,
+            status=status.value,
+            finished_at=datetime.now(UTC),
+            summary=replace(summary, seconds=watch.as_json()).as_json(),
+            kept_after_all=promoted.kept_after_all,
+        )
+        write_evidence(plan.run_dir, evidence)
+        if fitted.goes_to_mlflow(plan):
+            delivery = deliver(settings, plan, evidence)
+            if promoted.promoted:
+                delivery = deliver_champion(engine, settings, plan, delivery)
+    if not plan.dry_run:
+        with engine.begin() as conn:
+            finish_run(conn, run_id=plan.run_id, status=status, at=datetime.now(UTC))
+    return replace(
+        summary,
+        mlflow_run_id=delivery.mlflow_run_id,
+        seconds=watch.as_json(),
+        remarks=(*summary.remarks, *filter(None, (delivery.problem,))),
+        exit_code=exit_code_of(plan, summary.concepts, delivery),
+    )
+
+
+def status_of(fitted: Fitted) -> RunStatus:
+    """`empty` without attempts, `unchanged` where nothing was fitted or switched."""
+    if fitted.is_empty:
+        return RunStatus.EMPTY
+    return RunStatus.UNCHANGED if fitted.is_unchanged else RunStatus.DONE
+
+
+def summarise(
+    plan: RunPlan,
+    fitted: Fitted,
+    promoted: Promoted,
+    recomputed: Recomputed,
+    status: RunStatus,
+) -> RunSummary:
+    """The numbers of a run, before they are delivered."""
+    votes = count_decisions(fitted.votes, promoted)
+    concepts = ConceptCounts(
+        promoted=votes[Decision.PROMOTED],
+        kept=votes[Decision.KEPT],
+        rejected=votes[Decision.REJECTED],
+        **count_origins(fitted.works),
+    )
+    remarks = []
+    if fitted.is_empty:
+        remarks.append("There are no attempts in the window, so nothing was fitted.")
+    if plan.dry_run:
+        remarks.append("A dry run: neither the database nor MLflow was written.")
+    return RunSummary(
+        run_id=plan.run_id,
+        status=status.value,
+        mlflow_run_id=None,
+        rows=open_extract(plan.extract_root, plan.run_dir).rows.as_dict(),
+        concepts=concepts,
+        metrics=metrics_of(fitted.evidence.facts.scores.pooled),
+        states={"replayed": recomputed.replayed, "snapshotted": recomputed.snapshotted},
+        seconds={},
+        remarks=tuple(remarks),
+    )
+
+
+def metrics_of(scores: Scores | None) -> dict[str, float | int | None]:
+    """The pooled scores that `--json` prints; null where no concept has a fit."""
+    names = ("auc", "rmse", "log_loss", "accuracy")
+    if scores is None:
+        return {**dict.fromkeys(names), "n": 0}
+    return {name: getattr(scores, name) for name in (*names, "n")}
+
+
+def exit_code_of(plan: RunPlan, concepts: ConceptCounts, delivery: Delivery) -> int:
+    """4: concepts failed; 3: fresh fits, none promoted; 6: MLflow lacks evidence; else 0."""
+    if concepts.failed:
+        return 4
+    if (
+        plan.kind == "retrain"
+        and not plan.dry_run
+        and concepts.fitted
+        and not concepts.promoted
+    ):
+        return 3
+    return 6 if delivery.problem else 0
