@@ -6,62 +6,86 @@ is made for a row. Our own engine is asked only for its address.
 
 from __future__ import annotations
 
+import sqlite3
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from types import MappingProxyType
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+import adbc_driver_manager as adbc
 import pyarrow as pa
 
 from datasets.errors import ExtractError
-from datasets.id_codes import text_column
-from datasets.row_kernels import NO_MOMENT, RowBatch, times_from_text
+from datasets.log_position import FROM_ELSEWHERE, POSTGRES_POSITION, PostgresPosition
+from datasets.row_kernels import NO_MOMENT, RowBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
     from sqlalchemy import Engine
 
-_ATTEMPTS = "SELECT id, user_id, concept_id, correct, attempted_at FROM attempts"
-_STATES = (
+    from datasets.log_position import LogPosition
+
+STATES = (
     "SELECT user_id, concept_id, version, is_stale, algo_version_id, param_id "
     "FROM bkt_user_skill_state"
 )
+ERASED = "SELECT user_id FROM erased_user"
 #: A value of `correct` that is neither 0 nor 1.
 NEITHER = 2
 
 
-class _Cursor(Protocol):
+class Cursor(Protocol):
     """What we use of an ADBC cursor."""
 
     adbc_statement: Any
 
-    def __enter__(self) -> _Cursor: ...
+    def __enter__(self) -> Cursor: ...
+
     def __exit__(self, *error: object) -> None: ...
-    def execute(self, query: str) -> object: ...
-    def fetch_record_batch(self) -> pa.RecordBatchReader: ...
+
+    def execute(self, query: str) -> object:
+        """Run one statement."""
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row."""
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows that are left."""
+
+    def fetch_record_batch(self) -> pa.RecordBatchReader:
+        """All rows as a stream."""
 
 
-class _Connection(Protocol):
+class Connection(Protocol):
     """What we use of an ADBC connection."""
 
-    def cursor(self) -> _Cursor: ...
+    def cursor(self) -> Cursor:
+        """A cursor of the one transaction."""
 
 
 class LogSnapshot(ABC):
-    """One moment of the database, readable until the connection closes."""
+    """One moment of the database; the states are to be read behind the attempts."""
 
-    #: What the driver is told before each statement.
-    statement_options: Mapping[str, str] = MappingProxyType({})
-
-    def __init__(self, connection: _Connection) -> None:
-        self._connection = connection
+    @property
+    @abstractmethod
+    def position(self) -> LogPosition | None:
+        """What this snapshot has seen; None where a later one could not continue from it."""
 
     @abstractmethod
-    def attempts(self) -> Iterator[pa.RecordBatch]:
-        """id, user_id, concept_id, correct, attempted_at of every attempt, in any order."""
+    def erased_users(self) -> list[str]:
+        """Users with a tombstone."""
+
+    @abstractmethod
+    def continues(self, position: LogPosition) -> bool:
+        """Whether the log of this snapshot is that of the position, with rows added only."""
+
+    @abstractmethod
+    def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
+        """id, user_id, concept_id, correct, attempted_at: all, or those behind a position."""
 
     @abstractmethod
     def states(self) -> Iterator[pa.RecordBatch]:
@@ -71,106 +95,110 @@ class LogSnapshot(ABC):
     def row_batch(self, batch: pa.RecordBatch) -> RowBatch:
         """The columns of a batch of attempts that are no text."""
 
-    def _batches(self, query: str) -> Iterator[pa.RecordBatch]:
-        with self._connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(**self.statement_options)
-            cursor.execute(query)
-            yield from cursor.fetch_record_batch()
-
 
 class PostgresSnapshot(LogSnapshot):
     """A REPEATABLE READ, READ ONLY transaction; rows come by `COPY … (FORMAT binary)`."""
 
-    def attempts(self) -> Iterator[pa.RecordBatch]:
-        """Every attempt, in the order of the heap."""
-        return self._batches(_ATTEMPTS)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    @cached_property
+    def position(self) -> LogPosition | None:
+        """The snapshot; None where rows carry transactions of another server."""
+        system, timeline, database, table, snapshot = self._row(POSTGRES_POSITION)
+        if self._row(FROM_ELSEWHERE)[0]:
+            return None
+        return PostgresPosition(
+            system=system,
+            timeline=timeline,
+            database=int(database),
+            table=int(table),
+            snapshot=snapshot,
+        )
+
+    def erased_users(self) -> list[str]:
+        """Users with a tombstone."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(ERASED)
+            return [str(row[0]) for row in cursor.fetchall()]
+
+    def continues(self, position: LogPosition) -> bool:
+        """Whether nothing was changed since, on the same server, timeline and table."""
+        now = self.position
+        if now is None or not position.may_lead_to(now):
+            return False
+        return not self._row(position.changed)[0]
+
+    def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
+        """Attempts in the order of the heap."""
+        return batches(
+            self._connection,
+            "SELECT id, user_id, concept_id, correct, attempted_at FROM attempts"  # noqa: S608 - digits only
+            f" WHERE {since.new_rows if since else 'true'}",
+        )
 
     def states(self) -> Iterator[pa.RecordBatch]:
         """Every state."""
-        return self._batches(_STATES)
+        return batches(self._connection, STATES)
 
     def row_batch(self, batch: pa.RecordBatch) -> RowBatch:
         """The columns of a batch; `infinity` stays as the wrapped number it arrives as."""
         return RowBatch(
-            ids=_numbers(batch.column(0), 0),
-            times=_numbers(batch.column(4), NO_MOMENT),
-            correct=_numbers(batch.column(3), NEITHER),
+            ids=numbers(batch.column(0), 0),
+            times=numbers(batch.column(4), NO_MOMENT),
+            correct=numbers(batch.column(3), NEITHER),
         )
 
-
-class SqliteSnapshot(LogSnapshot):
-    """One read transaction; a first row of the right types keeps the driver from guessing."""
-
-    statement_options = MappingProxyType({"adbc.sqlite.query.batch_rows": "65536"})
-
-    def attempts(self) -> Iterator[pa.RecordBatch]:
-        """Every attempt, in the order of ids."""
-        return self._typed("SELECT -1, '', '', 0, ''", _ATTEMPTS)
-
-    def states(self) -> Iterator[pa.RecordBatch]:
-        """Every state."""
-        return self._typed("SELECT '', '', 0, 0, 0, 0", _STATES)
-
-    def _typed(self, first_row: str, query: str) -> Iterator[pa.RecordBatch]:
-        for i, batch in enumerate(self._batches(f"{first_row} UNION ALL {query}")):
-            yield batch if i else batch.slice(1)
-
-    def row_batch(self, batch: pa.RecordBatch) -> RowBatch:
-        """The columns of a batch; times come as text."""
-        times = np.empty(batch.num_rows, np.int64)
-        times_from_text(text_column(batch.column(4)), times)
-        return RowBatch(
-            ids=_numbers(batch.column(0), 0),
-            times=times,
-            correct=_numbers(batch.column(3), NEITHER),
-        )
+    def _row(self, query: str) -> tuple[Any, ...]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchone() or ()
 
 
 @contextmanager
-def log_snapshot(engine: Engine) -> Iterator[LogSnapshot]:
-    """Open one consistent moment of the log; a connection that is cut ends in a clear error."""
-    driver, address, snapshot = _dialect(engine)
+def log_snapshot(engine: Engine, folder: Path) -> Iterator[LogSnapshot]:
+    """Open one consistent moment of the log; a connection that is cut ends in a clear error.
+
+    `folder` takes the private copy from which a SQLite database is read.
+    """
     try:
-        connection = driver.connect(address)
-    except driver.Error as error:
+        if engine.dialect.name == "sqlite":
+            from datasets.attempt_log_sqlite import sqlite_snapshot
+
+            with sqlite_snapshot(engine, folder) as snapshot:
+                yield snapshot
+        else:
+            # The driver is imported only here: it costs a second.
+            import adbc_driver_postgresql.dbapi as postgresql
+
+            url = engine.url.set(drivername="postgresql")
+            with postgresql.connect(url.render_as_string(hide_password=False)) as connection:
+                yield PostgresSnapshot(connection)
+    except (adbc.Error, sqlite3.Error, OSError, pa.ArrowException) as error:
         raise _unreadable(error) from error
-    try:
-        with connection:
-            if snapshot is PostgresSnapshot:
-                with connection.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield snapshot(connection)
-    except (driver.Error, OSError, pa.ArrowException) as error:
-        raise _unreadable(error) from error
 
 
-def _dialect(engine: Engine) -> tuple[Any, str, type[LogSnapshot]]:
-    """The driver, which is imported only here: it costs a second."""
-    if engine.dialect.name == "sqlite":
-        import adbc_driver_sqlite.dbapi as sqlite
-
-        path = engine.url.database
-        if not path or path == ":memory:":
-            raise ExtractError(
-                "An extraction reads a database in a file, got one in memory; "
-                "use sqlite:///file.db."
-            )
-        return sqlite, path, SqliteSnapshot
-    import adbc_driver_postgresql.dbapi as postgresql
-
-    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return postgresql, url, PostgresSnapshot
+def batches(
+    connection: Connection, query: str, options: Mapping[str, str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """What a query gives, a batch at a time; the driver is told the options first."""
+    with connection.cursor() as cursor:
+        cursor.adbc_statement.set_options(**(options or {}))
+        cursor.execute(query)
+        yield from cursor.fetch_record_batch()
 
 
 def _unreadable(error: Exception) -> ExtractError:
     said = str(error).strip().splitlines()
     return ExtractError(
-        f"The attempt log must be readable to the end, the database said: "
+        "The attempt log must be readable to the end, the database said: "
         f"{said[0] if said else type(error).__name__}. Nothing was kept; repeat the run."
     )
 
 
-def _numbers(array: pa.Array, missing: int) -> NDArray[np.int64]:
+def numbers(array: pa.Array, missing: int) -> NDArray[np.int64]:
     """Whole numbers or times as int64, `missing` for null."""
     if not pa.types.is_int64(array.type):
         array = array.cast(pa.int64())

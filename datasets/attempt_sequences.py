@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +11,16 @@ import pyarrow.parquet as pq
 
 from bkt_core.sequences import AttemptSequences
 from datasets.errors import ExtractError
+from datasets.row_kernels import canonical_order, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from datasets.extract import Extract
+    from datasets.extract_files import Extract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,31 @@ class ShardRows:
 
 
 _COLUMNS = ["user", "id", "attempted_at", "correct"]
+#: Where a concept's rows are: in the shard, and in the delta beside it.
+_SPAN = ("first_row", "n_rows", "delta_first_row", "delta_rows")
+
+
+class ShardReader:
+    """The rows of one shard, those of its delta among them; `only` (first, n) reads a part."""
+
+    def __init__(
+        self, extract: Extract, shard: int, only: tuple[int, int] | None = None
+    ) -> None:
+        file = extract.shards[shard]
+        path = extract.shard_root / file.name
+        self._first = 0 if only is None else only[0]
+        self._base = _read_shard(path) if only is None else _read_rows(path, *only)
+        if extract.users_of_base is not None:
+            codes = extract.users_of_base[self._base.users]
+            self._base = replace(self._base, users=codes)
+        self._delta = None if file.delta is None else _read_shard(extract.root / file.delta)
+
+    def concept(self, first: int, n_rows: int, delta_first: int, delta_rows: int) -> ShardRows:
+        """The rows of one concept in canonical order."""
+        rows = self._base.part(first - self._first, first - self._first + n_rows)
+        if self._delta is None or not delta_rows:
+            return rows
+        return _merged(rows, self._delta.part(delta_first, delta_first + delta_rows))
 
 
 def shard_sequences(
@@ -93,19 +120,13 @@ def shard_sequences(
     """
     concepts = extract.concepts
     mine = np.flatnonzero(concepts["shard"].to_numpy() == shard)
-    rows = _read_shard(extract, shard)
-    first_rows, sizes = concepts["first_row"].to_numpy(), concepts["n_rows"].to_numpy()
+    shard_rows = ShardReader(extract, shard)
+    spans = [concepts[column].to_numpy() for column in _SPAN]
     hashes = extract.users["user_hash"].to_numpy()
     for concept in mine.tolist():
-        first = int(first_rows[concept])
-        yield _packed(
-            concept,
-            concepts["concept_id"][concept].as_py(),
-            rows.part(first, first + int(sizes[concept])),
-            hashes,
-            window,
-            left_out,
-        )
+        rows = shard_rows.concept(*(int(span[concept]) for span in spans))
+        concept_id = concepts["concept_id"][concept].as_py()
+        yield _packed(concept, concept_id, rows, hashes, window, left_out)
 
 
 def concept_sequences(
@@ -117,7 +138,8 @@ def concept_sequences(
 ) -> ConceptAttempts:
     """One concept alone; only the row groups that hold it are read."""
     entry = extract.concepts.slice(concept, 1).to_pylist()[0]
-    rows = _read_rows(extract, entry["shard"], entry["first_row"], entry["n_rows"])
+    span = [entry[column] for column in _SPAN]
+    rows = ShardReader(extract, entry["shard"], only=(span[0], span[1])).concept(*span)
     hashes = extract.users["user_hash"].to_numpy()
     return _packed(concept, entry["concept_id"], rows, hashes, window, left_out)
 
@@ -168,13 +190,26 @@ def _microseconds(moment: datetime) -> int:
     return int(pa.scalar(moment, pa.timestamp("us", tz="UTC")).value)
 
 
-def _read_shard(extract: Extract, shard: int) -> ShardRows:
-    with _open(extract, shard) as file:
+def _merged(base: ShardRows, added: ShardRows) -> ShardRows:
+    """Two runs in canonical order as one; late attempts go where they belong."""
+    users = np.concatenate([base.users, added.users])
+    ids = np.concatenate([base.ids, added.ids])
+    times = np.concatenate([base.times, added.times])
+    correct = np.concatenate([base.correct, added.correct])
+    rows = np.empty((users.size, 3), np.int64)
+    pack(np.zeros(users.size, np.int32), users, correct, ids, times, rows)
+    canonical_order(rows, np.empty_like(rows))
+    unpack(rows, np.empty(users.size, np.int32), users, ids, times, correct)
+    return ShardRows(users, ids, times, correct)
+
+
+def _read_shard(path: Path) -> ShardRows:
+    with _open(path) as file:
         return _columns(file.read(columns=_COLUMNS, use_threads=False))
 
 
-def _read_rows(extract: Extract, shard: int, first: int, n_rows: int) -> ShardRows:
-    with _open(extract, shard) as file:
+def _read_rows(path: Path, first: int, n_rows: int) -> ShardRows:
+    with _open(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         ends = np.cumsum(sizes)
         low = int(np.searchsorted(ends, first, side="right"))
@@ -185,8 +220,7 @@ def _read_rows(extract: Extract, shard: int, first: int, n_rows: int) -> ShardRo
     return rows.part(first - before, first - before + n_rows)
 
 
-def _open(extract: Extract, shard: int) -> pq.ParquetFile:
-    path = extract.root / extract.shards[shard].name
+def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:

@@ -147,6 +147,7 @@ LOG_RULES = (
     "attempted_at_is_a_time",
     "attempted_since_1970",
     "attempted_by_now",
+    USER_WAS_ERASED,
 )
 
 
@@ -194,6 +195,20 @@ CONCEPTS_SCHEMA = pa.schema(
         pa.field("shard", pa.int32(), nullable=False),
         pa.field("first_row", pa.int64(), nullable=False),
         pa.field("n_rows", pa.int64(), nullable=False),
+        pa.field("delta_first_row", pa.int64(), nullable=False),
+        pa.field("delta_rows", pa.int64(), nullable=False),
+    ]
+)
+#: Rows that broke a rule, as an extraction keeps them to judge them again: ids are bytes, times
+#: microseconds, and what is no outcome or no time is a number that is none.
+BROKEN_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64()),
+        pa.field("user_id", pa.binary()),
+        pa.field("concept_id", pa.binary()),
+        pa.field("correct", pa.int64()),
+        pa.field("attempted_at", pa.int64()),
+        pa.field("rule", pa.uint8()),
     ]
 )
 #: State versions as they stood in the snapshot of the attempts, for staging.

@@ -1,34 +1,43 @@
-"""One extraction: the whole attempt log as validated, sorted, content-addressed Parquet."""
+"""One extraction: the attempt log as validated, sorted, content-addressed Parquet."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasets.accounting import RowCounts
 from datasets.attempt_log import log_snapshot
 from datasets.contracts import STATES_SCHEMA
 from datasets.errors import ExtractError, QuarantineLimitError
+from datasets.extract_broken import FILE_NAME as BROKEN_FILE
+from datasets.extract_broken import judged_again
+from datasets.extract_delta import usable_base, write_delta
+from datasets.extract_files import FORMAT, Extract, as_extract, keep, open_extract
 from datasets.extract_intake import Intake
-from datasets.extract_shards import FORMAT, Ranks, ShardFile, canonical_ranks, write_shards
-from datasets.parquet import read_json, read_table, write_frame, write_json, write_table
-from datasets.quarantine import RuleCount, read_summary, write_quarantine
+from datasets.extract_shards import Ranks, canonical_ranks, write_shards
+from datasets.log_position import as_json
+from datasets.parquet import write_frame, write_json, write_table
+from datasets.quarantine import write_quarantine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
+    from datasets.attempt_log import LogSnapshot
+    from datasets.log_position import LogPosition
+
+__all__ = ["Extract", "ExtractOptions", "extract_attempts", "open_extract"]
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND = timedelta(microseconds=1)
-_INDEX_FILES = ("users.parquet", "concepts.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,61 +50,23 @@ class ExtractOptions:
     max_quarantine: float = 0.05
     #: Read the whole log even where a part would do.
     full: bool = False
+    #: Share of new rows, of the base's, from which on a new base is written.
+    compact_from: float = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extract:
-    """An extraction on disk: `root` is named by content, `session` holds what a run adds to it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What one snapshot gave."""
 
-    `session` has `states.parquet`, `set_aside.parquet` (user_id, concept_id with broken rows)
-    and `quarantine/`; `file_under` moves it into the folder of a run.
-    """
-
-    root: Path
-    session: Path
-    digest: str
-    rows: RowCounts
-    #: Rule -> rows that broke it first.
-    reasons: dict[str, int]
-    shards: tuple[ShardFile, ...]
-    extracted_at: datetime
-
-    @cached_property
-    def users(self) -> pa.Table:
-        """user, user_id, user_hash."""
-        return read_table(self.root / "users.parquet")
-
-    @cached_property
-    def concepts(self) -> pa.Table:
-        """One row per concept, by code: `contracts.CONCEPTS_SCHEMA`."""
-        return read_table(self.root / "concepts.parquet")
+    intake: Intake
+    base: Extract | None
+    position: LogPosition | None
+    states: list[pa.Table]
 
     @property
-    def states(self) -> Path:
-        """State versions as they stood in the snapshot of the attempts."""
-        return self.session / "states.parquet"
-
-    @property
-    def set_aside(self) -> Path:
-        """Keys with broken rows; their states are replayed from the log, not staged."""
-        return self.session / "set_aside.parquet"
-
-    @property
-    def quarantine(self) -> tuple[RuleCount, ...]:
-        """What was set aside, per rule."""
-        return read_summary(self.session / "quarantine")
-
-    def file_under(self, run_folder: Path) -> Extract:
-        """Move the session's files into a run's folder; harmless when repeated."""
-        if self.session != run_folder:
-            run_folder.mkdir(parents=True, exist_ok=True)
-            for item in self.session.iterdir():
-                target = run_folder / item.name
-                if target.is_dir():
-                    shutil.rmtree(target)
-                item.replace(target)
-            self.session.rmdir()
-        return replace(self, session=run_folder)
+    def n_base(self) -> int:
+        """Good rows that the base holds."""
+        return 0 if self.base is None else self.base.rows.accepted
 
 
 def extract_attempts(
@@ -103,81 +74,127 @@ def extract_attempts(
 ) -> Extract:
     """Read the attempt log and the state versions in one snapshot, and write them as files.
 
-    Raises `ExtractError` if the log cannot be read to the end, `QuarantineLimitError` if too
-    many rows broke a rule; then no extraction was kept, but the quarantine lies in the session.
+    What an earlier extraction holds is not read again, unless the log was changed under it or
+    so much is new that a base of its own is due. Raises `ExtractError` if the log cannot be
+    read to the end, `QuarantineLimitError` if too many rows broke a rule; then no extraction
+    is kept, but the quarantine lies in the session.
     """
     options = options or ExtractOptions()
     name = uuid4().hex
     session = data_dir / "sessions" / name
     unfinished = data_dir / "extracts" / f".unfinished-{name}"
     session.mkdir(parents=True)
-    unfinished.mkdir(parents=True)
     try:
-        with log_snapshot(engine) as snapshot:
-            latest = (at + options.future_skew - _EPOCH) // _MICROSECOND
-            intake = Intake(unfinished, latest_us=latest)
-            for batch in snapshot.attempts():
-                intake.take(batch, snapshot.row_batch(batch))
-            states = [_known_states(batch, intake) for batch in snapshot.states()]
-        rows = _accounted(intake)
-        _write_set_aside(session, intake, rows)
-        _refuse_too_many(rows, options, session)
-        ranks = canonical_ranks(intake)
-        write_table(session / "states.parquet", _state_table(states, ranks))
-        digest, shards = write_shards(intake, ranks, unfinished)
-        manifest = {
-            "format": FORMAT,
-            "digest": digest,
-            "rows": rows.as_dict(),
-            "reasons": intake.reasons,
-            "shards": [asdict(shard) for shard in shards],
-            "extracted_at": at.isoformat(),
-        }
-        write_json(unfinished / "manifest.json", manifest)
-        root = _keep(unfinished, data_dir / "extracts" / digest, replace=options.full)
+        reading = _read(engine, data_dir, unfinished, at, options)
+        extract = _write(reading, data_dir, session, unfinished, at, options)
+    except BaseException:
+        if not (session / "quarantine").exists():
+            shutil.rmtree(session)
+        raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return _as_extract(manifest, root, session)
+    _refuse_erased(engine, extract)
+    return extract
 
 
-def open_extract(root: Path, session: Path) -> Extract:
-    """An extraction that was made before, for a run that resumes."""
-    return _as_extract(read_json(root / "manifest.json"), root, session)
+def _read(
+    engine: Engine, data_dir: Path, unfinished: Path, at: datetime, options: ExtractOptions
+) -> _Reading:
+    """Read what is new beside a base, or else, or if that is much, everything."""
+    latest = (at + options.future_skew - _EPOCH) // _MICROSECOND
+    if not options.full:
+        with log_snapshot(engine, unfinished) as snapshot:
+            base, since = usable_base(data_dir / "extracts", snapshot)
+            if base is not None:
+                reading = _read_from(snapshot, unfinished, latest, base, since)
+                if reading.intake.n_accepted <= options.compact_from * reading.n_base:
+                    return reading
+        shutil.rmtree(unfinished, ignore_errors=True)
+    with log_snapshot(engine, unfinished) as snapshot:
+        return _read_from(snapshot, unfinished, latest, None, None)
 
 
-def _as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:
-    return Extract(
-        root=root,
-        session=session,
-        digest=manifest["digest"],
-        rows=RowCounts(**manifest["rows"]),
-        reasons=dict(manifest["reasons"]),
-        shards=tuple(ShardFile(**shard) for shard in manifest["shards"]),
-        extracted_at=datetime.fromisoformat(manifest["extracted_at"]),
+def _read_from(
+    snapshot: LogSnapshot,
+    unfinished: Path,
+    latest: int,
+    base: Extract | None,
+    since: LogPosition | None,
+) -> _Reading:
+    unfinished.mkdir(parents=True, exist_ok=True)
+    position = snapshot.position
+    intake = Intake(
+        unfinished,
+        latest_us=latest,
+        erased=snapshot.erased_users(),
+        known_users=None if base is None else _one_array(base.users["user_id"]),
+        known_concepts=None if base is None else _one_array(base.concepts["concept_id"]),
     )
+    if base is not None:  # what was the future then may be the past by now
+        for batch, columns in judged_again(base.root / BROKEN_FILE):
+            intake.take(batch, columns)
+    for batch in snapshot.attempts(since):
+        intake.take(batch, snapshot.row_batch(batch))
+    intake.broken.close()
+    states = [_known_states(batch, intake) for batch in snapshot.states()]
+    return _Reading(intake=intake, base=base, position=position, states=states)
 
 
-def _accounted(intake: Intake) -> RowCounts:
-    """The counts, which must add up, also over concepts and buckets."""
+def _write(
+    reading: _Reading,
+    data_dir: Path,
+    session: Path,
+    unfinished: Path,
+    at: datetime,
+    options: ExtractOptions,
+) -> Extract:
+    intake, base = reading.intake, reading.base
+    rows = _accounted(reading)
+    write_frame(session / "set_aside.parquet", intake.broken.keys())
+    write_quarantine(
+        session / "quarantine", intake.broken.readable(), intake.reasons, n_read=rows.read
+    )
+    _refuse_too_many(rows, options, session)
+    ranks = canonical_ranks(intake)
+    write_table(session / "states.parquet", _state_table(reading.states, ranks))
+    if base is None:
+        digest, shards = write_shards(intake, ranks, unfinished)
+    else:
+        digest, shards = write_delta(base, intake, ranks, unfinished)
+    manifest = {
+        "format": FORMAT,
+        "digest": digest,
+        "rows": rows.as_dict(),
+        "reasons": intake.reasons,
+        "shards": [asdict(shard) for shard in shards],
+        "extracted_at": at.isoformat(),
+        "base": None if base is None else base.root.name,
+        "position": None if reading.position is None else as_json(reading.position),
+    }
+    root = data_dir / "extracts" / digest
+    if base is not None and base.root == root:  # nothing was new
+        manifest |= {"base": None, "shards": [asdict(shard) for shard in base.shards]}
+    else:
+        write_json(unfinished / "manifest.json", manifest)
+        keep(unfinished, root, replace=base is None)
+    return as_extract(manifest, root, session)
+
+
+def _accounted(reading: _Reading) -> RowCounts:
+    """The counts over the whole log, which must add up, also over concepts and buckets."""
+    intake = reading.intake
     rows = RowCounts(
-        read=intake.n_read,
-        accepted=intake.n_accepted,
+        read=reading.n_base + intake.n_read,
+        accepted=reading.n_base + intake.n_accepted,
         duplicates=0,  # the database refuses a second row of one identity
         quarantined=sum(intake.reasons.values()),
     )
-    if not rows.accepted == int(intake.counts.sum()) == int(intake.buckets.counts.sum()):
+    if not intake.n_accepted == int(intake.counts.sum()) == int(intake.buckets.counts.sum()):
         raise ExtractError(
-            f"{rows.accepted} rows were accepted, {intake.counts.sum()} counted by concept and "
-            f"{intake.buckets.counts.sum()} in buckets; this is a defect, please report it."
+            f"{intake.n_accepted} rows were accepted, {intake.counts.sum()} counted by concept "
+            f"and {intake.buckets.counts.sum()} in buckets; this is a defect, please report it."
         )
     return rows
-
-
-def _write_set_aside(session: Path, intake: Intake, rows: RowCounts) -> None:
-    write_quarantine(
-        session / "quarantine", intake.broken_rows(), intake.reasons, n_read=rows.read
-    )
-    write_frame(session / "set_aside.parquet", intake.broken_keys())
 
 
 def _refuse_too_many(rows: RowCounts, options: ExtractOptions, session: Path) -> None:
@@ -190,36 +207,32 @@ def _refuse_too_many(rows: RowCounts, options: ExtractOptions, session: Path) ->
         )
 
 
-def _keep(unfinished: Path, root: Path, *, replace: bool) -> Path:
-    """Give an extraction its name; an equal one that is whole stays as it is."""
-    if root.exists():
-        if not replace and is_whole(root):
-            return root
-        shutil.rmtree(root)
-    unfinished.rename(root)
-    return root
+def _refuse_erased(engine: Engine, extract: Extract) -> None:
+    """Remove what was just written if one of its users was erased while it was read.
+
+    An erasure sets its tombstone first and clears files last, so that either it sees this
+    extraction or this check sees the tombstone.
+    """
+    with log_snapshot(engine, extract.session / "check") as snapshot:
+        erased = pa.array(snapshot.erased_users(), pa.string())
+    shutil.rmtree(extract.session / "check", ignore_errors=True)
+    if pc.any(pc.is_in(extract.users["user_id"], erased)).as_py():
+        shutil.rmtree(extract.root, ignore_errors=True)
+        shutil.rmtree(extract.session, ignore_errors=True)
+        raise ExtractError(
+            "A user of the log was erased while it was read, so the extraction was removed; "
+            "repeat the run."
+        )
 
 
-def is_whole(root: Path) -> bool:
-    """Whether every file that the manifest names is there in its full length."""
-    try:
-        manifest = read_json(root / "manifest.json")
-    except ExtractError:
-        return False
-    files = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
-    sound = all(
-        (root / name).is_file() and (root / name).stat().st_size == size
-        for name, size in files.items()
-    )
-    return sound and all((root / name).is_file() for name in _INDEX_FILES)
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
 
 
 def _known_states(batch: pa.RecordBatch, intake: Intake) -> pa.Table:
     """States of users and concepts that the log knows, by the codes of the first pass."""
-    users, concepts = (
-        intake.users.lookup(batch.column(0)),
-        intake.concepts.lookup(batch.column(1)),
-    )
+    users = intake.users.lookup(batch.column(0))
+    concepts = intake.concepts.lookup(batch.column(1))
     known = np.flatnonzero((users >= 0) & (concepts >= 0))
     return pa.Table.from_arrays(
         [

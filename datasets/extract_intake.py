@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from datasets.contracts import LOG_RULES
+from datasets.extract_broken import BrokenRows
 from datasets.id_codes import IdCodes
-from datasets.quarantine import MAX_ROWS
 from datasets.row_buckets import RowBuckets
-from datasets.row_kernels import Tally, sift
+from datasets.row_kernels import BARRED, Tally, sift
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,28 +22,45 @@ if TYPE_CHECKING:
     from datasets.row_kernels import RowBatch
 
 _USER, _CONCEPT = 1, 2
-#: Keys with a broken row are made unique whenever this many have gathered.
-_KEYS_AT_ONCE = 1_000_000
 
 
 class Intake:
-    """Everything that the first pass has learned; memory grows with ids, not with rows."""
+    """Everything that the first pass has learned; memory grows with ids, not with rows.
 
-    def __init__(self, folder: Path, *, latest_us: int) -> None:
+    `known_users` and `known_concepts` are those of a base that new rows are added to: they keep
+    their codes, and count as seen.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        latest_us: int,
+        erased: Sequence[str] = (),
+        known_users: pa.Array | None = None,
+        known_concepts: pa.Array | None = None,
+    ) -> None:
         self.users = IdCodes()
         self.concepts = IdCodes()
         self.buckets = RowBuckets(folder)
+        self.broken = BrokenRows(folder, self.users, self.concepts)
         self.n_read = 0
         self._latest_us = latest_us
+        self._by_rule = np.zeros(len(LOG_RULES), np.int64)
         self._tally = Tally(
             digests=np.zeros(0, np.uint64),
             counts=np.zeros(0, np.int64),
             active=np.zeros(0, np.bool_),
         )
-        self._by_rule = np.zeros(len(LOG_RULES), np.int64)
-        self._broken: list[pl.DataFrame] = []
-        self._n_kept_broken = 0
-        self._broken_keys: list[NDArray[np.int64]] = []
+        if known_users is not None:
+            self.users.encode(known_users)
+        if known_concepts is not None:
+            self.concepts.encode(known_concepts)
+        self.n_known_users, self.n_known_concepts = len(self.users), len(self.concepts)
+        barred = self.users.encode(pa.array(erased, pa.string()))
+        self.users.known.standing[barred] = BARRED
+        self._make_room()
+        self._tally.active[: self.n_known_users] = True
 
     def take(self, batch: pa.RecordBatch, columns: RowBatch) -> None:
         """Judge one batch and put its good rows into buckets."""
@@ -59,25 +76,28 @@ class Intake:
             )  # fmt: skip
             self.buckets.spill_full()
         self.n_read += batch.num_rows
-        by_rule = np.bincount(rules, minlength=len(LOG_RULES))
-        self._by_rule += by_rule
-        if by_rule[1:].any():
-            self._set_aside(batch, rules, user_codes, concept_codes)
+        self._by_rule += np.bincount(rules, minlength=len(LOG_RULES))
+        self.broken.add(batch, columns, rules, user_codes, concept_codes)
 
     @property
     def digests(self) -> NDArray[np.uint64]:
-        """The wrapping sum of each concept's row hashes, by code."""
+        """The wrapping sum of the hashes of each concept's new rows, by code."""
         return self._tally.digests[: len(self.concepts)]
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Good rows of each concept, by code."""
+        """New good rows of each concept, by code."""
         return self._tally.counts[: len(self.concepts)]
 
     @property
     def active_users(self) -> NDArray[np.bool_]:
         """Which users have a good row, by code."""
         return self._tally.active[: len(self.users)]
+
+    @property
+    def active_concepts(self) -> NDArray[np.bool_]:
+        """Which concepts have a good row, by code."""
+        return (self.counts > 0) | (np.arange(len(self.concepts)) < self.n_known_concepts)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -90,22 +110,6 @@ class Intake:
     def n_accepted(self) -> int:
         """Rows that broke no rule."""
         return int(self._by_rule[0])
-
-    def broken_rows(self) -> pl.DataFrame:
-        """Rows that broke a rule, at most `MAX_ROWS` of them."""
-        empty = pl.DataFrame(schema=_BROKEN_SCHEMA)
-        return pl.concat([empty, *self._broken]).head(MAX_ROWS)
-
-    def broken_keys(self) -> pl.DataFrame:
-        """Every (user_id, concept_id) with a broken row, as far as both are ids."""
-        keys = np.unique(np.concatenate([np.zeros(0, np.int64), *self._broken_keys]))
-        concepts, users = keys >> 32, keys & 0xFFFFFFFF
-        return pl.DataFrame(
-            {
-                "user_id": pl.Series(_texts(self.users, users), dtype=pl.String),
-                "concept_id": pl.Series(_texts(self.concepts, concepts), dtype=pl.String),
-            }
-        )
 
     def _make_room(self) -> None:
         size, n_users = self.concepts.known.hashes.size, self.users.known.hashes.size
@@ -121,78 +125,3 @@ class Intake:
                 active=np.pad(tally.active, (0, n_users - tally.active.size))
             )
         self._tally = tally
-
-    def _set_aside(
-        self,
-        batch: pa.RecordBatch,
-        rules: NDArray[np.uint8],
-        user_codes: NDArray[np.int32],
-        concept_codes: NDArray[np.int32],
-    ) -> None:
-        places = np.flatnonzero(rules)
-        users, concepts = user_codes[places], concept_codes[places]
-        fit = (users >= 0) & (concepts >= 0)
-        fit[fit] = self.users.known.fits[users[fit]] & self.concepts.known.fits[concepts[fit]]
-        self._broken_keys.append(
-            np.unique(concepts[fit].astype(np.int64) << 32 | users[fit].astype(np.int64))
-        )
-        if sum(keys.size for keys in self._broken_keys) > _KEYS_AT_ONCE:
-            self._broken_keys = [np.unique(np.concatenate(self._broken_keys))]
-        places = places[: MAX_ROWS - self._n_kept_broken]
-        if places.size:
-            self._broken.append(_as_text(batch.take(pa.array(places)), rules[places]))
-            self._n_kept_broken += places.size
-
-
-_BROKEN_SCHEMA = {
-    "id": pl.Int64,
-    "user_id": pl.String,
-    "concept_id": pl.String,
-    "correct": pl.String,
-    "attempted_at": pl.String,
-    "rule": pl.String,
-}
-
-
-def _texts(codes_of: IdCodes, codes: NDArray[np.int64]) -> list[str]:
-    return [str(text) for text in codes_of.ids(codes).to_pylist()]
-
-
-def _as_text(rows: pa.RecordBatch, rules: NDArray[np.uint8]) -> pl.DataFrame:
-    """Broken rows as they can be looked at: bytes that are no UTF-8 are escaped."""
-    columns = {
-        "id": rows.column(0).cast(pa.int64()).to_pylist(),
-        **{
-            name: [_readable(value) for value in _values(rows.column(i))]
-            for i, name in enumerate(("user_id", "concept_id", "correct", "attempted_at"), 1)
-        },
-        "rule": [LOG_RULES[rule] for rule in rules],
-    }
-    return pl.DataFrame(columns, schema=_BROKEN_SCHEMA)
-
-
-def _values(array: pa.Array) -> list[object]:
-    if pa.types.is_timestamp(array.type):
-        # Out of Python's range where it is infinite, so as a number.
-        return [_moment(us) for us in array.cast(pa.int64()).to_pylist()]
-    if pa.types.is_string(array.type):
-        return list(array.cast(pa.binary()).to_pylist())
-    return list(array.to_pylist())
-
-
-def _moment(us: int | None) -> str | None:
-    if us is None:
-        return None
-    text = np.datetime64(us, "us")
-    return "infinity" if abs(us) > _BEYOND_TIME else str(text)
-
-
-_BEYOND_TIME = 9_000_000_000_000_000_000
-
-
-def _readable(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="backslashreplace")
-    return str(value)

@@ -25,7 +25,9 @@ _NOTHING = np.zeros(0, np.uint8)
 
 def text_column(array: pa.Array) -> TextColumn:
     """The buffers of an Arrow text array; anything else that holds text is cast first."""
-    if not pa.types.is_string(array.type):
+    if pa.types.is_binary(array.type):
+        array = array.view(pa.string())  # whether it is UTF-8 is judged with the rules
+    elif not pa.types.is_string(array.type):
         array = array.cast(pa.string())
     validity, offsets, data = array.buffers()
     first, n = array.offset, len(array)
@@ -56,7 +58,7 @@ class IdCodes:
             hashes=np.zeros(_FIRST_IDS, np.uint64),
             starts=np.zeros(_FIRST_IDS + 1, np.int64),
             arena=np.zeros(_FIRST_BYTES, np.uint8),
-            fits=np.zeros(_FIRST_IDS, np.bool_),
+            standing=np.zeros(_FIRST_IDS, np.uint8),
             size=np.zeros(1, np.int64),
         )
 
@@ -110,7 +112,7 @@ class IdCodes:
                 slots=slots,
                 hashes=_resized(known.hashes, size),
                 starts=_resized(known.starts, size + 1),
-                fits=_resized(known.fits, size),
+                standing=_resized(known.standing, size),
             )
         if known.starts[n] + length > known.arena.size:
             known = known._replace(

@@ -33,7 +33,10 @@ def inlined(function: F) -> F:
 
 #: Codes of `contracts.LOG_RULES`.
 ACCEPTED, NO_USER, LONG_USER, NO_CONCEPT, LONG_CONCEPT = 0, 1, 2, 3, 4
-NOT_0_OR_1, NO_TIME, BEFORE_1970, IN_FUTURE = 5, 6, 7, 8
+NOT_0_OR_1, NO_TIME, BEFORE_1970, IN_FUTURE, ERASED = 5, 6, 7, 8, 9
+
+#: Of an id: fine, beyond the limits, or of an erased user.
+FITS, UNFIT, BARRED = 0, 1, 2
 
 #: A time that is none: null, unreadable, or infinite.
 NO_MOMENT = np.iinfo(np.int64).min
@@ -69,7 +72,7 @@ class Dictionary(NamedTuple):
     hashes: NDArray[np.uint64]  # by code
     starts: NDArray[np.int64]  # by code; the id is arena[starts[code]:starts[code + 1]]
     arena: NDArray[np.uint8]
-    fits: NDArray[np.bool_]  # by code: whether the id obeys the limits
+    standing: NDArray[np.uint8]  # by code: FITS, UNFIT or BARRED
     size: NDArray[np.int64]  # (1,), ids so far
 
 
@@ -243,7 +246,8 @@ def encode(
             known.arena[at : at + length] = column.data[start : start + length]
             known.starts[code + 1] = at + length
             known.hashes[code] = hashed
-            known.fits[code] = id_fits(column.data, start, start + length)
+            fits = id_fits(column.data, start, start + length)
+            known.standing[code] = FITS if fits else UNFIT
             known.slots[slot] = code
             known.size[0] = code + 1
         codes[row] = code
@@ -270,11 +274,13 @@ def _broken_rule(
     rule = ACCEPTED
     if user < 0:
         rule = NO_USER
-    elif not users.fits[user]:
+    elif users.standing[user] == BARRED:
+        rule = ERASED
+    elif users.standing[user] == UNFIT:
         rule = LONG_USER
     elif concept < 0:
         rule = NO_CONCEPT
-    elif not concepts.fits[concept]:
+    elif concepts.standing[concept] == UNFIT:
         rule = LONG_CONCEPT
     elif not 0 <= correct <= 1:
         rule = NOT_0_OR_1
@@ -455,6 +461,32 @@ def _swap(rows: NDArray[np.int64], one: int, other: int) -> None:
         held = rows[one, word]
         rows[one, word] = rows[other, word]
         rows[other, word] = held
+
+
+@kernel
+def pack(
+    concepts: NDArray[np.int32], users: NDArray[np.int32], correct: NDArray[np.int8],
+    ids: NDArray[np.int64], times: NDArray[np.int64], rows: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """The columns of a shard to ranked rows: `unpack` the other way round."""
+    for i in range(rows.shape[0]):
+        rows[i, 0] = (np.int64(concepts[i]) << 32) | (np.int64(users[i]) << 1) | correct[i]
+        rows[i, 1] = ids[i]
+        rows[i, 2] = times[i]
+
+
+@kernel
+def count_new_users(base: NDArray[np.int32], added: NDArray[np.int32]) -> int:
+    """Distinct users in `added` that `base` lacks; both ascend, with repetitions."""
+    n_new = 0
+    at = 0
+    for i in range(added.size):
+        if i and added[i] == added[i - 1]:
+            continue
+        while at < base.size and base[at] < added[i]:
+            at += 1
+        n_new += at == base.size or base[at] != added[i]
+    return n_new
 
 
 @kernel

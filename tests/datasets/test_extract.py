@@ -1,0 +1,347 @@
+"""An extraction holds every good row of one snapshot, in canonical order; the rest is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from sqlalchemy import Engine, text
+
+from datasets.attempt_log import log_snapshot
+from datasets.attempt_sequences import Window, concept_sequences, shard_sequences
+from datasets.errors import ExtractError, QuarantineLimitError
+from datasets.extract import Extract, ExtractOptions, extract_attempts, open_extract
+from datasets.store.erasure import bury
+from tests.datasets.attempt_rows import NOW, Row, add, many
+
+FULL = ExtractOptions(full=True, max_quarantine=1.0)
+TOLERANT = ExtractOptions(max_quarantine=1.0)
+COLUMNS = ["concept_id", "user_id", "attempted_at", "id", "correct"]
+
+
+def log_of(engine: Engine) -> pl.DataFrame:
+    """The table's rows in canonical order, read and sorted by plain Python."""
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text("SELECT concept_id, user_id, attempted_at, id, correct FROM attempts")
+        ).all()
+    rows = [tuple(row) for row in rows]
+    rows.sort(key=lambda row: (row[0].encode(), row[1].encode(), str(row[2]), row[3]))
+    frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+    if frame.schema["attempted_at"] == pl.String:
+        moments = pl.col("attempted_at").str.to_datetime(time_unit="us", time_zone="UTC")
+        frame = frame.with_columns(moments)
+    return frame.with_columns(pl.col("attempted_at").dt.convert_time_zone("UTC"))
+
+
+def extracted(extract: Extract) -> pl.DataFrame:
+    """The rows of all concepts, as the packed sequences give them."""
+    parts = []
+    users = extract.users["user_id"].to_pylist()
+    for shard in range(len(extract.shards)):
+        for concept in shard_sequences(extract, shard):
+            lengths = concept.sequences.lengths
+            parts.append(
+                pl.DataFrame(
+                    {
+                        "concept_id": [concept.concept_id] * concept.sequences.n_attempts,
+                        "user_id": np.repeat([users[u] for u in concept.users], lengths),
+                        "correct": concept.sequences.correct,
+                    }
+                )
+            )
+    frame = pl.concat(parts)
+    order = {concept: i for i, concept in enumerate(extract.concepts["concept_id"].to_pylist())}
+    keys = [order[concept] for concept in frame["concept_id"]]
+    return frame.with_columns(k=pl.Series(keys)).sort("k", maintain_order=True).drop("k")
+
+
+def test_an_extraction_holds_the_log_in_canonical_order(engine, tmp_path):
+    add(engine, *many(3000))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    assert extract.rows.as_dict() == {
+        "read": 3000, "accepted": 3000, "duplicates": 0, "quarantined": 0,
+    }  # fmt: skip
+    expected = log_of(engine).select("concept_id", "user_id", "correct")
+    assert extracted(extract).equals(expected.cast({"correct": pl.Int8}))
+
+
+def test_codes_are_ranks_in_the_order_of_utf8_bytes(engine, tmp_path):
+    names = ["Ω", "é", "z", "a", "\U0001f600", "￿", "Z"]
+    add(engine, *(Row(user=name, concept=name) for name in names))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    ordered = sorted(names, key=str.encode)
+    assert extract.users["user_id"].to_pylist() == ordered
+    assert extract.concepts["concept_id"].to_pylist() == ordered
+
+
+def test_the_index_says_what_a_concept_holds(engine, tmp_path):
+    add(engine, *many(2000))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    log = log_of(engine)
+    for entry in extract.concepts.to_pylist():
+        mine = log.filter(pl.col("concept_id") == entry["concept_id"])
+        assert entry["n_attempts"] == mine.height
+        assert entry["n_users"] == mine["user_id"].n_unique()
+        assert entry["n_correct"] == mine["correct"].sum()
+        assert entry["first_attempt_at"] == mine["attempted_at"].min()
+        assert entry["last_attempt_at"] == mine["attempted_at"].max()
+
+
+def test_one_concept_alone_is_the_concept_of_its_shard(engine, tmp_path):
+    add(engine, *many(2000))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    for shard in range(len(extract.shards)):
+        for one in shard_sequences(extract, shard):
+            alone = concept_sequences(extract, one.concept)
+            assert np.array_equal(alone.sequences.correct, one.sequences.correct)
+            assert np.array_equal(alone.sequences.offsets, one.sequences.offsets)
+            assert np.array_equal(alone.last_ids, one.last_ids)
+
+
+def test_a_window_bounds_what_trains_and_keeps_the_rest_counted(engine, tmp_path):
+    add(engine, *(Row(minute=minute, correct=minute % 2) for minute in range(10)))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    window = Window(since=Row(minute=2).at, until=Row(minute=7).at)
+    windowed = concept_sequences(extract, 0, window)
+    assert windowed.sequences.correct.tolist() == [0, 1, 0, 1, 0]
+    assert windowed.n_left_out == 5
+    empty = concept_sequences(extract, 0, Window(until=Row(minute=0).at))
+    assert empty.sequences.n_users == 0
+    assert empty.n_left_out == 10
+
+
+def test_users_left_out_take_no_part(engine, tmp_path):
+    add(engine, Row(user="a"), Row(user="b"), Row(user="b"), Row(user="c"))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    kept = concept_sequences(extract, 0, left_out=np.array([False, True, False]))
+    assert kept.users.tolist() == [0, 2]
+    assert kept.n_left_out == 2
+
+
+def test_equal_times_are_ordered_by_id(engine, tmp_path):
+    add(engine, *(Row(correct=outcome) for outcome in (1, 0, 0, 1, 0)))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    concept = concept_sequences(extract, 0)
+    assert concept.sequences.correct.tolist() == [1, 0, 0, 1, 0]
+    assert concept.last_ids.tolist() == [5]
+
+
+def test_an_empty_log_gives_an_empty_extraction(engine, tmp_path):
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    assert extract.rows.read == 0
+    assert extract.concepts.num_rows == 0
+    assert [list(shard_sequences(extract, i)) for i in range(len(extract.shards))] == [[]]
+
+
+def test_equal_logs_have_equal_digests_in_whatever_order_they_came(engine, tmp_path):
+    rows = many(500)
+    add(engine, *rows)
+    first = extract_attempts(engine, tmp_path, at=NOW, options=FULL)
+    again = extract_attempts(engine, tmp_path, at=NOW, options=FULL)
+    assert again.digest == first.digest
+    assert again.root == first.root
+    add(engine, replace(rows[0], key="new"))
+    assert extract_attempts(engine, tmp_path, at=NOW, options=FULL).digest != first.digest
+
+
+def break_rules(engine: Engine, *values: str) -> None:
+    """Put rows into the table that its constraints would refuse."""
+    sqlite = engine.dialect.name == "sqlite"
+    with engine.begin() as conn:
+        if sqlite:
+            conn.execute(text("PRAGMA ignore_check_constraints = ON"))
+        else:
+            for name in (
+                "correct_is_0_or_1",
+                "attempted_at_is_finite",
+                "user_id_length",
+                "concept_id_length",
+            ):
+                conn.execute(
+                    text(f"ALTER TABLE attempts DROP CONSTRAINT IF EXISTS ck_attempts_{name}")
+                )
+            conn.execute(text("ALTER TABLE attempts ALTER correct DROP NOT NULL"))
+            conn.execute(text("ALTER TABLE attempts ALTER user_id TYPE text"))
+            conn.execute(text("ALTER TABLE attempts ALTER user_id DROP NOT NULL"))
+            conn.execute(text("ALTER TABLE attempts ALTER concept_id TYPE text"))
+        for i, value in enumerate(values):
+            conn.execute(
+                text(
+                    "INSERT INTO attempts (source, idempotency_key, user_id, concept_id, "  # noqa: S608 - a test's own rows
+                    f"correct, attempted_at, created_at) VALUES ('', 'broken-{i}', {value}, "
+                    "'2026-01-01 00:00:00.000000')"
+                )
+            )
+
+
+TIME = "'2026-01-01 00:00:00.000000'"
+LONG = "x" * 256
+BROKEN = {
+    "concept_id_is_given": f"'u', NULL, 1, {TIME}",
+    "correct_is_0_or_1": f"'u', 'c', 2, {TIME}",
+    "user_id_fits": f"'{LONG}', 'c', 1, {TIME}",
+    "concept_id_fits": f"'u', '{'é' * 256}', 1, {TIME}",
+    "attempted_since_1970": "'u', 'c', 1, '1969-12-31 23:59:59.999999'",
+    "attempted_by_now": "'u', 'c', 1, '2026-03-01 02:05:00.000001'",
+    "attempted_at_is_a_time": "'u', 'c', 1, 'infinity'",
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_row_is_set_aside_under_its_rule(engine, tmp_path, rule):
+    add(engine, *(Row(minute=i) for i in range(20)))
+    break_rules(engine, BROKEN[rule], BROKEN[rule])
+    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
+    assert extract.rows.as_dict() == {
+        "read": 22, "accepted": 20, "duplicates": 0, "quarantined": 2,
+    }  # fmt: skip
+    assert extract.reasons == {rule: 2}
+    assert [(found.rule, found.rows) for found in extract.quarantine] == [(rule, 2)]
+    rows = pl.read_parquet(extract.session / "quarantine" / "rows.parquet")
+    assert rows["rule"].to_list() == [rule, rule]
+    expected = [] if rule.startswith(("concept_id", "user_id")) else [("u", "c")]
+    assert pl.read_parquet(extract.set_aside).rows() == expected
+
+
+def test_a_null_outcome_and_a_null_user_are_set_aside_on_postgres(engine, tmp_path):
+    if engine.dialect.name == "sqlite":
+        return  # NOT NULL cannot be switched off there
+    break_rules(engine, f"'u', 'c', NULL, {TIME}", f"NULL, 'c', 1, {TIME}")
+    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
+    assert extract.reasons == {"correct_is_0_or_1": 1, "user_id_is_given": 1}
+
+
+def test_an_outcome_that_is_no_number_is_set_aside_on_sqlite(engine, tmp_path):
+    if engine.dialect.name != "sqlite":
+        return  # smallint cannot hold one
+    add(engine, Row())
+    break_rules(engine, f"'u', 'c', 'right', {TIME}", f"'u', 'c', 0.5, {TIME}")
+    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
+    assert extract.reasons == {"correct_is_0_or_1": 2}
+    assert extract.rows.accepted == 1
+
+
+def test_too_much_quarantine_stops_the_run_and_says_where_to_look(engine, tmp_path):
+    add(engine, *(Row(minute=i) for i in range(18)))
+    break_rules(engine, BROKEN["correct_is_0_or_1"])
+    with pytest.raises(QuarantineLimitError, match=r"1 of 19 rows .* allowed 5\.0%") as stopped:
+        extract_attempts(engine, tmp_path, at=NOW)
+    assert stopped.value.exit_code == 3
+    assert not list((tmp_path / "extracts").iterdir())
+
+
+def test_clocks_may_run_ahead_by_the_skew_and_no_more(engine, tmp_path):
+    ahead = (NOW - Row().at).total_seconds() / 60
+    add(engine, Row(minute=ahead + 5), Row(minute=ahead + 5.001))
+    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
+    assert extract.reasons == {"attempted_by_now": 1}
+    assert extract.rows.accepted == 1
+
+
+def test_states_come_from_the_snapshot_of_the_attempts(engine, tmp_path):
+    add(engine, Row(user="b"), Row(user="a"))
+    with engine.begin() as conn:
+        for user, version in (("b", 3), ("a", 2), ("stranger", 9)):
+            conn.execute(
+                text(
+                    "INSERT INTO bkt_user_skill_state (concept_id, user_id, p_mastery, "
+                    "n_attempts, algo_version_id, is_stale, version, updated_at) "
+                    "SELECT 'fractions', :user, 0.5, 1, id, :stale, :version, "
+                    "'2026-01-01 00:00:00.000000' FROM algo_versions "
+                    "WHERE status = 'ACTIVE'"
+                ),
+                {"user": user, "version": version, "stale": user == "a"},
+            )
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    states = pl.read_parquet(extract.states)
+    assert states.select("concept", "user", "version", "is_stale").rows() == [
+        (0, 0, 2, True),
+        (0, 1, 3, False),
+    ]
+    assert states["param_id"].null_count() == 2
+
+
+def test_rows_that_come_while_it_reads_are_not_in_the_snapshot(engine, tmp_path):
+    add(engine, *many(100))
+    with log_snapshot(engine, tmp_path) as snapshot:
+        assert snapshot.erased_users() == []
+        position = snapshot.position
+        add(engine, Row(key="late"))
+        assert snapshot.position == position
+        assert sum(batch.num_rows for batch in snapshot.attempts()) == 100
+    assert extract_attempts(engine, tmp_path, at=NOW).rows.read == 101
+
+
+def test_nothing_of_an_erased_user_is_written(engine, tmp_path):
+    add(engine, Row(user="gone-for-good", concept=None), Row(user="gone-for-good"), Row())
+    with engine.begin() as conn:
+        bury(conn, "gone-for-good", at=NOW, actor="test")
+    extract = extract_attempts(engine, tmp_path / "data", at=NOW, options=TOLERANT)
+    assert extract.reasons == {"user_was_erased": 2}
+    assert extract.rows.accepted == 1
+    written = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert written
+    for path in written:
+        assert b"gone-for-good" not in path.read_bytes()
+        if path.suffix == ".parquet":
+            assert "gone-for-good" not in str(pl.read_parquet(path).to_dicts())
+
+
+def test_filing_moves_the_session_under_the_run(engine, tmp_path):
+    add(engine, Row())
+    filed = extract_attempts(engine, tmp_path, at=NOW).file_under(tmp_path / "runs" / "r1")
+    assert filed.states == tmp_path / "runs" / "r1" / "states.parquet"
+    assert filed.states.is_file()
+    assert not list((tmp_path / "sessions").iterdir())
+    assert open_extract(filed.root, filed.session).digest == filed.digest
+
+
+def test_a_truncated_shard_is_named_and_the_next_extraction_mends_it(engine, tmp_path):
+    add(engine, *many(100))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    shard = extract.root / extract.shards[0].name
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(ExtractError, match="cannot be read"):
+        list(shard_sequences(extract, 0))
+    mended = extract_attempts(engine, tmp_path, at=NOW)
+    assert sum(c.sequences.n_attempts for c in shard_sequences(mended, 0)) == 100
+
+
+def test_a_database_that_goes_away_leaves_nothing_behind(engine, tmp_path, monkeypatch):
+    add(engine, *many(100))
+    from datasets import extract as module
+
+    def cut(*_arguments):
+        raise pa.ArrowException("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(module.Intake, "take", cut)
+    with pytest.raises(ExtractError, match=r"readable to the end.*closed the connection"):
+        extract_attempts(engine, tmp_path, at=NOW)
+    assert not list((tmp_path / "extracts").iterdir())
+    assert not list((tmp_path / "sessions").iterdir())
+    monkeypatch.undo()
+    assert extract_attempts(engine, tmp_path, at=NOW).rows.accepted == 100
+
+
+def test_memory_is_bounded_by_cutting_long_buckets(engine, tmp_path, monkeypatch):
+    from datasets import row_buckets
+
+    add(engine, *many(3000))
+    whole = extract_attempts(engine, tmp_path / "whole", at=NOW)
+    monkeypatch.setattr(row_buckets, "SORTED_ROWS", 50)
+    cut = extract_attempts(engine, tmp_path / "cut", at=NOW)
+    assert cut.digest == whole.digest
+    assert cut.concepts.equals(whole.concepts)
+    assert extracted(cut).equals(extracted(whole))
+
+
+def test_the_skew_is_an_option(engine, tmp_path):
+    ahead = (NOW - Row().at).total_seconds() / 60
+    add(engine, Row(minute=ahead + 50))
+    options = ExtractOptions(future_skew=timedelta(hours=1))
+    assert extract_attempts(engine, tmp_path, at=NOW, options=options).rows.accepted == 1
