@@ -84,7 +84,7 @@ def write_delta(
     write_table(folder / "base_users.parquet", codes)
     index = ConceptIndex(
         digests=intake.digests[ranks.concept_order],
-        n_attempts=counts,
+        n_attempts=counts.copy(),
         facts=facts,
         shard=shard_of,
         first_row=np.zeros_like(counts),
