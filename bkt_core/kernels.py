@@ -389,9 +389,13 @@ def plan_walk(length: Counts, shared: Counts) -> tuple[Counts, Counts, Counts, i
 KNOWN, LEARNED, STILL, UNKNOWN, GUESSED, COVARIANCES, N_SUMS = 0, 1, 2, 3, 4, 5, 16
 LOG_LIKELIHOOD = 15
 
-#: A state is rescaled when its weights pass this, looked at every STRIDE attempts: with
-#: parameters of at least 1e-10, 16 attempts multiply a weight by at most 2 ** 532.
-BIG, SMALL, BIG_EXPONENT, STRIDE = 2.0**256, 2.0**-256, 256.0, 16
+#: Numbers of a state, see `walk_edge`.
+N_STATE = 9
+
+#: Weights are rescaled by powers of two, exactly, looked at every STRIDE attempts: with
+#: parameters of at least 1e-10 these multiply a weight by 2 ** 532 at most, and 2 ** -532 at
+#: least, so nothing over- or underflows between two looks.
+BIG, SMALL, BITS, STRIDE = 2.0**256, 2.0**-256, 256.0, 16
 LOG_2 = np.log(2.0)
 
 
@@ -408,7 +412,7 @@ def walk(
     """The E-step of several fits ("lanes") over one block of the tree, into `sums`.
 
     `params` (n_lanes, 4), `columns` (n_lanes,) the training set of each lane, `stack`
-    (n_levels, n_lanes, 8), `sums` (n_lanes, N_SUMS), or longer.
+    (n_levels, n_lanes, N_STATE), `sums` (n_lanes, N_SUMS), or longer.
 
     The likelihood of always having known is divided out: a path that learns after attempt j
     weighs w_j, the product of one factor per attempt, and sums of w_j (plain, by attempts, by
@@ -458,38 +462,51 @@ def walk_edge(
     level: int,
     lane: int,
 ) -> None:
-    """Carry one lane's state over the attempts [depth, end) to the next level."""
+    """Carry one lane's state over the attempts [depth, end) to the next level.
+
+    The sums stand in units of 2 ** exponent. The weight w stands in 2 ** (exponent - deficit):
+    a long run of right answers makes it vanish beside the sums, and a long run of wrong ones
+    can bring it back.
+    """
     by_right, by_wrong = rates[lane, 0], rates[lane, 1]
     w, sum_w = stack[level, lane, 0], stack[level, lane, 1]
     sum_j, sum_r = stack[level, lane, 2], stack[level, lane, 3]
     sum_jj, sum_jr = stack[level, lane, 4], stack[level, lane, 5]
     sum_rr, exponent = stack[level, lane, 6], stack[level, lane, 7]
+    deficit = stack[level, lane, 8]
     j, r = float(depth), float(right)
     while depth < end:
         stop = min(depth + STRIDE, end)
+        unit = 1.0 if deficit == 0.0 else 2.0**-deficit
         for i in range(first + depth, first + stop):
             outcome = correct[i]
             j += 1.0
             r += outcome
             w *= by_right if outcome == 1 else by_wrong
-            wj, wr = w * j, w * r
-            sum_w += w
-            sum_j += wj
-            sum_r += wr
-            sum_jj += wj * j
-            sum_jr += wj * r
-            sum_rr += wr * r
+            weight = w * unit
+            by_j, by_r = weight * j, weight * r
+            sum_w += weight
+            sum_j += by_j
+            sum_r += by_r
+            sum_jj += by_j * j
+            sum_jr += by_j * r
+            sum_rr += by_r * r
         depth = stop
-        if sum_w > BIG:
-            w, sum_w = w * SMALL, sum_w * SMALL
-            sum_j, sum_r = sum_j * SMALL, sum_r * SMALL
+        while sum_w > BIG:
+            sum_w, sum_j, sum_r = sum_w * SMALL, sum_j * SMALL, sum_r * SMALL
             sum_jj, sum_jr, sum_rr = sum_jj * SMALL, sum_jr * SMALL, sum_rr * SMALL
-            exponent += BIG_EXPONENT
+            exponent += BITS
+            deficit += BITS
+        while deficit > 0.0 and w >= 1.0:
+            w, deficit = w * SMALL, deficit - BITS
+        while 0.0 < w < SMALL:
+            w, deficit = w * BIG, deficit + BITS
     level += 1
     stack[level, lane, 0], stack[level, lane, 1] = w, sum_w
     stack[level, lane, 2], stack[level, lane, 3] = sum_j, sum_r
     stack[level, lane, 4], stack[level, lane, 5] = sum_jj, sum_jr
     stack[level, lane, 6], stack[level, lane, 7] = sum_rr, exponent
+    stack[level, lane, 8] = deficit
 
 
 @inlined
@@ -507,7 +524,9 @@ def end_sequence(
     """Add what `times` users with this sequence expect; the product of likelihoods so far."""
     p_L0, p_T, tail = rates[lane, 2], rates[lane, 3], rates[lane, 4]
     n, n_right = float(length), float(right)
-    w, exponent = stack[level, lane, 0], stack[level, lane, 7]
+    w, exponent, deficit = stack[level, lane, 0], stack[level, lane, 7], stack[level, lane, 8]
+    if deficit != 0.0:
+        w *= 2.0**-deficit
     if exponent != 0.0:
         p_L0 *= 2.0**-exponent
     at_end = (1.0 - p_T) * w  # the last attempt has no transition after it
@@ -660,7 +679,7 @@ class Rules(NamedTuple):
 def climb(tree: Tree, lanes: Climb, rules: Rules, n_passes: int) -> int:
     """Up to `n_passes` walks over the tree; how many lanes still run."""
     n_lanes = lanes.column.size
-    stack = np.empty((tree.n_levels, n_lanes, 8))
+    stack = np.empty((tree.n_levels, n_lanes, N_STATE))
     params, columns = np.empty((n_lanes, 4)), np.empty(n_lanes, np.int64)
     part, sums = np.empty((n_lanes, N_SUMS)), np.empty((n_lanes, N_SUMS))
     n_active = pack(lanes, params, columns)

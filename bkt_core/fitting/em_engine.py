@@ -100,7 +100,7 @@ class EmEngine:
         params, columns = np.empty((n_lanes, 4)), np.empty(n_lanes, dtype=np.int64)
 
         def walk(block: int) -> NDArray[np.float64]:
-            stack = np.empty((tree.n_levels, n_active, 8))
+            stack = np.empty((tree.n_levels, n_active, kernels.N_STATE))
             part = np.empty((n_active, kernels.N_SUMS))
             kernels.walk(tree, block, params, columns, n_active, stack, part)
             return part
