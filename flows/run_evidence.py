@@ -184,7 +184,7 @@ def _scores_from_json(values: dict[str, Any]) -> PooledScores:
     return PooledScores(
         pooled=one(values["pooled"]),
         by_fold=tuple(one(scores) for scores in values["by_fold"]),
-        log_loss_of=values["log_loss_of"],
+        log_loss_of={name: tuple(pair) for name, pair in values["log_loss_of"].items()},
         calibration=tuple(tuple(row) for row in values["calibration"]),
         bounds=tuple(BoundCost(**row) for row in values["bounds"]),
     )

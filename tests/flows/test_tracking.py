@@ -1,0 +1,163 @@
+"""MLflow holds what the run's files hold, once, and nothing about users."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bkt_core.evaluation.selection import decide
+from bkt_core.params import BktParams
+from bkt_core.replay import predict
+from flows.report_page import write_page
+from flows.run_evidence import write_evidence
+from flows.run_scalars import run_scalars
+from flows.tracking import (
+    RUN_TAG,
+    TrackingUnavailableError,
+    load_champion,
+    log_retrain,
+    register_parameters,
+    without_secret,
+)
+from tests.bkt_core.evaluation.fits import SOUND, simulated
+from tests.flows.judged_runs import LIMITS, evidence_of, judged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULTS = BktParams(0.1, 0.1, 0.1, 0.25)
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory) -> Path:
+    """A fresh SQLite store; making one costs seconds, copying it nothing."""
+    from mlflow.tracking import MlflowClient  # noqa: TID251 - the store is read back
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def store(migrated_store, tmp_path) -> str:
+    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    return evidence_of(decide(judged(6, champions=True), LIMITS))
+
+
+@pytest.fixture
+def folder(evidence, tmp_path) -> Path:
+    run = tmp_path / "run"
+    write_evidence(run, evidence)
+    write_page(run, evidence)
+    (run / "quarantine").mkdir()
+    (run / "quarantine" / "rows.parquet").write_bytes(b"user-4711")
+    return run
+
+
+def _log(store, evidence, folder, tmp_path) -> str:
+    root = (tmp_path / "artifacts").as_uri()
+    return log_retrain(store, "bkt-retrain", root, evidence, folder)
+
+
+def _client(store):
+    from mlflow.tracking import MlflowClient  # noqa: TID251 - the store is read back
+
+    return MlflowClient(tracking_uri=store, registry_uri=store)
+
+
+def test_a_run_is_logged_whole(store, evidence, folder, tmp_path):
+    run_id = _log(store, evidence, folder, tmp_path)
+    run = _client(store).get_run(run_id)
+    expected = run_scalars(evidence)
+    logged = {name: run.data.metrics[name] for name in expected}
+    np.testing.assert_equal(logged, expected)
+    assert run.data.params["fit.folds"] == "3"
+    assert run.data.tags[RUN_TAG] == evidence.facts.run_id
+    assert run.info.status == "FINISHED"
+    assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
+    steps = [metric.step for metric in _client(store).get_metric_history(run_id, "fold_auc")]
+    assert steps == [0, 1, 2]
+
+
+def test_artifacts_lie_where_they_were_told_and_hold_no_user(
+    store, evidence, folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    _log(store, evidence, folder, tmp_path)
+    assert not (tmp_path / "mlruns").exists()
+    files = [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()]
+    assert {"report.html", "concepts.parquet", "gates.parquet"} <= {f.name for f in files}
+    assert not any(b"user-4711" in file.read_bytes() for file in files)
+
+
+def test_logging_again_updates_the_same_run(store, evidence, folder, tmp_path):
+    """A resumed run and `--relog` do not make a second one."""
+    first = _log(store, evidence, folder, tmp_path)
+    assert _log(store, evidence, folder, tmp_path) == first
+    client = _client(store)
+    experiment = client.get_experiment_by_name("bkt-retrain")
+    assert len(client.search_runs([experiment.experiment_id])) == 1
+
+
+def test_the_registered_model_predicts_what_the_pipeline_predicts(
+    store, evidence, folder, tmp_path, monkeypatch
+):
+    """Rows shuffled, two concepts, one without parameters; no pickle is read."""
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    run_id = _log(store, evidence, folder, tmp_path)
+    params = {"known": SOUND}
+    register_parameters(store, run_id, "bkt-mastery", params=params, defaults=DEFAULTS)
+    sequences = simulated(SOUND, n_users=20, length=5, seed=3)
+    expected = np.concatenate([predict(sequences, SOUND), predict(sequences, DEFAULTS)])
+    users = np.repeat([f"u{n:02d}" for n in range(20)], 5)
+    moments = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(np.arange(100), "min")
+    one = pd.DataFrame(
+        {"user_id": users, "correct": sequences.correct, "attempted_at": moments}
+    )
+    frame = pd.concat([one.assign(concept_id="known"), one.assign(concept_id="other")])
+    order = np.random.default_rng(0).permutation(len(frame))
+    model = load_champion(store, "bkt-mastery")
+    assert model.predict(frame.iloc[order]).tolist() == expected[order].tolist()
+
+
+def test_the_alias_follows_the_last_promotion_and_a_run_has_one_version(
+    store, evidence, folder, tmp_path
+):
+    run_id = _log(store, evidence, folder, tmp_path)
+    given = {"params": {"known": SOUND}, "defaults": DEFAULTS}
+    assert register_parameters(store, run_id, "bkt-mastery", **given) == 1
+    assert register_parameters(store, run_id, "bkt-mastery", **given) == 1
+    found = _client(store).get_model_version_by_alias("bkt-mastery", "champion")
+    assert (int(found.version), found.run_id) == (1, run_id)
+
+
+def test_a_server_that_is_down_is_one_sentence_within_seconds(evidence, folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://ann:secret@127.0.0.1:{port}"
+    with pytest.raises(TrackingUnavailableError, match="--relog") as caught:
+        log_retrain(uri, "bkt-retrain", None, evidence, folder)
+    assert caught.value.exit_code == 6
+    assert "secret" not in str(caught.value)
+
+
+def test_a_store_that_is_no_database_is_one_sentence(evidence, folder, tmp_path):
+    (tmp_path / "mlflow.db").write_text("not a database" * 100)
+    with pytest.raises(TrackingUnavailableError):
+        log_retrain(f"sqlite:///{tmp_path / 'mlflow.db'}", "x", None, evidence, folder)
+
+
+def test_a_secret_is_cut_from_an_address():
+    assert without_secret("https://ann:pw@host:5000/x") == "https://host:5000/x"
+    assert without_secret("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
