@@ -53,7 +53,8 @@ class Database:
         self.engine = make_async_engine(url, **_pool(sqlite=sqlite, connections=connections))
         # SQLite has one writer at a time: waiting for the connection is fair, polling is not.
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
-        self._reading = {READ_ONLY: True} if sqlite else {}
+        # At READ COMMITTED each statement is of its own moment, in a transaction or not.
+        self._reading = {READ_ONLY: True} if sqlite else {"isolation_level": "AUTOCOMMIT"}
 
     async def write(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """Run `work` in a transaction and commit it; what may be repeated is repeated."""
@@ -67,7 +68,7 @@ class Database:
             return await self._write_once(work)
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run `work` in a transaction that writes nothing."""
+        """Run `work`, which writes nothing."""
         async with self._explained(), self.engine.connect() as fresh:
             conn = await fresh.execution_options(**self._reading)
             return await work(conn)

@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from bkt_settings.serving import Unknown
-from datasets.store.algorithms import active_algorithm
 from datasets.store.service_lists import (
     concept_is_known,
     history_page,
@@ -22,7 +21,7 @@ from serving.mastery import (
     AttemptOfBatch,
     batch_update_from_attempts,
     get_active_params,
-    get_user_mastery,
+    get_mastery_page,
     update_from_attempt,
 )
 from serving.problems import UnknownIdError
@@ -123,7 +122,7 @@ async def read_mastery(
 
     async def work(conn: AsyncConnection) -> GetMasteryResponse:
         await _require_known_ids(conn, service, asked.user_id, asked.concept_ids, ())
-        states = await get_user_mastery(
+        page = await get_mastery_page(
             conn,
             asked.user_id,
             asked.concept_ids or None,
@@ -132,14 +131,13 @@ async def read_mastery(
             limit=limit + 1,
             cache=service.cache,
         )
-        algorithm = await conn.run_sync(active_algorithm)
-        more = len(states) > limit
+        more = len(page.states) > limit
         return GetMasteryResponse(
             user_id=asked.user_id,
             as_of=asked.as_of,
-            mastery_threshold=algorithm.params.mastery_threshold,
-            states=states[:limit],
-            next_cursor=cursor_of(states[limit - 1].concept_id) if more else None,
+            mastery_threshold=page.threshold,
+            states=page.states[:limit],
+            next_cursor=cursor_of(page.states[limit - 1].concept_id) if more else None,
         )
 
     return as_json(await service.database.read(work))

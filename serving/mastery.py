@@ -50,6 +50,14 @@ SOURCE = "service"
 ALL_STATES = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class MasteryPage:
+    """Some of a user's mastery, and from which probability on a concept is mastered."""
+
+    threshold: float
+    states: list[MasteryStateResponse]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptOfBatch:
     """One answer in a batch of one user's."""
@@ -176,17 +184,37 @@ async def get_user_mastery(
     A concept that is named and has no attempts is told with the p_L0 in force; as of a past
     moment it is left out, since nothing was known.
     """
+    page = await get_mastery_page(
+        db, user_id, concept_ids, as_of=as_of, after=after, limit=limit, cache=cache
+    )
+    return page.states
+
+
+async def get_mastery_page(
+    db: Database,
+    user_id: str,
+    concept_ids: Iterable[str] | None = None,
+    *,
+    as_of: datetime | None = None,
+    after: str | None = None,
+    limit: int = ALL_STATES,
+    cache: ParamsCache | None = None,
+) -> MasteryPage:
+    """`get_user_mastery` with the threshold it was told by."""
     conn = await _connection(db)
     named = sorted(set(concept_ids or ()), key=str.encode)
     named = [c for c in named if after is None or c.encode() > after.encode()][:limit]
-    if concept_ids is not None and not named:
-        return []
+    nothing = concept_ids is not None and not named
 
-    def read(sync: Connection) -> list[MasteryStateResponse]:
+    def read(sync: Connection) -> MasteryPage:
         algorithm, states = mastery_now(
-            sync, user_id, concept_ids=named, after=after, limit=0 if as_of else limit
+            sync,
+            user_id,
+            concept_ids=named,
+            after=after,
+            limit=0 if as_of is not None or nothing else limit,
         )
-        if as_of is not None:
+        if as_of is not None and not nothing:
             states = mastery_then(
                 sync, user_id, as_of=as_of, concept_ids=named, after=after, limit=limit
             )
@@ -195,7 +223,8 @@ async def get_user_mastery(
             if concept not in found:
                 found[concept] = _before_any(sync, concept, cache)
         threshold = algorithm.params.mastery_threshold
-        return [_as_wire(found[c], threshold) for c in sorted(found, key=str.encode)]
+        told = [_as_wire(found[c], threshold) for c in sorted(found, key=str.encode)]
+        return MasteryPage(threshold, told)
 
     return await conn.run_sync(read)
 

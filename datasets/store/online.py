@@ -12,20 +12,25 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, exists, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bkt_core.errors import BadInputError
 from bkt_core.model import update_mastery
 from datasets.store.erasure import require_not_erased
-from datasets.store.errors import DatabaseError, IdempotencyConflictError
+from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyConflictError
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_attempt
 from datasets.store.mastery_reads import STATE_COLUMNS, Mastery, is_current, state_of
 from datasets.store.mastery_states import VERSION_START
 from datasets.store.replays import Replayed, replay_one
 from datasets.store.skill_params import InForce, in_force
-from datasets.store.sql import insert_into
-from datasets.store.tables import AttemptRow, MasteryStateRow, QuestionConceptRow
+from datasets.store.tables import (
+    AttemptRow,
+    ErasedUserRow,
+    MasteryStateRow,
+    QuestionConceptRow,
+)
 from datasets.store.types import MAX_ID_BYTES, MAX_ID_CHARACTERS, UtcDateTime, in_utc
 
 if TYPE_CHECKING:
@@ -41,6 +46,14 @@ if TYPE_CHECKING:
 #: An insert that lost its row to an erasure tries again this often.
 MAX_TRIES = 10
 
+_ATTEMPT_COLUMNS = (
+    "source", "idempotency_key", "user_id", "question_id", "concept_id", "correct",
+    "attempted_at", "created_at",
+)  # fmt: skip
+_STATE_VALUES = (
+    "p_mastery", "n_attempts", "last_attempt_at", "last_attempt_id", "last_question_id",
+    "algo_version_id", "param_id", "updated_at",
+)  # fmt: skip
 _INSERT_STATE = {
     dialect: text(
         "INSERT INTO bkt_user_skill_state (concept_id, user_id, p_mastery, n_attempts, "  # noqa: S608 - constants
@@ -51,6 +64,38 @@ _INSERT_STATE = {
     ).bindparams(bindparam("at", type_=UtcDateTime()))
     for dialect, start in VERSION_START.items()
 }
+
+# Statements are built once: building one costs more than its answer does.
+#: A tombstone cannot come or go while the user's lock is held, so it is read along.
+_LOCK_STATE = (
+    select(
+        *STATE_COLUMNS,
+        exists().where(ErasedUserRow.user_id == bindparam("user_id")).label("is_erased"),
+    )
+    .where(
+        MasteryStateRow.concept_id == bindparam("concept_id"),
+        MasteryStateRow.user_id == bindparam("user_id"),
+    )
+    .with_for_update(of=MasteryStateRow)
+)
+_INSERT_ATTEMPT = {
+    dialect: insert(AttemptRow)
+    .values({name: bindparam(name) for name in _ATTEMPT_COLUMNS})
+    .on_conflict_do_nothing(index_elements=["idempotency_key"])
+    .returning(AttemptRow.id)
+    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+_WRITE_STATE = (
+    update(MasteryStateRow)
+    .where(
+        MasteryStateRow.concept_id == bindparam("of_concept"),
+        MasteryStateRow.user_id == bindparam("of_user"),
+    )
+    .values(
+        {name: bindparam(name) for name in _STATE_VALUES}
+        | {"is_stale": False, "version": MasteryStateRow.version + 1}
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +157,6 @@ def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Reco
     reached("online: locked")
     states = {concept: _locked_state(conn, attempt.user_id, concept, at) for concept in keys}
     reached("online: state locked")
-    require_not_erased(conn, attempt.user_id)
     return tuple(
         _record_at(conn, attempt, concept, key, states[concept], at)
         for concept, key in keys.items()
@@ -129,9 +173,7 @@ def lock_states(
     """
     concepts = sorted(set(concept_ids), key=str.encode)
     lock_attempt(conn, user_id, concepts)
-    states = tuple(_locked_state(conn, user_id, concept, at) for concept in concepts)
-    require_not_erased(conn, user_id)
-    return states
+    return tuple(_locked_state(conn, user_id, concept, at) for concept in concepts)
 
 
 def attempt_key(idempotency_key: str, concept_id: str, n_concepts: int) -> str:
@@ -254,19 +296,17 @@ def _duplicate(
 
 def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime) -> State:
     """The state's row, locked; inserted first where it is absent."""
-    wanted = (
-        select(*STATE_COLUMNS)
-        .where(MasteryStateRow.concept_id == concept_id, MasteryStateRow.user_id == user_id)
-        .with_for_update()
-    )
+    key = {"concept_id": concept_id, "user_id": user_id}
     for _ in range(MAX_TRIES):
-        row = conn.execute(wanted).one_or_none()
+        row = conn.execute(_LOCK_STATE, key).one_or_none()
         if row is not None:
-            return state_of(row)
+            if row.is_erased:
+                raise ErasedUserError
+            return state_of(row[: len(STATE_COLUMNS)])
         require_not_erased(conn, user_id)
         conn.execute(
             _INSERT_STATE[conn.dialect.name],
-            {"concept_id": concept_id, "user_id": user_id, "at": at},
+            key | {"at": at},
         )
     raise DatabaseError(
         f"The state of one user at concept {concept_id!r} vanished {MAX_TRIES} times while it "
@@ -279,19 +319,17 @@ def _insert(
 ) -> int | None:
     """The new attempt's id; None where its key is stored already."""
     inserted = conn.execute(
-        insert_into(conn, AttemptRow)
-        .values(
-            source=attempt.source,
-            idempotency_key=key,
-            user_id=attempt.user_id,
-            question_id=attempt.question_id,
-            concept_id=concept_id,
-            correct=int(attempt.correct),
-            attempted_at=attempt.attempted_at,
-            created_at=at,
-        )
-        .on_conflict_do_nothing(index_elements=["idempotency_key"])
-        .returning(AttemptRow.id)
+        _INSERT_ATTEMPT[conn.dialect.name],
+        {
+            "source": attempt.source,
+            "idempotency_key": key,
+            "user_id": attempt.user_id,
+            "question_id": attempt.question_id,
+            "concept_id": concept_id,
+            "correct": int(attempt.correct),
+            "attempted_at": attempt.attempted_at,
+            "created_at": at,
+        },
     )
     found: int | None = inserted.scalar_one_or_none()
     return found
@@ -306,20 +344,19 @@ def _write(
     at: datetime,
 ) -> None:
     conn.execute(
-        update(MasteryStateRow)
-        .where(MasteryStateRow.concept_id == concept_id, MasteryStateRow.user_id == user_id)
-        .values(
-            p_mastery=new.p_mastery,
-            n_attempts=new.n_attempts,
-            last_attempt_at=new.last_attempt_at,
-            last_attempt_id=new.last_attempt_id,
-            last_question_id=new.last_question_id,
-            algo_version_id=stamp.algo_version_id,
-            param_id=stamp.param_id,
-            is_stale=False,
-            version=MasteryStateRow.version + 1,
-            updated_at=at,
-        )
+        _WRITE_STATE,
+        {
+            "of_concept": concept_id,
+            "of_user": user_id,
+            "p_mastery": new.p_mastery,
+            "n_attempts": new.n_attempts,
+            "last_attempt_at": new.last_attempt_at,
+            "last_attempt_id": new.last_attempt_id,
+            "last_question_id": new.last_question_id,
+            "algo_version_id": stamp.algo_version_id,
+            "param_id": stamp.param_id,
+            "updated_at": at,
+        },
     )
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import and_, func, insert, literal, select
+from sqlalchemy import Integer, and_, bindparam, func, insert, literal, select
 
 from bkt_core.params import FALLBACK_PARAMS, AlgoParams, BktParams
 from bkt_core.replay import predict, replay
@@ -79,6 +79,24 @@ class Place:
 LETTERS = (SkillParamsRow.p_l0, SkillParamsRow.p_t, SkillParamsRow.p_s, SkillParamsRow.p_g)
 
 
+def _is_active_for(version_id: Any, concept_id: Any) -> Any:  # noqa: ANN401 - columns or values
+    return and_(
+        SkillParamsRow.algo_version_id == version_id,
+        SkillParamsRow.concept_id == concept_id,
+        SkillParamsRow.is_active,
+    )
+
+
+#: Built once: building a statement costs more than its answer does.
+_STATES = (
+    select(*STATE_COLUMNS, MasteryStateRow.updated_at, SkillParamsRow.id, *LETTERS)
+    .outerjoin(SkillParamsRow, _is_active_for(bindparam("version"), MasteryStateRow.concept_id))
+    .where(MasteryStateRow.user_id == bindparam("user"))
+    .order_by(MasteryStateRow.concept_id)
+    .limit(bindparam("n", type_=Integer()))
+)
+
+
 def concept_params(conn: Connection, concept_id: str) -> ConceptParams:
     """The hierarchy of DESIGN section 3 for one concept, of one moment."""
     row = conn.execute(
@@ -127,18 +145,13 @@ def mastery_now(
     A state that is stale or has an old stamp is replayed in memory. The version comes along.
     """
     algorithm = active_algorithm(conn)
-    query = (
-        select(*STATE_COLUMNS, MasteryStateRow.updated_at, SkillParamsRow.id, *LETTERS)
-        .outerjoin(
-            SkillParamsRow, _is_active_for(literal(algorithm.id), MasteryStateRow.concept_id)
-        )
-        .where(MasteryStateRow.user_id == user_id)
-    )
+    query = _STATES
+    given: dict[str, Any] = {"version": algorithm.id, "user": user_id, "n": limit}
     if concept_ids:
         query = query.where(MasteryStateRow.concept_id.in_(list(concept_ids)))
     if after is not None:
         query = query.where(MasteryStateRow.concept_id > after)
-    rows = conn.execute(query.order_by(MasteryStateRow.concept_id).limit(limit)).all()
+    rows = conn.execute(query, given).all()
     return algorithm, tuple(
         _now(
             conn,
@@ -241,14 +254,6 @@ def write_own_snapshot(
             param_id=mastery.param_id,
             algo_version_id=mastery.algo_version_id,
         )
-    )
-
-
-def _is_active_for(version_id: Any, concept_id: Any) -> Any:  # noqa: ANN401 - columns or values
-    return and_(
-        SkillParamsRow.algo_version_id == version_id,
-        SkillParamsRow.concept_id == concept_id,
-        SkillParamsRow.is_active,
     )
 
 

@@ -9,14 +9,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import and_, bindparam, insert, select, update
 
 from bkt_core.params import AlgoParams, BktParams
 from datasets.store.algorithms import ALGO_KEY
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_concept
-from datasets.store.promotion_events import Decision, is_pinned, record_decision
+from datasets.store.promotion_events import (
+    Decision,
+    decision_of,
+    is_pinned,
+    record_decision,
+)
 from datasets.store.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
 
 if TYPE_CHECKING:
@@ -24,6 +29,29 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+_IN_FORCE = (
+    select(
+        AlgoVersionRow.id.label("algo_version_id"),
+        AlgoParamsRow.params,
+        SkillParamsRow.id.label("param_id"),
+        SkillParamsRow.run_id,
+        SkillParamsRow.p_l0,
+        SkillParamsRow.p_t,
+        SkillParamsRow.p_s,
+        SkillParamsRow.p_g,
+    )
+    .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
+    .outerjoin(
+        SkillParamsRow,
+        and_(
+            SkillParamsRow.algo_version_id == AlgoVersionRow.id,
+            SkillParamsRow.concept_id == bindparam("concept_id"),
+            SkillParamsRow.is_active,
+        ),
+    )
+    .where(AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.status == "ACTIVE")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,28 +140,7 @@ def in_force(conn: Connection, concept_id: str) -> InForce:
 
     Writers ask under the concept's lock: which row is active may change until they hold it.
     """
-    row = conn.execute(
-        select(
-            AlgoVersionRow.id.label("algo_version_id"),
-            AlgoParamsRow.params,
-            SkillParamsRow.id.label("param_id"),
-            SkillParamsRow.run_id,
-            SkillParamsRow.p_l0,
-            SkillParamsRow.p_t,
-            SkillParamsRow.p_s,
-            SkillParamsRow.p_g,
-        )
-        .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
-        .outerjoin(
-            SkillParamsRow,
-            and_(
-                SkillParamsRow.algo_version_id == AlgoVersionRow.id,
-                SkillParamsRow.concept_id == concept_id,
-                SkillParamsRow.is_active,
-            ),
-        )
-        .where(AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.status == "ACTIVE")
-    ).one_or_none()
+    row = conn.execute(_IN_FORCE, {"concept_id": concept_id}).one_or_none()
     if row is None:
         raise UnknownAlgorithmError(version=None, known=())
     if row.param_id is None:
@@ -169,10 +176,10 @@ def switch(
     incumbent = _active_id(conn, concept_id, algo_version_id)
     if mine:
         return SwitchOutcome(Switch.ALREADY_DONE, incumbent)
-    kept = None
-    if is_pinned(conn, concept_id, algo_version_id):
+    kept = _kept_before(conn, run_id, concept_id)
+    if kept is None and is_pinned(conn, concept_id, algo_version_id):
         kept = Switch.PINNED
-    elif incumbent != expected_incumbent:
+    elif kept is None and incumbent != expected_incumbent:
         kept = Switch.INCUMBENT_CHANGED
     if kept is not None:
         why = {
@@ -216,6 +223,18 @@ def activate(conn: Connection, param_id: int) -> None:
     conn.execute(
         update(SkillParamsRow).where(SkillParamsRow.id == param_id).values(is_active=True)
     )
+
+
+def _kept_before(conn: Connection, run_id: str, concept_id: str) -> Switch | None:
+    """Why this run kept the incumbent when it came here before, if it did."""
+    decided = decision_of(conn, run_id, concept_id)
+    if decided is None:
+        return None
+    pinned = any(
+        isinstance(why, dict) and why.get("check") == Switch.PINNED.value
+        for why in decided.reasons
+    )
+    return Switch.PINNED if pinned else Switch.INCUMBENT_CHANGED
 
 
 def _active_id(conn: Connection, concept_id: str, algo_version_id: int) -> int | None:
