@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Nothing leaves the machine; both must be set before Prefect is imported.
+#: Nothing leaves the machine.
 _OFFLINE = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -17,14 +17,19 @@ _OFFLINE = {
 }
 
 
+def stay_offline() -> None:
+    """Set what keeps Prefect and MLflow from calling home; before either is imported."""
+    for name, value in _OFFLINE.items():
+        os.environ.setdefault(name, value)
+
+
 def settle_prefect(data_dir: Path, *, debug: bool = False) -> None:
     """Set the environment for a run from the command line; call it before importing Prefect.
 
     A configured server (`PREFECT_API_URL`) or home (`PREFECT_HOME`) is respected. Without one,
     home is `<data_dir>/prefect`, so that a user's own profile cannot redirect a run.
     """
-    for name, value in _OFFLINE.items():
-        os.environ.setdefault(name, value)
+    stay_offline()
     if "PREFECT_API_URL" in os.environ or "PREFECT_HOME" in os.environ:
         return
     home = data_dir.resolve() / "prefect"

@@ -1,0 +1,185 @@
+"""The chain as a whole: a night on each database, again, interrupted, empty, refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from datasets.attempt_import import ImportOptions, import_file
+from datasets.errors import QuarantineLimitError
+from datasets.store.errors import LockedError
+from datasets.store.runs import RunStatus, list_runs, run_lock
+from datasets.store.session import reading
+from datasets.synthetic import SimulationPlan, write_simulation
+from flows import promote_params as promotion
+from flows.nightly import nightly, trial_fit
+from flows.requests import EngineName, FitRequest, RetrainRequest
+from tests.flows.night_oracle import all_rows, expected_states, stored_states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from flows.summary import RunSummary
+
+pytestmark = [pytest.mark.harness, pytest.mark.usefixtures("prefect_server")]
+
+
+def fill(engine: Engine, home: Path, *, n_users: int = 80, n_concepts: int = 5) -> None:
+    """Simulated attempts, and two concepts that cannot be fitted: tiny, and all right."""
+    path = home / "attempts.parquet"
+    write_simulation(path, SimulationPlan(n_concepts=n_concepts, n_users=n_users, seed=4))
+    log = pl.read_parquet(path)
+    tiny = log.head(5).with_columns(
+        concept_id=pl.lit("tiny"), attempt_id=pl.col("attempt_id") + 10**7
+    )
+    one_sided = log.head(40).with_columns(
+        concept_id=pl.lit("all right"),
+        correct=pl.lit(1, dtype=pl.Int8),
+        attempt_id=pl.col("attempt_id") + 2 * 10**7,
+    )
+    pl.concat([log, tiny, one_sided]).write_parquet(path)
+    report = import_file(
+        engine, path, ImportOptions(), quarantine_root=home / "q", at=datetime.now(UTC)
+    )
+    assert report.rows.accepted == report.rows.read == log.height + 45
+
+
+@pytest.fixture
+def night(tracked_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A database of each kind with attempts, named by the settings."""
+    url = engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("BKT_DATABASE_URL", url)
+    fill(engine, tracked_home)
+    return engine
+
+
+@pytest.fixture
+def sqlite_night(
+    tracked_home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> Engine:
+    """The same on SQLite alone."""
+    monkeypatch.setenv(
+        "BKT_DATABASE_URL", sqlite_engine.url.render_as_string(hide_password=False)
+    )
+    fill(sqlite_engine, tracked_home)
+    return sqlite_engine
+
+
+def test_a_night_leaves_every_state_at_the_replay_of_its_attempts(
+    night: Engine, tracked_home: Path
+):
+    """Promoted concepts, skipped ones, states, snapshots and evidence; then nothing new."""
+    first = nightly(RetrainRequest())
+    assert (first.status, first.exit_code, first.remarks) == ("done", 0, ())
+    assert first.concepts.seen == 7
+    assert first.concepts.fitted == 5
+    assert first.concepts.promoted >= 3
+    assert (first.concepts.skipped, first.concepts.failed) == (2, 0)
+    assert first.rows["read"] == first.rows["accepted"]
+    assert first.mlflow_run_id is not None
+    assert stored_states(night) == expected_states(night)
+    assert first.states["replayed"] == len(stored_states(night))
+    assert first.states["snapshotted"] == first.states["replayed"]
+    before = all_rows(night)
+    assert len(before["mastery_snapshot"]) == first.states["snapshotted"]
+    again = nightly(RetrainRequest())
+    assert (again.status, again.exit_code, again.mlflow_run_id) == ("unchanged", 0, None)
+    assert again.concepts.fitted == again.concepts.promoted == 0
+    assert all_rows(night) == before
+    assert (tracked_home / "runs" / first.run_id / "gates.parquet").is_file()
+
+
+def test_a_night_that_dies_between_switches_goes_on_under_its_own_id(
+    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """The second try promotes what is left, once each, and ends as if nothing had happened."""
+    switch, done = promotion.promote, []
+
+    def promote_two(*arguments: object) -> object:
+        if len(done) == 2:
+            raise ConnectionResetError("pulled the plug")
+        done.append(arguments[2])
+        return switch(*arguments)
+
+    monkeypatch.setattr(promotion, "promote", promote_two)
+    with pytest.raises(ConnectionResetError):
+        nightly(RetrainRequest())
+    monkeypatch.setattr(promotion, "promote", switch)
+    with reading(sqlite_night) as conn:
+        (killed,) = list_runs(conn)
+    assert killed.status is RunStatus.RUNNING
+    resumed = nightly(RetrainRequest())
+    assert (resumed.run_id, resumed.status) == (killed.run_id, "done")
+    assert resumed.concepts.promoted >= 3
+    assert stored_states(sqlite_night) == expected_states(sqlite_night)
+    rows = all_rows(sqlite_night)
+    assert len(rows["bkt_skill_params"]) == resumed.concepts.promoted
+
+
+def test_a_trial_and_a_dry_run_promote_nothing(sqlite_night: Engine):
+    """A trial is logged; a dry run leaves no row behind at all."""
+    before = all_rows(sqlite_night)
+    dry = nightly(RetrainRequest(dry_run=True))
+    with reading(sqlite_night) as conn:
+        assert list_runs(conn) == ()
+    trial = trial_fit(FitRequest())
+    assert (dry.status, dry.mlflow_run_id, dry.exit_code) == ("done", None, 0)
+    assert trial.mlflow_run_id is not None
+    assert all_rows(sqlite_night) == before
+
+
+@pytest.mark.parity
+def test_pybkt_passes_the_whole_chain(sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch):
+    """The reference engine's fits are clipped, judged, promoted and replayed like ours."""
+    monkeypatch.setenv("BKT_FIT__STARTS", "1")
+    monkeypatch.setenv("BKT_FIT__FOLDS", "2")
+    monkeypatch.setenv("BKT_FIT__WIDE_L0_MAX", "0")
+    summary = nightly(RetrainRequest(engine=EngineName.PYBKT, concepts=("concept-001",)))
+    assert summary.concepts.fitted == 1
+    assert summary.concepts.failed == 0
+    assert stored_states(sqlite_night) == expected_states(sqlite_night)
+
+
+def test_an_empty_log_ends_empty(
+    tracked_home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """Success, nothing promoted, and it says so."""
+    monkeypatch.setenv("BKT_DATABASE_URL", str(sqlite_engine.url))
+    summary = nightly()
+    assert (summary.status, summary.exit_code) == ("empty", 0)
+    assert summary.concepts.seen == 0
+    assert "no attempts" in summary.remarks[0]
+    assert tracked_home.is_dir()
+
+
+def test_what_a_run_refuses(sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch):
+    """A second run names the first; too many broken rows stop a run and keep what is in force."""
+    with (
+        run_lock(sqlite_night, holder="the other run"),
+        pytest.raises(LockedError, match="the other"),
+    ):
+        nightly()
+    with sqlite_night.begin() as conn:
+        conn.exec_driver_sql("UPDATE attempts SET attempted_at = '2999-01-01 00:00:00.000000'")
+    before = all_rows(sqlite_night)
+    with pytest.raises(QuarantineLimitError) as refused:
+        nightly()
+    assert refused.value.exit_code == 3
+    assert all_rows(sqlite_night) == before
+
+
+def test_mlflow_that_is_down_costs_no_promotion(
+    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """The run is done, its evidence is kept, and the exit code says what is missing."""
+    monkeypatch.setenv("BKT_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    summary: RunSummary = nightly()
+    assert (summary.status, summary.exit_code, summary.mlflow_run_id) == ("done", 6, None)
+    assert f"--relog {summary.run_id}" in summary.remarks[0]
+    assert summary.concepts.promoted >= 3
+    assert stored_states(sqlite_night) == expected_states(sqlite_night)
