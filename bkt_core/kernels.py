@@ -216,7 +216,7 @@ class Tree(NamedTuple):
 #: Attempts in one sort key; the two bits left say where a sequence ends.
 KEY_ATTEMPTS = 62
 #: A block is closed when it holds this many attempts.
-BLOCK_ATTEMPTS = 1 << 18
+BLOCK_ATTEMPTS = 1 << 16
 
 
 @inlined

@@ -64,7 +64,8 @@ class PyBktEngine:
         for seen in training_sets:
             part = sequences.of_users(seen)
             climbs = [
-                self._climb(part, start, options, deadline) for start in draw_starts(options)
+                self._climb(part, BktParams(*start), options, deadline)
+                for start in draw_starts(options).tolist()
             ]
             results.append(_result(part, climbs, options))
         return tuple(results)
@@ -72,13 +73,13 @@ class PyBktEngine:
     def _climb(
         self,
         sequences: AttemptSequences,
-        start: NDArray[np.float64],
+        start: BktParams,
         options: FitOptions,
         deadline: float,
     ) -> _Climb:
         tolerance = max(options.tolerance, LEAST_TOLERANCE) * sequences.n_attempts
         history: list[float] = []
-        model, stopped_by = _model(start), Stop.MAX_STEPS
+        model, stopped_by = new_model(start), Stop.MAX_STEPS
         for n_steps in _rounds(options.max_steps):
             model, gained = run_pybkt(model, sequences, tolerance=tolerance, n_steps=n_steps)
             history += gained
@@ -88,7 +89,7 @@ class PyBktEngine:
             if self.clock() >= deadline:
                 stopped_by = Stop.TIME_LIMIT
                 break
-        return _Climb(_params(model, start), tuple(history), stopped_by)
+        return _Climb(params_of(model, start), tuple(history), stopped_by)
 
 
 def _rounds(max_steps: int) -> Iterator[int]:
@@ -115,16 +116,16 @@ def run_pybkt(
         "lengths": sequences.lengths,
         "resources": np.ones(sequences.n_attempts, dtype=np.int64),
     }
-    with np.errstate(all="ignore"):  # what it makes of NaN is checked by `_params`
+    with np.errstate(all="ignore"):  # what it makes of NaN is checked by `params_of`
         model, history = EM_fit.EM_fit(
             model, data, tol=tolerance, maxiter=n_steps, parallel=False
         )
     return model, history[:, 0].tolist()
 
 
-def _model(start: NDArray[np.float64]) -> dict[str, Any]:
+def new_model(start: BktParams) -> dict[str, Any]:
     """A start as pyBKT's EM wants it."""
-    p_L0, p_T, p_S, p_G = start.tolist()
+    p_L0, p_T, p_S, p_G = start.as_tuple()
     return {
         "prior": p_L0,
         "pi_0": np.array([[1.0 - p_L0], [p_L0]]),
@@ -137,7 +138,7 @@ def _model(start: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _params(model: dict[str, Any], start: NDArray[np.float64]) -> BktParams:
+def params_of(model: dict[str, Any], start: BktParams) -> BktParams:
     """What pyBKT found, if its E-step ran at all (its issue 62: some releases skip it)."""
     found = np.array(
         [
@@ -147,9 +148,9 @@ def _params(model: dict[str, Any], start: NDArray[np.float64]) -> BktParams:
             float(model["guesses"][0]),
         ]
     )
-    if not np.isfinite(found).all() or np.array_equal(found, start):
+    if not np.isfinite(found).all() or found.tolist() == list(start.as_tuple()):
         raise BktError(
-            f"pyBKT returned {found.tolist()} from the start {start.tolist()}: "
+            f"pyBKT returned {found.tolist()} from the start {start.as_tuple()}: "
             "its E-step did not run. Install pybkt 1.4.3 or newer, or use --engine em."
         )
     return BktParams(*np.clip(found, 0.0, 1.0).tolist())

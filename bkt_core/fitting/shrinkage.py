@@ -1,0 +1,168 @@
+"""Fits of small concepts, drawn towards what the large ones have in common.
+
+Empirical Bayes: each parameter has a Beta prior whose mean and strength are learned from the
+concepts that have data (`learn_prior`); MAP-EM adds its pseudo-observations to the expected
+counts of the E-step. Data outweighs a prior of a few dozen observations as it comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bkt_core import kernels
+from bkt_core.fitting.em_engine import OPEN_BOX
+from bkt_core.fitting.engine import Stop, outcome_of
+from bkt_core.fitting.likelihood import MARGIN, new_lanes
+from bkt_core.fitting.uncertainty import free_params, uncertainty_of
+from bkt_core.params import BktParams
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from bkt_core.fitting.engine import FitEngine, FitOptions, FitResult
+    from bkt_core.sequences import AttemptSequences
+
+#: Pseudo-observations of one parameter: a prior never counts for less or more.
+LEAST_STRENGTH, MOST_STRENGTH = 2.0, 50.0
+#: Concepts with more attempts than this are left to the plain fit, which they all but equal.
+SHRUNK_BELOW = 2_000
+#: MAP-EM ends when no parameter moves by more than this.
+SMALLEST_MOVE = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A Beta distribution of each parameter, as a mean and a number of observations."""
+
+    mean: BktParams
+    strength: tuple[float, float, float, float]  # in the order of `PARAM_NAMES`
+
+    def log_density(self, params: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Up to a constant, of each row (n, 4), in nats."""
+        mean, strength = np.array(self.mean.as_tuple()), np.array(self.strength)
+        logs: NDArray[np.float64] = mean * np.log(params) + (1.0 - mean) * np.log1p(-params)
+        return logs @ strength
+
+
+def learn_prior(fits: Sequence[BktParams]) -> Prior:
+    """The prior whose mean and variance are those of the fits of large concepts.
+
+    Their own error is left in the variance, which makes the prior a little weaker than it
+    could be.
+    """
+    values = np.array([params.as_tuple() for params in fits]).reshape(-1, 4)
+    mean = values.mean(axis=0)
+    variance = values.var(axis=0, ddof=1) if len(values) > 1 else np.zeros(4)
+    with np.errstate(divide="ignore"):
+        strength = mean * (1.0 - mean) / variance - 1.0
+    bounded = np.clip(strength, LEAST_STRENGTH, MOST_STRENGTH).tolist()
+    return Prior(BktParams(*mean.tolist()), (bounded[0], bounded[1], bounded[2], bounded[3]))
+
+
+class ShrinkingEngine:
+    """Another engine's fits, moved to the most probable parameters under a prior.
+
+    It keeps the engine protocol, so that folds, gates and comparisons see nothing else.
+    """
+
+    def __init__(self, base: FitEngine, prior: Prior) -> None:
+        self.base, self.prior = base, prior
+        self.name = f"{base.name}+prior"
+
+    def fit(
+        self,
+        sequences: AttemptSequences,
+        training_sets: NDArray[np.bool_],
+        options: FitOptions,
+    ) -> tuple[FitResult, ...]:
+        """One result per training set, shrunk where the concept is small."""
+        plain = self.base.fit(sequences, training_sets, options)
+        if sequences.n_attempts > SHRUNK_BELOW:
+            return plain
+        tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
+        own = np.array([fit.params.as_tuple() for fit in plain])
+        from_own = _climb(tree, own, self.prior, options)
+        from_prior = _climb(tree, np.tile(self.prior.mean.as_tuple(), (len(own), 1)), self.prior, options)
+        first_wins = from_own.log_posterior >= from_prior.log_posterior
+        return tuple(
+            _result(fit, from_own if wins else from_prior, row, self.prior, options)
+            for row, (fit, wins) in enumerate(zip(plain, first_wins, strict=True))
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ends:
+    """Where MAP-EM ended, one lane per training set."""
+
+    params: NDArray[np.float64]  # (n_sets, 4)
+    log_likelihood: NDArray[np.float64]  # (n_sets,)
+    log_posterior: NDArray[np.float64]  # (n_sets,)
+    information: NDArray[np.float64]  # (n_sets, 4, 4) of the attempts
+    complete: NDArray[np.float64]  # (n_sets, 4)
+    converged: NDArray[np.bool_]  # (n_sets,)
+
+
+def _climb(
+    tree: kernels.Tree, starts: NDArray[np.float64], prior: Prior, options: FitOptions
+) -> _Ends:
+    """MAP-EM of every training set at once, each from its row of `starts` (n_sets, 4)."""
+    box = options.bounds or OPEN_BOX
+    lower, upper = np.maximum(box.lower, MARGIN), np.minimum(box.upper, 1.0 - MARGIN)
+    strength = np.array(prior.strength)
+    pseudo_yes = strength * np.array(prior.mean.as_tuple())
+    lanes = new_lanes(starts[:1], n_sets=len(starts), max_steps=1)
+    rules = kernels.Rules(lower, upper, -np.inf, True)
+    params = np.clip(starts, lower, upper)
+    moved = np.full(len(starts), np.inf)
+    for _ in range(options.max_steps):
+        lanes.status[:], lanes.steps[:], lanes.trial[:] = kernels.RUNNING, -1, params
+        kernels.climb(tree, lanes, rules, 1)
+        variance = params * (1.0 - params)
+        chances = lanes.complete * variance
+        yes = lanes.score * variance + params * chances
+        after = np.clip((yes + pseudo_yes) / (chances + strength), lower, upper)
+        moved = np.abs(after - params).max(axis=1)
+        if moved.max() <= SMALLEST_MOVE:
+            break
+        params = after
+    found = lanes.history[:, 0].copy()
+    return _Ends(
+        params=params,
+        log_likelihood=found,
+        log_posterior=found + prior.log_density(params),
+        information=lanes.information,
+        complete=lanes.complete,
+        converged=moved <= SMALLEST_MOVE,
+    )
+
+
+def _result(
+    plain: FitResult, ends: _Ends, row: int, prior: Prior, options: FitOptions
+) -> FitResult:
+    """The plain fit's record with the shrunk parameters and what is known of them."""
+    values = ends.params[row]
+    params = BktParams(*values.tolist())
+    on_bounds = (options.bounds or OPEN_BOX).touched_by(params)
+    added = np.array(prior.strength) / (values * (1.0 - values))
+    known = uncertainty_of(
+        values,
+        ends.information[row] + np.diag(added),
+        ends.complete[row] + added,
+        free_params(on_bounds),
+    )
+    stopped_by = Stop.CONVERGED if ends.converged[row] else Stop.MAX_STEPS
+    return replace(
+        plain,
+        params=params,
+        log_likelihood=float(ends.log_likelihood[row]),
+        stopped_by=stopped_by,
+        outcome=outcome_of(stopped_by, known.identifiable, on_bounds),
+        on_bounds=on_bounds,
+        standard_errors=known.standard_errors,
+        intervals=known.intervals,
+    )
