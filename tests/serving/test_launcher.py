@@ -1,0 +1,228 @@
+"""Starting and following work: child processes, and a Prefect server by its HTTP API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import httpx
+import pytest
+
+from serving.launcher import (
+    Command,
+    LaunchRefusedError,
+    Order,
+    ProcessLauncher,
+    Status,
+    TooManyLaunchesError,
+    arguments,
+)
+from serving.prefect_launcher import LauncherByCommand, PrefectLauncher
+from tests.serving.calling import FakeLauncher
+
+RETRAIN = Order(Command.RETRAIN, (("concept", "a"), ("concept", "b"), ("full", True)))
+#: Stands for `bkt`: tells its arguments as the run id, or does as it is told.
+TELL = "import json, sys; print(json.dumps({'run_id': ' '.join(sys.argv[1:])}))"
+FAIL = "import sys; sys.stderr.write('bkt: locked by another run'); sys.exit(5)"
+SLEEP = "import time; time.sleep(60)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); "
+    "time.sleep(60)"
+)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+async def ended(launcher, launch_id):
+    while (launch := await launcher.follow(launch_id)).status is Status.RUNNING:
+        await asyncio.sleep(0.02)
+    return launch
+
+
+def test_a_child_that_ends_well_tells_its_run():
+    async def run():
+        launcher = ProcessLauncher(max_children=1, command=python(TELL))
+        started = await launcher.launch(RETRAIN)
+        assert (started.status, started.via) == (Status.RUNNING, "process")
+        return await ended(launcher, started.launch_id)
+
+    launch = asyncio.run(run())
+    assert (launch.status, launch.exit_code) == (Status.DONE, 0)
+    assert launch.run_id == "retrain --concept=a --concept=b --full --json"
+
+
+def test_a_child_that_fails_tells_why():
+    async def run():
+        launcher = ProcessLauncher(max_children=1, command=python(FAIL))
+        return await ended(launcher, (await launcher.launch(RETRAIN)).launch_id)
+
+    launch = asyncio.run(run())
+    assert (launch.status, launch.exit_code, launch.run_id) == (Status.FAILED, 5, None)
+    assert launch.detail == "bkt: locked by another run"
+
+
+def test_only_so_many_children_run_at_once_and_they_end_with_the_service():
+    async def run():
+        launcher = ProcessLauncher(max_children=2, command=python(SLEEP))
+        first = await launcher.launch(RETRAIN)
+        await launcher.launch(RETRAIN)
+        with pytest.raises(TooManyLaunchesError):
+            await launcher.launch(RETRAIN)
+        await launcher.close()
+        return await launcher.follow(first.launch_id)
+
+    launch = asyncio.run(run())
+    assert launch.status is Status.FAILED
+    assert launch.exit_code < 0
+
+
+def test_a_child_that_will_not_end_is_made_to(monkeypatch):
+    monkeypatch.setattr("serving.launcher.END_SECONDS", 0.2)
+
+    async def run():
+        launcher = ProcessLauncher(max_children=1, command=python(STUBBORN))
+        launch = await launcher.launch(RETRAIN)
+        await asyncio.sleep(0.5)
+        await launcher.close()
+        return await launcher.follow(launch.launch_id)
+
+    assert asyncio.run(run()).status is Status.FAILED
+
+
+def test_what_was_not_launched_here_is_not_known():
+    assert asyncio.run(ProcessLauncher(max_children=1).follow("another")) is None
+
+
+def test_a_flag_that_is_true_has_no_value():
+    assert arguments(Order(Command.ROLLBACK, (("release", True), ("run", "r")))) == [
+        "rollback", "--release", "--run=r", "--json",
+    ]  # fmt: skip
+
+
+class FakePrefect:
+    """As much of Prefect's API as the launcher uses."""
+
+    ID = "6f2c1f8e-4a52-4b7b-9d5e-0d6f3f1c2a10"
+
+    def __init__(self) -> None:
+        self.created: list[dict[str, object]] = []
+        self.state = "SCHEDULED"
+        self.headers: list[str | None] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.headers.append(request.headers.get("authorization"))
+        path = request.url.path
+        if path == "/api/deployments/name/nightly/manual":
+            return httpx.Response(200, json={"id": "d1"})
+        if path == "/api/deployments/d1/create_flow_run":
+            self.created.append(json.loads(request.content))
+            return httpx.Response(201, json=self._run())
+        if path == f"/api/flow_runs/{self.ID}":
+            return httpx.Response(200, json=self._run())
+        return httpx.Response(404, json={"detail": "not found"})
+
+    def _run(self) -> dict[str, object]:
+        tags = self.created[-1]["tags"]
+        return {
+            "id": self.ID,
+            "name": "quick-fox",
+            "created": "2026-03-01T02:00:00.000000Z",
+            "state": {"type": self.state, "message": None},
+            "tags": tags,
+        }
+
+
+def prefect(server, names=None):
+    return PrefectLauncher(
+        "http://127.0.0.1:4200/api",
+        names or {Command.RETRAIN: "nightly/manual"},
+        api_key="secret",
+        transport=httpx.MockTransport(server),
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("SCHEDULED", Status.RUNNING),
+        ("RUNNING", Status.RUNNING),
+        ("COMPLETED", Status.DONE),
+        ("FAILED", Status.FAILED),
+        ("CRASHED", Status.FAILED),
+        ("CANCELLED", Status.FAILED),
+    ],
+)
+def test_a_flow_run_is_created_and_followed(state, status):
+    server = FakePrefect()
+
+    async def run():
+        launcher = prefect(server)
+        launch = await launcher.launch(RETRAIN)
+        server.state = state
+        try:
+            return launch, await launcher.follow(launch.launch_id)
+        finally:
+            await launcher.close()
+
+    launch, followed = asyncio.run(run())
+    assert launch.status is Status.RUNNING
+    assert (followed.status, followed.command) == (status, Command.RETRAIN)
+    assert server.created[0]["parameters"] == {
+        "request": {"concepts": ["a", "b"], "full": True}
+    }
+    assert set(server.headers) == {"Bearer secret"}
+
+
+def test_a_deployment_or_a_server_that_is_not_there_is_a_refusal():
+    def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    async def run(server, names):
+        launcher = prefect(server, names)
+        try:
+            await launcher.launch(RETRAIN)
+        finally:
+            await launcher.close()
+
+    with pytest.raises(LaunchRefusedError, match="404"):
+        asyncio.run(run(FakePrefect(), {Command.RETRAIN: "nightly/none"}))
+    with pytest.raises(LaunchRefusedError, match="PREFECT_API_URL"):
+        asyncio.run(run(away, None))
+
+
+def test_commands_without_a_deployment_run_as_child_processes():
+    process, server = FakeLauncher(), FakePrefect()
+
+    async def run():
+        both = LauncherByCommand(prefect(server), process, frozenset({Command.RETRAIN}))
+        vias = [(await both.launch(order)).via for order in (RETRAIN, Order(Command.ROLLBACK))]
+        known = [await both.follow(i) for i in ("launch-0", FakePrefect.ID, "no id")]
+        await both.close()
+        return vias, [launch is not None for launch in known]
+
+    assert asyncio.run(run()) == (["prefect", "process"], [True, True, False])
+    assert process.closed
+
+
+def test_admin_requests_become_orders(plain_api):
+    """And the launch can be followed under the id that was answered."""
+    body = {"since": "2026-03-01T00:00:00+01:00", "full": True, "concept_ids": ["c"]}
+    answer = plain_api.post("/admin/retrain", body, "admin")
+    plain_api.post("/admin/recompute", {"everything": True}, "admin")
+    plain_api.post("/admin/rollback", {"concept_id": "c", "to": 7}, "admin")
+    plain_api.post("/admin/rollback", {"concept_id": "c", "to": "default"}, "admin")
+    plain_api.post("/admin/rollback", {"run_id": "r1", "release": True}, "admin")
+    assert [(o.command, o.flags) for o in plain_api.launcher.orders] == [
+        ("retrain", (("concept", "c"), ("since", "2026-02-28T23:00:00+00:00"), ("full", True))),
+        ("recompute", ()),
+        ("rollback", (("concept", "c"), ("to", "7"))),
+        ("rollback", (("concept", "c"), ("to", "default"))),
+        ("rollback", (("run", "r1"), ("release", True))),
+    ]
+    launch_id = answer.json()["launch_id"]
+    followed = plain_api.get(f"/admin/launches/{launch_id}", "admin")
+    assert followed.json() == answer.json()
