@@ -132,7 +132,13 @@ class PostgresSnapshot(LogSnapshot):
         return not self._row(position.changed)[0]
 
     def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
-        """Attempts in the order of the heap."""
+        """Attempts in the order of the heap, or new ones by the index on `xact_id`.
+
+        Where the table was not analysed lately, the planner would read all of it for a few.
+        """
+        if since is not None:
+            with self._connection.cursor() as cursor:
+                cursor.execute("SET LOCAL enable_seqscan = off")
         return batches(
             self._connection,
             "SELECT id, user_id, concept_id, correct, attempted_at FROM attempts"  # noqa: S608 - digits only

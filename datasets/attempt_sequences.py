@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from bkt_core.sequences import AttemptSequences
 from datasets.errors import ExtractError
-from datasets.row_kernels import canonical_order, pack, unpack
+from datasets.row_kernels import Run, merge_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,11 @@ class ShardRows:
     ids: NDArray[np.int64]
     times: NDArray[np.int64]  # microseconds since 1970
     correct: NDArray[np.int8]
+
+    @property
+    def run(self) -> Run:
+        """The columns as kernels take them."""
+        return Run(self.users, self.ids, self.times, self.correct)
 
     def part(self, first: int, stop: int) -> ShardRows:
         """The rows [first, stop), not copied."""
@@ -192,15 +197,15 @@ def _microseconds(moment: datetime) -> int:
 
 def _merged(base: ShardRows, added: ShardRows) -> ShardRows:
     """Two runs in canonical order as one; late attempts go where they belong."""
-    users = np.concatenate([base.users, added.users])
-    ids = np.concatenate([base.ids, added.ids])
-    times = np.concatenate([base.times, added.times])
-    correct = np.concatenate([base.correct, added.correct])
-    rows = np.empty((users.size, 3), np.int64)
-    pack(np.zeros(users.size, np.int32), users, correct, ids, times, rows)
-    canonical_order(rows, np.empty_like(rows))
-    unpack(rows, np.empty(users.size, np.int32), users, ids, times, correct)
-    return ShardRows(users, ids, times, correct)
+    n = base.users.size + added.users.size
+    merged = ShardRows(
+        np.empty(n, np.int32),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int8),
+    )
+    merge_runs(base.run, added.run, merged.run)
+    return merged
 
 
 def _read_shard(path: Path) -> ShardRows:

@@ -25,6 +25,8 @@ from datasets.extract_shards import Ranks, canonical_ranks, write_shards
 from datasets.log_position import as_json
 from datasets.parquet import write_frame, write_json, write_table
 from datasets.quarantine import write_quarantine
+from datasets.store.erasure import erased_users
+from datasets.store.session import reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,8 +87,8 @@ def extract_attempts(
     unfinished = data_dir / "extracts" / f".unfinished-{name}"
     session.mkdir(parents=True)
     try:
-        reading = _read(engine, data_dir, unfinished, at, options)
-        extract = _write(reading, data_dir, session, unfinished, at, options)
+        found = _read(engine, data_dir, unfinished, at, options)
+        extract = _write(found, data_dir, session, unfinished, at, options)
     except BaseException:
         if not (session / "quarantine").exists():
             shutil.rmtree(session)
@@ -106,9 +108,9 @@ def _read(
         with log_snapshot(engine, unfinished) as snapshot:
             base, since = usable_base(data_dir / "extracts", snapshot)
             if base is not None:
-                reading = _read_from(snapshot, unfinished, latest, base, since)
-                if reading.intake.n_accepted <= options.compact_from * reading.n_base:
-                    return reading
+                found = _read_from(snapshot, unfinished, latest, base, since)
+                if found.intake.n_accepted <= options.compact_from * found.n_base:
+                    return found
         shutil.rmtree(unfinished, ignore_errors=True)
     with log_snapshot(engine, unfinished) as snapshot:
         return _read_from(snapshot, unfinished, latest, None, None)
@@ -141,22 +143,22 @@ def _read_from(
 
 
 def _write(
-    reading: _Reading,
+    found: _Reading,
     data_dir: Path,
     session: Path,
     unfinished: Path,
     at: datetime,
     options: ExtractOptions,
 ) -> Extract:
-    intake, base = reading.intake, reading.base
-    rows = _accounted(reading)
+    intake, base = found.intake, found.base
+    rows = _accounted(found)
     write_frame(session / "set_aside.parquet", intake.broken.keys())
     write_quarantine(
         session / "quarantine", intake.broken.readable(), intake.reasons, n_read=rows.read
     )
     _refuse_too_many(rows, options, session)
     ranks = canonical_ranks(intake)
-    write_table(session / "states.parquet", _state_table(reading.states, ranks))
+    write_table(session / "states.parquet", _state_table(found.states, ranks))
     if base is None:
         digest, shards = write_shards(intake, ranks, unfinished)
     else:
@@ -169,7 +171,7 @@ def _write(
         "shards": [asdict(shard) for shard in shards],
         "extracted_at": at.isoformat(),
         "base": None if base is None else base.root.name,
-        "position": None if reading.position is None else as_json(reading.position),
+        "position": None if found.position is None else as_json(found.position),
     }
     root = data_dir / "extracts" / digest
     if base is not None and base.root == root:  # nothing was new
@@ -180,12 +182,12 @@ def _write(
     return as_extract(manifest, root, session)
 
 
-def _accounted(reading: _Reading) -> RowCounts:
+def _accounted(found: _Reading) -> RowCounts:
     """The counts over the whole log, which must add up, also over concepts and buckets."""
-    intake = reading.intake
+    intake = found.intake
     rows = RowCounts(
-        read=reading.n_base + intake.n_read,
-        accepted=reading.n_base + intake.n_accepted,
+        read=found.n_base + intake.n_read,
+        accepted=found.n_base + intake.n_accepted,
         duplicates=0,  # the database refuses a second row of one identity
         quarantined=sum(intake.reasons.values()),
     )
@@ -213,9 +215,8 @@ def _refuse_erased(engine: Engine, extract: Extract) -> None:
     An erasure sets its tombstone first and clears files last, so that either it sees this
     extraction or this check sees the tombstone.
     """
-    with log_snapshot(engine, extract.session / "check") as snapshot:
-        erased = pa.array(snapshot.erased_users(), pa.string())
-    shutil.rmtree(extract.session / "check", ignore_errors=True)
+    with reading(engine) as conn:
+        erased = pa.array(sorted(erased_users(conn)), pa.string())
     if pc.any(pc.is_in(extract.users["user_id"], erased)).as_py():
         shutil.rmtree(extract.root, ignore_errors=True)
         shutil.rmtree(extract.session, ignore_errors=True)

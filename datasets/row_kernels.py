@@ -463,16 +463,43 @@ def _swap(rows: NDArray[np.int64], one: int, other: int) -> None:
         rows[other, word] = held
 
 
+class Run(NamedTuple):
+    """Attempts of one concept in the order of (user, time, id)."""
+
+    users: NDArray[np.int32]
+    ids: NDArray[np.int64]
+    times: NDArray[np.int64]
+    correct: NDArray[np.int8]
+
+
+@inlined
+def _comes_first(one: Run, i: int, other: Run, j: int) -> bool:
+    if one.users[i] != other.users[j]:
+        return bool(one.users[i] < other.users[j])
+    if one.times[i] != other.times[j]:
+        return bool(one.times[i] < other.times[j])
+    return bool(one.ids[i] < other.ids[j])
+
+
 @kernel
-def pack(
-    concepts: NDArray[np.int32], users: NDArray[np.int32], correct: NDArray[np.int8],
-    ids: NDArray[np.int64], times: NDArray[np.int64], rows: NDArray[np.int64],
-) -> None:  # fmt: skip
-    """The columns of a shard to ranked rows: `unpack` the other way round."""
-    for i in range(rows.shape[0]):
-        rows[i, 0] = (np.int64(concepts[i]) << 32) | (np.int64(users[i]) << 1) | correct[i]
-        rows[i, 1] = ids[i]
-        rows[i, 2] = times[i]
+def merge_runs(base: Run, added: Run, merged: Run) -> None:
+    """Two runs as one; `merged` is as long as both together."""
+    i = 0
+    for j in range(added.users.size + 1):
+        first = i
+        while i < base.users.size and (
+            j == added.users.size or _comes_first(base, i, added, j)
+        ):
+            i += 1
+        merged.users[first + j : i + j] = base.users[first:i]
+        merged.ids[first + j : i + j] = base.ids[first:i]
+        merged.times[first + j : i + j] = base.times[first:i]
+        merged.correct[first + j : i + j] = base.correct[first:i]
+        if j < added.users.size:
+            merged.users[i + j] = added.users[j]
+            merged.ids[i + j] = added.ids[j]
+            merged.times[i + j] = added.times[j]
+            merged.correct[i + j] = added.correct[j]
 
 
 @kernel
