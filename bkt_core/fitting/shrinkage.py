@@ -40,28 +40,31 @@ class Prior:
     """A Beta distribution of each parameter, as a mean and a number of observations."""
 
     mean: BktParams
-    strength: tuple[float, float, float, float]  # in the order of `PARAM_NAMES`
+    strength: tuple[float, ...]  # (4,) in the order of `PARAM_NAMES`
 
     def log_density(self, params: NDArray[np.float64]) -> NDArray[np.float64]:
         """Up to a constant, of each row (n, 4), in nats."""
         mean, strength = np.array(self.mean.as_tuple()), np.array(self.strength)
         logs: NDArray[np.float64] = mean * np.log(params) + (1.0 - mean) * np.log1p(-params)
-        return logs @ strength
+        density: NDArray[np.float64] = logs @ strength
+        return density
 
 
-def learn_prior(fits: Sequence[BktParams]) -> Prior:
-    """The prior whose mean and variance are those of the fits of large concepts.
+def learn_prior(fits: Sequence[BktParams]) -> Prior | None:
+    """The prior whose mean and variance are those of the fits of large concepts, if any.
 
     Their own error is left in the variance, which makes the prior a little weaker than it
-    could be.
+    could be. Rounded, so that a night with a few new attempts finds the same prior.
     """
-    values = np.array([params.as_tuple() for params in fits]).reshape(-1, 4)
+    if not fits:
+        return None
+    values = np.array([params.as_tuple() for params in fits])
     mean = values.mean(axis=0)
     variance = values.var(axis=0, ddof=1) if len(values) > 1 else np.zeros(4)
     with np.errstate(divide="ignore"):
         strength = mean * (1.0 - mean) / variance - 1.0
-    bounded = np.clip(strength, LEAST_STRENGTH, MOST_STRENGTH).tolist()
-    return Prior(BktParams(*mean.tolist()), (bounded[0], bounded[1], bounded[2], bounded[3]))
+    bounded = np.clip(strength, LEAST_STRENGTH, MOST_STRENGTH).round()
+    return Prior(BktParams(*mean.round(2).tolist()), tuple(bounded.tolist()))
 
 
 class ShrinkingEngine:
@@ -86,8 +89,9 @@ class ShrinkingEngine:
             return plain
         tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
         own = np.array([fit.params.as_tuple() for fit in plain])
+        typical = np.tile(self.prior.mean.as_tuple(), (len(own), 1))
         from_own = _climb(tree, own, self.prior, options)
-        from_prior = _climb(tree, np.tile(self.prior.mean.as_tuple(), (len(own), 1)), self.prior, options)
+        from_prior = _climb(tree, typical, self.prior, options)
         first_wins = from_own.log_posterior >= from_prior.log_posterior
         return tuple(
             _result(fit, from_own if wins else from_prior, row, self.prior, options)

@@ -1,0 +1,118 @@
+"""Shrunk fits are the most probable ones, and data outweighs the prior as it comes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bkt_core.evaluation.cross_validation import cross_validate
+from bkt_core.fitting.em_engine import EmEngine
+from bkt_core.fitting.engine import FitOptions, Stop
+from bkt_core.fitting.likelihood import evaluate
+from bkt_core.fitting.shrinkage import (
+    LEAST_STRENGTH,
+    MOST_STRENGTH,
+    SHRUNK_BELOW,
+    Prior,
+    ShrinkingEngine,
+    learn_prior,
+)
+from bkt_core.params import BktParams, Bounds
+from tests.bkt_core.evaluation.fits import SOUND, simulated
+
+PRIOR = Prior(BktParams(0.3, 0.15, 0.12, 0.2), (10.0, 20.0, 20.0, 20.0))
+OPTIONS = FitOptions()
+ENGINE = ShrinkingEngine(EmEngine(), PRIOR)
+
+
+def _fit(engine, sequences, options=OPTIONS):
+    everyone = np.ones((1, sequences.n_users), dtype=np.bool_)
+    return engine.fit(sequences, everyone, options)[0]
+
+
+def _log_posterior(sequences, values) -> float:
+    """Written out: the likelihood and four Beta densities."""
+    total = evaluate(sequences, BktParams(*values)).log_likelihood
+    for p, m, k in zip(values, PRIOR.mean.as_tuple(), PRIOR.strength, strict=True):
+        total += k * (m * np.log(p) + (1 - m) * np.log(1 - p))
+    return total
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_step_away_raises_the_posterior(seed):
+    """Along each letter inside the box, and at random."""
+    sequences = simulated(SOUND, n_users=8, length=5, seed=seed)
+    fit = _fit(ENGINE, sequences)
+    best = np.array(fit.params.as_tuple())
+    here = _log_posterior(sequences, best)
+    steps = 1e-3 * np.vstack([np.eye(4), -np.eye(4)])
+    steps = np.vstack([steps, 0.05 * np.random.default_rng(seed).normal(size=(40, 4))])
+    box = Bounds()
+    for step in steps:
+        there = np.clip(best + step, box.lower, box.upper)
+        assert _log_posterior(sequences, there) <= here + 1e-9
+    assert fit.stopped_by is Stop.CONVERGED
+
+
+def test_a_concept_moves_from_the_prior_to_its_own_fit():
+    """Four users stay near the prior; 250 come within .02 of the plain fit."""
+    far = BktParams(0.05, 0.4, 0.3, 0.05)
+    few, many = (simulated(far, n_users=n, length=7, seed=2) for n in (4, 250))
+    distances = []
+    for sequences in (few, many):
+        shrunk, plain = _fit(ENGINE, sequences).params, _fit(EmEngine(), sequences).params
+        to_prior = np.abs(np.subtract(shrunk.as_tuple(), PRIOR.mean.as_tuple())).max()
+        to_plain = np.abs(np.subtract(shrunk.as_tuple(), plain.as_tuple())).max()
+        distances.append((to_prior, to_plain))
+    (few_prior, few_plain), (many_prior, many_plain) = distances
+    assert few_prior < few_plain
+    assert many_plain < many_prior
+    assert many_plain < 0.06
+
+
+def test_a_large_concept_keeps_its_plain_fit_to_the_bit():
+    sequences = simulated(SOUND, n_users=SHRUNK_BELOW // 5 + 1, length=5, seed=1)
+    assert _fit(ENGINE, sequences) == _fit(EmEngine(), sequences)
+
+
+def test_users_in_another_order_give_the_same_bits():
+    sequences = simulated(SOUND, n_users=30, length=4, seed=1)
+    turned = type(sequences)(
+        sequences.correct.reshape(30, 4)[::-1].ravel().copy(), sequences.offsets
+    )
+    assert _fit(ENGINE, sequences) == _fit(ENGINE, turned)
+
+
+def test_bounds_hold_and_are_named():
+    box = Bounds(S_max=0.05)
+    fit = _fit(ENGINE, simulated(SOUND, n_users=30, length=6, seed=1), FitOptions(bounds=box))
+    assert box.contain(fit.params)
+    assert "S_max" in fit.on_bounds
+    assert fit.intervals["p_S"] is None
+
+
+def test_folds_are_shrunk_as_the_whole_is():
+    sequences = simulated(SOUND, n_users=30, length=5, seed=1)
+    folds = (np.arange(30) % 3).astype(np.int8)
+    found = cross_validate(ENGINE, sequences, folds, n_folds=3, options=OPTIONS)
+    alone = _fit(ENGINE, sequences.of_users(folds != 1))
+    assert found.fold_fits[1].params.as_tuple() == pytest.approx(
+        alone.params.as_tuple(), abs=1e-5
+    )
+
+
+def test_the_prior_is_that_of_the_concepts_it_was_learned_from():
+    """Two thousand draws of known Beta distributions: mean to .01, strength to a fifth."""
+    rng = np.random.default_rng(3)
+    mean, strength = np.array(PRIOR.mean.as_tuple()), np.array(PRIOR.strength)
+    draws = rng.beta(mean * strength, (1 - mean) * strength, size=(2_000, 4))
+    learned = learn_prior([BktParams(*row) for row in draws.tolist()])
+    np.testing.assert_allclose(learned.mean.as_tuple(), mean, atol=0.011)
+    np.testing.assert_allclose(learned.strength, strength, rtol=0.2)
+
+
+def test_a_prior_is_never_dead_weight_nor_weightless():
+    one = learn_prior([SOUND])
+    assert one.strength == (MOST_STRENGTH,) * 4
+    apart = learn_prior([BktParams(0.01, 0.01, 0.01, 0.01), BktParams(0.99, 0.99, 0.99, 0.99)])
+    assert apart.strength == (LEAST_STRENGTH,) * 4
