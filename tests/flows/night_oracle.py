@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from sqlalchemy import MetaData, select, text
+from sqlalchemy import select, text
+
+from datasets.store.tables import Base
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,14 +44,7 @@ def expected_states(engine: Engine) -> dict[tuple[str, str], tuple[float, int]]:
     """Mastery and number of attempts of every user at every concept, from the log."""
     outcomes: dict[tuple[str, str], list[int]] = defaultdict(list)
     with engine.connect() as conn:
-        params = {
-            row[0]: tuple(row[1:])
-            for row in conn.execute(
-                text(
-                    "SELECT concept_id, p_l0, p_t, p_s, p_g FROM bkt_skill_params WHERE is_active"
-                )
-            )
-        }
+        params = {row[0]: tuple(row[1:]) for row in conn.execute(ACTIVE)}
         log = text(
             "SELECT user_id, concept_id, correct FROM attempts ORDER BY attempted_at, id"
         )
@@ -73,12 +68,11 @@ def stored_states(engine: Engine) -> dict[tuple[str, str], tuple[float, int]]:
 
 def all_rows(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table that a night may write."""
-    tables = MetaData()
-    tables.reflect(engine, only=TABLES)
     with engine.connect() as conn:
         return {
             name: sorted(
-                (tuple(row) for row in conn.execute(select(tables.tables[name]))), key=repr
+                (tuple(row) for row in conn.execute(select(Base.metadata.tables[name]))),
+                key=repr,
             )
             for name in TABLES
         }

@@ -157,8 +157,8 @@ def test_an_empty_log_ends_empty(
     assert tracked_home.is_dir()
 
 
-def test_what_a_run_refuses(sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch):
-    """A second run names the first; too many broken rows stop a run and keep what is in force."""
+def test_what_a_run_refuses(sqlite_night: Engine):
+    """A second run names the first; too many broken rows stop a run, and nothing changes."""
     with (
         run_lock(sqlite_night, holder="the other run"),
         pytest.raises(LockedError, match="the other"),
