@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run accept check quick test lock clean
+.PHONY: help install run accept bench-judgement check quick test lock clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
@@ -27,6 +27,9 @@ run: $(STAMP)        ## a night on simulated attempts, from nothing to mastery
 accept: $(STAMP)     ## every figure on real logs: make accept DATA=folder
 	$(BIN)/python -m benchmarks.accept $(DATA)
 
+bench-fitting: $(STAMP)  ## the table of the fitting engine, BKT_BENCHMARK_DATA=folder for real data
+	$(BIN)/python -m benchmarks.fitting
+
 check: $(STAMP)      ## lint, format, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,6 +41,10 @@ quick: $(STAMP)      ## the everyday tests, below two minutes
 
 test: $(STAMP)       ## every test, on SQLite and on a PostgreSQL the suite starts
 	$(BIN)/python -m pytest
+
+bench-judgement: $(STAMP)  ## how often promotions are right, and whether shrinkage wins
+	$(BIN)/python -m benchmarks.judgement
+	$(BIN)/python -m benchmarks.shrinkage
 
 clean:               ## forget the environment and what runs have written
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis
