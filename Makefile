@@ -42,7 +42,7 @@ quick: $(STAMP)      ## the everyday tests, below two minutes
 test: $(STAMP)       ## every test, on SQLite and on a PostgreSQL the suite starts
 	$(BIN)/python -m pytest
 
-bench-judgement: $(STAMP)  ## how often promotions are right, and whether shrinkage wins
+bench-judgement: $(STAMP) ## how often promotions are right, and whether shrinkage wins
 	$(BIN)/python -m benchmarks.judgement
 	$(BIN)/python -m benchmarks.shrinkage
 
