@@ -12,6 +12,7 @@ from datasets.store.runs import RunStatus, finish_run
 from flows.deliver import deliver, deliver_champion
 from flows.fit_concepts import count_origins
 from flows.promote_params import count_decisions
+from flows.report_page import write_page
 from flows.run_evidence import finished, write_evidence
 from flows.summary import ConceptCounts, RunSummary
 
@@ -52,6 +53,7 @@ def close_run(
             kept_after_all=promoted.kept_after_all,
         )
         write_evidence(plan.run_dir, evidence)
+        write_page(plan.run_dir, evidence)
         if fitted.goes_to_mlflow(plan):
             delivery = deliver(settings, plan, evidence)
             if promoted.promoted:

@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from bkt_core.params import PARAM_NAMES
 from flows.run_scalars import DECISIONS, run_scalars
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Concepts listed per decision; `report.html` lists all.
 SHOWN = 15
+#: Columns of a terminal from which on the tables tell more.
+WIDE = 120
 RIVAL_NAMES = {
     "defaults": "the defaults",
     "mean": "each concept's mean",
@@ -100,8 +104,7 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
         for name, (rival, own) in facts.scores.log_loss_of.items()
     ]
     told.append(users_sentence(evidence))
-    told += [bound_sentence(row, evidence.concepts.height) for row in bounds_rows(evidence)]
-    return told
+    return told + bound_sentences(evidence)
 
 
 def users_sentence(evidence: RunEvidence) -> str:
@@ -120,17 +123,26 @@ def users_sentence(evidence: RunEvidence) -> str:
     return f"{sentence}."
 
 
-def bound_sentence(row: dict[str, Any], n_concepts: int) -> str:
+def bound_sentences(evidence: RunEvidence) -> list[str]:
+    """The bounds whose price is known, one sentence each; the others in one."""
+    rows, n = bounds_rows(evidence), evidence.concepts.height
+    told = [_bound_sentence(row, n) for row in rows if row["wide_auc"] is not None]
+    others = [row for row in rows if row["wide_auc"] is None]
+    if others:
+        listed = ", ".join(f"{row['bound']} {row['concepts']}" for row in others)
+        told.append(f"Concepts on {'other ' if told else ''}bounds: {listed}.")
+    return told
+
+
+def _bound_sentence(row: dict[str, Any], n_concepts: int) -> str:
     """How often one bound binds, and its price."""
-    sentence = f"{row['concepts']} of {n_concepts} concepts end on the bound {row['bound']}"
-    if row["auc"] is not None and row["wide_auc"] is not None:
-        change = row["wide_auc"] - row["auc"]
-        sentence += (
-            f"; in the wider box their held-out AUC is {row['wide_auc']:.4f} instead of "
-            f"{row['auc']:.4f} ({change:+.4f}), log loss {row['wide_log_loss']:.4f} instead of "
-            f"{row['log_loss']:.4f}"
-        )
-    return f"{sentence}."
+    change = row["wide_auc"] - row["auc"]
+    return (
+        f"{row['concepts']} of {n_concepts} concepts end on the bound {row['bound']}; in the "
+        f"wider box their held-out AUC is {row['wide_auc']:.4f} instead of {row['auc']:.4f} "
+        f"({change:+.4f}), log loss {row['wide_log_loss']:.4f} instead of "
+        f"{row['log_loss']:.4f}."
+    )
 
 
 def show_report(console: Console, evidence: RunEvidence) -> None:
@@ -143,40 +155,55 @@ def show_report(console: Console, evidence: RunEvidence) -> None:
         some = evidence.concepts.filter(pl.col("decision") == decision)
         if some.height:
             console.print()
-            console.print(_decision_table(decision, some))
+            console.print(_decision_table(decision, some, wide=console.width >= WIDE))
             if some.height > SHOWN:
                 console.print(Text(f"  and {some.height - SHOWN} more: see report.html"))
 
 
-def _decision_table(decision: str, concepts: pl.DataFrame) -> Table:
+def _decision_table(decision: str, concepts: pl.DataFrame, *, wide: bool) -> Table:
     """The concepts of one decision, those that touch most users first."""
-    fitted = concepts["auc"].null_count() < concepts.height
-    table = Table(
-        title=f"{decision} ({concepts.height})", title_justify="left", title_style="bold"
-    )
-    table.add_column("concept", overflow="fold", max_width=32)
-    for name in ("users", "AUC", "log loss", "gain") if fitted else ("users",):
-        table.add_column(name, justify="right")
-    if decision in ("promoted", "kept") and fitted:
-        for name in ("L0", "T", "S", "G"):
-            table.add_column(name, justify="right")
-        table.add_column("up / down", justify="right")
-    table.add_column("why", overflow="fold")
     shown = concepts.sort("n_users", "concept_id", descending=[True, False], nulls_last=True)
-    for row in shown.head(SHOWN).to_dicts():
-        table.add_row(*_cells(row, decision, fitted=fitted))
+    rows = [_cells(row, wide=wide) for row in shown.head(SHOWN).to_dicts()]
+    filled = [name for name in rows[0] if any(row[name] for row in rows)]
+    table = Table(
+        title=f"{decision} ({concepts.height})",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1 if wide else 0, 0, 0),
+    )
+    for name in filled:
+        is_text = name in ("concept", "why")
+        table.add_column(
+            name,
+            justify="left" if is_text else "right",
+            overflow="fold",
+            no_wrap=not is_text,
+            max_width=32 if name == "concept" else None,
+        )
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in filled))
     return table
 
 
-def _cells(row: dict[str, Any], decision: str, *, fitted: bool) -> list[Text]:
-    cells = [row["concept_id"], "" if row["n_users"] is None else f"{row['n_users']:,}"]
-    if fitted:
-        gain = row["gain_champion"] if row["old_is_fitted"] else row["gain_defaults"]
-        cells += [number(row["auc"]), number(row["log_loss"]), signed(gain)]
-    if decision in ("promoted", "kept") and fitted:
-        cells += [move(row[f"old_{name}"], row[name]) for name in ("p_L0", "p_T", "p_S", "p_G")]
-        cells.append(f"{row['users_up'] or 0} / {row['users_down'] or 0}")
-    return [Text(str(cell)) for cell in (*cells, brief(row))]
+def _cells(row: dict[str, Any], *, wide: bool) -> dict[str, str]:
+    """What stands in one row; parameters are told where they are, or may come, in force."""
+    gain = row["gain_champion"] if row["old_is_fitted"] else row["gain_defaults"]
+    tells_params = row["decision"] in ("promoted", "kept")
+    cells = {"concept": str(row["concept_id"])}
+    if wide:
+        cells["users"] = "" if row["n_users"] is None else f"{row['n_users']:,}"
+    cells["AUC"] = number(row["auc"])
+    if wide:
+        cells |= {"log loss": number(row["log_loss"]), "gain": signed(gain)}
+    for name in PARAM_NAMES:
+        moved = move(row[f"old_{name}"], row[name]) if tells_params else ""
+        cells[name.removeprefix("p_")] = moved
+    if wide and tells_params and row["users_up"] is not None:
+        cells["up / down"] = f"{row['users_up']} / {row['users_down']}"
+    elif wide:
+        cells["up / down"] = ""
+    return cells | {"why": brief(row)}
 
 
 def brief(row: dict[str, Any]) -> str:

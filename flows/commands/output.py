@@ -29,7 +29,12 @@ class Output:
         if self.json:
             sys.stdout.write(json.dumps(payload, allow_nan=False, default=str) + "\n")
             return
-        human(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+        human(Console(highlight=False, soft_wrap=True, width=self._width()))
+
+    @staticmethod
+    def _width() -> int | None:
+        """A terminal knows its width; a file or a pipe takes long lines."""
+        return None if sys.stdout.isatty() else 160
 
 
 DEFAULT_OUTPUT = Output()

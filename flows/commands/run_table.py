@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.report import show_report
+from flows.run_evidence import read_evidence
+from flows.tracking import without_secret
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flows.settings import Settings
     from flows.summary import RunSummary
+
+#: Stages that took less are not worth a mention.
+SHORTEST_SECONDS = 0.05
+
+
+def show_run(console: Console, settings: Settings, summary: RunSummary) -> None:
+    """What was decided on each concept, rows in and out, where everything lies."""
+    folder = settings.data_dir / "runs" / summary.run_id
+    if summary.status == "done":
+        show_report(console, read_evidence(folder))
+    show_summary(console, summary)
+    if summary.status != "done":
+        return
+    console.print(f"  page      {folder / 'report.html'}", markup=False)
+    if summary.mlflow_run_id is not None:
+        console.print(f"  MLflow    {open_mlflow(settings)}", markup=False)
+
+
+def open_mlflow(settings: Settings) -> str:
+    """What a person does to look at the runs."""
+    if settings.artifact_root is None:
+        return f"open {without_secret(settings.tracking_uri)}"
+    return f"mlflow ui --backend-store-uri {settings.tracking_uri}"
 
 
 def show_summary(console: Console, summary: RunSummary) -> None:
@@ -34,7 +62,9 @@ def show_summary(console: Console, summary: RunSummary) -> None:
         f"  states    {summary.states['replayed']:,} recomputed, "
         f"{summary.states['snapshotted']:,} snapshot rows"
     )
-    timed = ", ".join(f"{name} {s:.1f}" for name, s in summary.seconds.items() if s >= 0.05)
+    timed = ", ".join(
+        f"{name} {s:.1f}" for name, s in summary.seconds.items() if s >= SHORTEST_SECONDS
+    )
     console.print(f"  seconds   {timed}")
     for remark in summary.remarks:
         console.print(f"  note      {remark}", markup=False)

@@ -19,7 +19,7 @@ from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.commands.attempts import column_mapping
 from flows.commands.output import DEFAULT_OUTPUT, Output
-from flows.commands.run_table import show_summary
+from flows.commands.run_table import show_run
 from flows.database import open_database
 from flows.evaluate_params import evaluate_file
 from flows.prefect_home import settle_prefect
@@ -197,7 +197,8 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _give(summary: RunSummary, output: Output) -> int:
-    output.give(summary.as_json(), lambda console: show_summary(console, summary))
+    settings = load_settings()
+    output.give(summary.as_json(), lambda console: show_run(console, settings, summary))
     return summary.exit_code
 
 

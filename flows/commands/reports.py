@@ -1,0 +1,82 @@
+"""`bkt report`: what a run did and why, what differs between two, and late delivery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bkt_core.errors import UsageError
+from flows.commands.output import DEFAULT_OUTPUT, Output
+from flows.report import report_json, show_report
+from flows.report_comparison import compare_runs, show_comparison
+from flows.report_page import write_comparison
+from flows.run_evidence import read_evidence
+from flows.run_folders import run_folder
+from flows.settings import load_settings
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+
+
+def report(
+    run: str | None = None,
+    /,
+    *,
+    compare: Annotated[tuple[str, str] | None, Parameter(negative="")] = None,
+    relog: str | None = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Tell what a run did and why, in the terminal; its page is `report.html` in its folder.
+
+    Parameters
+    ----------
+    run
+        A run's id or the head of it; the newest run where none is given.
+    compare
+        Two runs: what differs between them.
+    relog
+        Deliver this run's evidence to MLflow, if that failed at the time.
+
+    """
+    settings = load_settings()
+    if sum(given is not None for given in (run, compare, relog)) > 1:
+        raise UsageError("Give one of RUN, --compare A B and --relog RUN, got several.")
+    if compare is not None:
+        return _compare(settings, compare, output)
+    if relog is not None:
+        return _relog(settings, relog, output)
+    folder = run_folder(settings, run)
+    evidence = read_evidence(folder)
+    output.give(report_json(evidence), lambda console: show_report(console, evidence))
+    if not output.json:
+        output.give({}, lambda console: console.print(f"As a page: {folder / 'report.html'}"))
+    return 0
+
+
+def _compare(settings: Settings, runs: tuple[str, str], output: Output) -> int:
+    first, second = (run_folder(settings, run) for run in runs)
+    comparison = compare_runs(read_evidence(first), read_evidence(second))
+    page = write_comparison(second / f"compared-with-{first.name[:12]}.html", comparison)
+    output.give(comparison.as_json(), lambda console: show_comparison(console, comparison))
+    if not output.json:
+        output.give({}, lambda console: console.print(f"As a page: {page}"))
+    return 0
+
+
+def _relog(settings: Settings, run: str, output: Output) -> int:
+    from flows.tracking import log_retrain
+
+    folder = run_folder(settings, run)
+    mlflow_run_id = log_retrain(
+        settings.tracking_uri,
+        settings.mlflow_experiment,
+        settings.artifact_root,
+        read_evidence(folder),
+        folder,
+    )
+    output.give(
+        {"run_id": folder.name, "mlflow_run_id": mlflow_run_id},
+        lambda console: console.print(f"Delivered as MLflow run {mlflow_run_id}."),
+    )
+    return 0
