@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import jwt
+import numpy as np
 from fastapi import Request, Response
 from sqlalchemy import select, update
 
@@ -45,6 +45,8 @@ ROUNDS = 4
 SECONDS = 4.0
 USERS, CONCEPTS = 500, 10
 START_SECONDS = 60.0
+#: Share of right answers.
+RIGHT = 0.6
 KEY = "a key of the benchmark, at least 32 bytes"
 ROOT = "/v1/learning/bkt"
 
@@ -102,13 +104,13 @@ def main() -> int:
 
 
 async def _measure(port: int) -> dict[str, Measured]:
-    rng = random.Random(7)  # noqa: S311 - a load, no secret
+    rng = np.random.default_rng(7)
     service = _token("service")
     keys = _keys()
     await _first_attempts(port, service, keys)
 
     def pick() -> tuple[str, str]:
-        return f"user-{rng.randrange(USERS)}", f"concept-{rng.randrange(CONCEPTS)}"
+        return f"user-{rng.integers(USERS)}", f"concept-{rng.integers(CONCEPTS)}"
 
     def bare() -> bytes:
         user, concept = pick()
@@ -134,7 +136,7 @@ async def _measure(port: int) -> dict[str, Measured]:
 
 async def _first_attempts(port: int, token: str, keys: Iterator[str]) -> None:
     """One attempt of each user at each concept, so that states are there."""
-    rng = random.Random(1)  # noqa: S311 - a load, no secret
+    rng = np.random.default_rng(1)
     todo = [
         post(
             f"{ROOT}/attempts/batch",
@@ -145,7 +147,7 @@ async def _first_attempts(port: int, token: str, keys: Iterator[str]) -> None:
                     "attempts": [
                         {
                             "concept_id": f"concept-{concept}",
-                            "correct": rng.random() < 0.6,
+                            "correct": bool(rng.random() < RIGHT),
                             "idempotency_key": next(keys),
                         }
                         for concept in range(CONCEPTS)
@@ -159,12 +161,12 @@ async def _first_attempts(port: int, token: str, keys: Iterator[str]) -> None:
     assert not filled.failures, filled.failures[0]
 
 
-def _attempt(user: str, concept: str, key: str, rng: random.Random) -> bytes:
+def _attempt(user: str, concept: str, key: str, rng: np.random.Generator) -> bytes:
     body = {
         "user_id": user,
         "concept_id": concept,
-        "question_id": f"question-{rng.randrange(1000)}",
-        "correct": rng.random() < 0.6,
+        "question_id": f"question-{rng.integers(1000)}",
+        "correct": bool(rng.random() < RIGHT),
         "idempotency_key": key,
     }
     return json.dumps(body).encode()

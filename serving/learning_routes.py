@@ -33,7 +33,7 @@ from serving.schemas import (
     BKTParamsResponse,
     GetMasteryRequest,
     GetMasteryResponse,
-    Id,
+    GetParamsRequest,
     ParamsEventResponse,
     ParamsHistoryRequest,
     ParamsHistoryResponse,
@@ -144,13 +144,15 @@ async def read_mastery(
 
 
 @router.get("/params", response_model=BKTParamsResponse)
-async def read_params(concept_id: Annotated[Id, Query()], request: Request) -> Response:
+async def read_params(
+    asked: Annotated[GetParamsRequest, Query()], request: Request
+) -> Response:
     """The parameters in force for a concept, and which level of the hierarchy answered."""
     service = _service(request)
 
     async def work(conn: AsyncConnection) -> BKTParamsResponse:
-        await _require_known_ids(conn, service, None, [concept_id], ())
-        return await get_active_params(conn, concept_id, cache=service.cache)
+        await _require_known_ids(conn, service, None, [asked.concept_id], ())
+        return await get_active_params(conn, asked.concept_id, cache=service.cache)
 
     return as_json(await service.database.read(work))
 

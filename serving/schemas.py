@@ -186,6 +186,12 @@ class GetMasteryResponse(Wire):
     next_cursor: str | None
 
 
+class GetParamsRequest(Wire):
+    """Whose parameters."""
+
+    concept_id: Id
+
+
 class BKTParamsResponse(BKTParams):
     """The parameters in force for a concept, and which level of the hierarchy answered."""
 
