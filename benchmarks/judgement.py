@@ -122,15 +122,24 @@ def concepts_of(path: Path) -> Iterator[tuple[str, Sample]]:
 def real_table(path: Path) -> None:
     """A first run, a second with another seed, and half of the users against all."""
     again = replace(PLAN, fold_seed=2, options=replace(PLAN.options, seed=2))
-    first, second, halves = [], [], []
-    for name, users in concepts_of(path):
-        fit = fitted(name, users)
-        first.append(_judged(fit, users, None))
-        second.append(_judged(fitted(name, users, again), users, champion_of(fit)))
+    users_of = dict(concepts_of(path))
+    fits = {name: fitted(name, users) for name, users in users_of.items()}
+    first = [_judged(fit, users_of[name], None) for name, fit in fits.items()]
+    in_force = {
+        verdict.concept_id: champion_of(verdict.evidence.fit)
+        for verdict in decide(first, LIMITS)
+        if verdict.decision == "promoted"
+    }
+    second = [
+        _judged(fitted(name, users, again), users, in_force.get(name))
+        for name, users in users_of.items()
+    ]
+    halves = []
+    for name, users in users_of.items():
         half = users.hashes % np.uint64(2) == 0
         if half.any():
             part = Sample(users.sequences.of_users(half), users.hashes[half])
-            halves.append(_judged(fit, users, champion_of(fitted(name, part))))
+            halves.append(_judged(fits[name], users, champion_of(fitted(name, part))))
     print(f"\n{path.name}")
     for title, evidences in (
         ("first run, no champions", first),
@@ -139,8 +148,7 @@ def real_table(path: Path) -> None:
     ):
         verdicts = decide(evidences, LIMITS)
         counts = Counter(verdict.decision.value for verdict in verdicts)
-        judged = sum(counts[name] for name in ("promoted", "kept", "rejected"))
-        share = counts["promoted"] / judged
+        share = counts["promoted"] / len(verdicts)
         print(f"{title:32}{len(verdicts):5} concepts, {share:.1%} promoted: {dict(counts)}")
 
 

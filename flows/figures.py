@@ -30,6 +30,8 @@ COLOUR_OF = {
 #: Attempts below which a point of a figure is too uncertain to draw.
 MIN_POINT = 30
 CURVES_SHOWN = 6
+#: Points that make a curve.
+MIN_POINTS = 4
 FONTS = ["DejaVu Sans", "sans-serif"]
 
 
@@ -71,9 +73,10 @@ def reliability(evidence: RunEvidence) -> Figure | None:
 def learning_curves(evidence: RunEvidence) -> Figure | None:
     """Do users learn as the model says? The largest concepts, and the worst calibrated."""
     fitted = evidence.concepts.filter(pl.col("auc").is_not_null())
+    half = CURVES_SHOWN // 2
+    fitted = fitted.filter(pl.col("concept_id").is_in(_with_curves(evidence)))
     if fitted.is_empty():
         return None
-    half = CURVES_SHOWN // 2
     largest = fitted.sort("n_attempts", descending=True).head(half)
     rest = fitted.filter(~pl.col("concept_id").is_in(largest["concept_id"].to_list()))
     worst = rest.sort("calibration_error", descending=True).head(half)
@@ -135,7 +138,7 @@ def gate_waterfall(evidence: RunEvidence) -> Figure | None:
         steps.append((title, left, lost, COLOUR_OF[decision]))
         left -= lost
     steps.append(("promoted", left, left, COLOUR_OF["promoted"]))
-    figure, axes = _one(7.2, 3.0, left=0.29)
+    figure, axes = _one(5.2, 3.6, left=0.38)
     for place, (_, top, height, colour) in enumerate(steps):
         axes.barh(place, height, left=top - height, color=colour)
         axes.annotate(
@@ -189,6 +192,12 @@ CAPTIONS = {
 def shortened(concept_id: str, *, limit: int = 28) -> str:
     """An id that fits above a small figure."""
     return concept_id if len(concept_id) <= limit else f"{concept_id[: limit - 1]}…"
+
+
+def _with_curves(evidence: RunEvidence) -> list[str]:
+    """The concepts with enough attempts at enough opportunities."""
+    points = evidence.curves.filter(pl.col("n") >= MIN_POINT).group_by("concept_id").len()
+    return points.filter(pl.col("len") >= MIN_POINTS)["concept_id"].to_list()
 
 
 def _curve(axes: Axes, evidence: RunEvidence, concept: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.params import PARAM_NAMES
 from datasets.parquet import whole_file
 from flows.figures import CAPTIONS, figures
-from flows.report import bound_sentence, bounds_rows, brief, decisions, summary_sentences
+from flows.report import brief, decisions, summary_sentences
 from flows.report_comparison import HEADLINES, difference, scalar
 from flows.run_evidence import PAGE
 
@@ -119,8 +119,7 @@ def _run_body(evidence: RunEvidence) -> str:
             "log loss": f"{pooled.log_loss:.4f}",
             "RMSE": f"{pooled.rmse:.4f}",
         }
-    first = [bound_sentence(row, evidence.concepts.height) for row in bounds_rows(evidence)]
-    told = [one for one in summary_sentences(evidence)[1:] if one not in first] + first
+    told = summary_sentences(evidence)[1:]  # the tiles tell the first
     drawn = "".join(
         f'<figure class="{"wide" if name in WIDE else ""}">{svg}'
         f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>"

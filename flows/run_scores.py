@@ -80,8 +80,16 @@ def _bounds_of(fit: ConceptFit) -> tuple[str, ...]:
     return () if fit.evidence is None else fit.evidence.final.on_bounds
 
 
+def _is_widened(fit: ConceptFit, name: str) -> bool:
+    """Whether the wider box moved this bound, on which the fit sits."""
+    if fit.params is None or fit.wide is None:
+        return False
+    at = fit.params.as_dict()[f"p_{name.split('_')[0]}"]
+    return bool(getattr(fit.wide.bounds, name) != at)
+
+
 def _bound_cost(name: str, fits: Sequence[ConceptFit]) -> BoundCost:
-    tried = [fit for fit in fits if fit.evidence is not None and fit.wide is not None]
+    tried = [fit for fit in fits if _is_widened(fit, name)]
     inside = [fit.evidence for fit in tried if fit.evidence is not None]
     wider = [fit.wide for fit in tried if fit.wide is not None]
     here = pool([one.scores for one in inside], [one.tally for one in inside])

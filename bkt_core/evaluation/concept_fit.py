@@ -208,13 +208,16 @@ def _wide_fit(
     engine: FitEngine,
     plan: FitPlan,
 ) -> WideFit | None:
-    """What the bounds cost: the fit again in the wider box, where they bind."""
-    if plan.wide_bounds is None or not final.on_bounds:
+    """What the bounds cost: the fit again in the wider box, where that moves one that binds."""
+    box, wide = plan.options.bounds, plan.wide_bounds
+    if box is None or wide is None:
         return None
-    options = replace(plan.options, bounds=plan.wide_bounds)
+    if all(getattr(wide, name) == getattr(box, name) for name in final.on_bounds):
+        return None
+    options = replace(plan.options, bounds=wide)
     found = cross_validate(engine, sequences, folds, n_folds=plan.n_folds, options=options)
     return WideFit(
-        bounds=plan.wide_bounds,
+        bounds=wide,
         params=found.final.params,
         scores=score(sequences.correct, found.p_correct),
         tally=tally(sequences, found.p_correct),

@@ -25,7 +25,8 @@ MIN_USERS = 2
 class GateLimits:
     """Every limit of the judgement; `conf` fills it in."""
 
-    #: One-sided level at which a fit is shown to be worse than the defaults or the mean.
+    #: One-sided level at which a first fit is shown to be worse than the defaults or the mean,
+    #: as a false discovery rate over the first fits of one run.
     worse_level: float = 0.05
     #: False discovery rate over the challengers of fitted champions in one run.
     false_discovery_rate: float = 0.05
@@ -91,7 +92,7 @@ def folds_check(n_usable: int, *, needed: int) -> Check:
 
 
 def fit_checks(fit: FitResult, algo: AlgoParams) -> tuple[Check, ...]:
-    """Whether a fit is usable at all: valid, not degenerate, inside its box, finished."""
+    """Whether a fit is usable: valid, not degenerate, inside its box, finished, determined."""
     return (
         *_rule_checks(fit, algo),
         _inside_bounds(fit, algo),
@@ -160,7 +161,7 @@ def _identifiable(fit: FitResult) -> Check:
         if known
         else "The attempts do not determine all four parameters: other values fit as well."
     )
-    return Check("identifiable", known, None, None, Severity.WARN, sentence)
+    return Check("identifiable", known, None, None, Severity.REJECT, sentence)
 
 
 def _off_bounds(fit: FitResult) -> Check:

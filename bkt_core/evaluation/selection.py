@@ -135,7 +135,7 @@ def judge_concept(
     checks = (
         *fit_checks(fit.evidence.final, algo),
         *warn_checks(fit.evidence.final, fit.evidence.fold_fits, limits),
-        *_simple_rival_checks(fit.evidence, champion, limits),
+        *_simple_rival_warnings(fit.evidence, champion, limits),
     )
     return ConceptEvidence(
         fit=fit,
@@ -170,30 +170,44 @@ def decide(
     """The verdict on each concept of a run, in the order of the evidences.
 
     `approved` concepts may move as many users as they would; `pinned` ones keep what they have.
+    Every p-value that decides is adjusted over the concepts that ask the same question.
     """
-    tested = [
+    usable = [
         index
         for index, one in enumerate(evidences)
-        if one.against_champion is not None
-        and one.concept_id not in pinned
-        and one.report.decision is Decision.PROMOTED
+        if one.fit.evidence is not None and one.report.decision is Decision.PROMOTED
     ]
+    first = [index for index in usable if evidences[index].champion is None]
+    tested = [
+        index
+        for index in usable
+        if evidences[index].against_champion is not None
+        and evidences[index].concept_id not in pinned
+    ]
+    checks: list[list[Check]] = [[] for _ in evidences]
+    for name in ("against_defaults", "against_mean"):
+        comparisons = [getattr(evidences[index].fit.evidence, name) for index in first]
+        for index, against, adjusted in zip(
+            first, comparisons, adjusted_p([c.p_not_worse for c in comparisons]), strict=True
+        ):
+            checks[index].append(verdict_checks.not_shown_worse(against, adjusted, limits))
     p_values = [verdict_checks.promotion_p(evidences[index], limits) for index in tested]
-    adjusted = dict(zip(tested, adjusted_p(p_values), strict=True))
+    adjusted_of = dict(zip(tested, adjusted_p(p_values), strict=True))
     return [
-        _verdict(one, adjusted.get(index), limits, approved, pinned)
+        _verdict(one, tuple(checks[index]), adjusted_of.get(index), limits, approved, pinned)
         for index, one in enumerate(evidences)
     ]
 
 
 def _verdict(
     one: ConceptEvidence,
+    against_simple: tuple[Check, ...],
     adjusted: float | None,
     limits: GateLimits,
     approved: Collection[str],
     pinned: Collection[str],
 ) -> Verdict:
-    checks = []
+    checks = list(against_simple)
     if one.champion is not None and adjusted is not None:
         checks.append(verdict_checks.parameters_moved(one, limits))
         checks.append(verdict_checks.beats_champion(one, adjusted, limits))
@@ -237,12 +251,15 @@ def _champion_predictions(
     return predict_by_fold(sequences, folds, params)
 
 
-def _simple_rival_checks(
+def _simple_rival_warnings(
     evidence: Evidence, champion: Champion | None, limits: GateLimits
 ) -> tuple[Check, ...]:
-    """Not shown worse than the defaults and the mean; only a warning beside a champion."""
-    severity = Severity.COMPARE if champion is None else Severity.WARN
+    """Beside a champion, being shown worse than the defaults or the mean is only told."""
+    if champion is None:
+        return ()
     return tuple(
-        verdict_checks.not_shown_worse(comparison, severity, limits)
-        for comparison in (evidence.against_defaults, evidence.against_mean)
+        verdict_checks.not_shown_worse(
+            against, against.p_not_worse, limits, severity=Severity.WARN
+        )
+        for against in (evidence.against_defaults, evidence.against_mean)
     )

@@ -43,9 +43,14 @@ def describe(comparison: Comparison) -> str:
     )
 
 
-def not_shown_worse(comparison: Comparison, severity: Severity, limits: GateLimits) -> Check:
-    """The defaults or the mean must not be shown to be better."""
-    p = comparison.p_not_worse
+def not_shown_worse(
+    comparison: Comparison,
+    p: float,
+    limits: GateLimits,
+    *,
+    severity: Severity = Severity.COMPARE,
+) -> Check:
+    """The defaults or the mean must not be shown to be better; `p` may be adjusted."""
     passed = p >= limits.worse_level
     verdict = "Not shown to be worse" if passed else f"Shown to be worse (p = {p:.2g})"
     return Check(

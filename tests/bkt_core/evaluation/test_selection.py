@@ -190,6 +190,25 @@ def test_false_discovery_control_looks_at_the_whole_run():
     assert verdicts[0].adjusted_p > LIMITS.false_discovery_rate
 
 
+def test_being_shown_worse_is_adjusted_over_the_first_fits_of_a_run():
+    """At p = .02 a lone concept is kept out; among 40 it is chance, and a seed would flip it."""
+    evidence = _evidence()
+    found = evidence.fit.evidence
+
+    def with_p(p: float):
+        mean = replace(found.against_mean, p_not_worse=p)
+        return replace(
+            evidence,
+            fit=replace(evidence.fit, evidence=replace(found, against_mean=mean)),
+        )
+
+    assert _verdict(with_p(0.02)).decision is Decision.KEPT
+    verdicts = decide([with_p(0.02)] + [with_p(0.9)] * 40, LIMITS)
+    assert {verdict.decision for verdict in verdicts} == {Decision.PROMOTED}
+    certain = decide([with_p(1e-6)] + [with_p(0.9)] * 40, LIMITS)
+    assert certain[0].decision is Decision.KEPT
+
+
 def test_rejected_challengers_do_not_count_as_tried():
     champion = Champion(params=POOR, fold_seed=1, fold_params=(POOR,) * 5)
     degenerate = BktParams(p_L0=0.3, p_T=0.005, p_S=0.1, p_G=0.2)
