@@ -129,7 +129,7 @@ def _account(
         rules=rules,
         attempts=int((outcomes == "inserted").sum()),
         corrected=int((outcomes == "corrected").sum()),
-        multi_concept=int((plan.new["row"].value_counts()["count"] > 1).sum()),
+        multi_concept=plan.multi_concept,
         quarantine=folder,
     )
 

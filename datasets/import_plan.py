@@ -35,6 +35,8 @@ class ImportPlan:
     duplicates: pl.DataFrame
     #: row, rule (the first that it breaks), rules (all): one per row of the file.
     broken: pl.DataFrame
+    #: Rows of the file that name more than one concept, whatever became of them.
+    multi_concept: int
 
 
 def plan_import(
@@ -65,6 +67,7 @@ def plan_import(
         new=NewAttempt.validate(new.select(NewAttempt.column_names())),
         duplicates=duplicates.sort("row"),
         broken=pl.concat([broken, conflicts]).sort("row"),
+        multi_concept=parts.filter(pl.col("row").is_duplicated())["row"].n_unique(),
     )
 
 
