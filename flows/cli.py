@@ -24,6 +24,8 @@ _COMMANDS = {
     "recompute": "flows.commands.states:recompute",
     "params": "flows.commands.states:params",
     "mastery": "flows.commands.states:mastery",
+    "rollback": "flows.commands.corrections:rollback",
+    "erase": "flows.commands.corrections:erase",
     "report": "flows.commands.reports:report",
     "serve": "flows.commands.serving:serve",
 }

@@ -15,6 +15,7 @@ from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.database import open_database
+from flows.operations import recompute as recompute_states
 from flows.settings import load_settings
 
 if TYPE_CHECKING:
@@ -85,6 +86,29 @@ def mastery(user: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
     return 0
 
 
+def recompute(
+    *,
+    concept: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = (),
+    user: str | None = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Replay mastery from the attempt log: all of it, or what is named.
+
+    Parameters
+    ----------
+    concept
+        Only this concept; may be repeated.
+    user
+        Only this user.
+    """
+    n_states = recompute_states(load_settings(), concepts=concept, user=user)
+    output.give(
+        {"states": n_states},
+        lambda console: console.print(f"{n_states:,} states replayed from the log."),
+    )
+    return 0
+
+
 def _event_row(event: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the event table
     return {
         "at": event.created_at.isoformat(),
@@ -148,6 +172,13 @@ def _show_events(console: Console, events: list[dict[str, Any]]) -> None:
             str(event["to_param_id"] or "defaults"),
             event["actor"],
             event["run_id"] or "",
-            "; ".join(str(reason) for reason in event["reasons"]),
+            " ".join(_told(reason) for reason in event["reasons"]),
         )
     console.print(table if events else "No decision was ever taken on this concept.")
+
+
+def _told(reason: Any) -> str:  # noqa: ANN401 - JSON of the event table
+    """A reason as a person reads it."""
+    if isinstance(reason, dict):
+        return str(reason.get("sentence") or ", ".join(f"{k} {v}" for k, v in reason.items()))
+    return str(reason)

@@ -1,0 +1,131 @@
+"""`bkt rollback` and `bkt erase`: the way back, and the way out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from getpass import getuser
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bkt_core.errors import UsageError
+from datasets.store.erasure import erase_user, lift
+from flows.commands.output import DEFAULT_OUTPUT, Output
+from flows.database import open_database
+from flows.operations import release_concepts, roll_back_concepts, roll_back_run
+from flows.settings import load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.operations import RollbackReport
+
+
+def rollback(
+    *,
+    concept: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = (),
+    run: str | None = None,
+    to: str | None = None,
+    release: Annotated[bool, Parameter(negative="")] = False,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Put older parameters in force again, and pin the concept until it is released.
+
+    Parameters
+    ----------
+    concept
+        The concept; may be repeated.
+    run
+        Every concept whose parameters in force are this run's.
+    to
+        A row's id (`bkt params --history CONCEPT`), or `default`; else the row before.
+    release
+        Take the pin off instead, so that the next run may promote the concept again.
+    """
+    if bool(concept) == (run is not None):
+        raise UsageError("Name concepts by --concept, or a run by --run, and not both.")
+    if run is not None and (to is not None or release):
+        raise UsageError("--to and --release go with --concept; --run goes back by itself.")
+    settings = load_settings()
+    if release:
+        release_concepts(settings, concept)
+        output.give(
+            {"released": list(concept)},
+            lambda console: console.print(f"Released: {', '.join(concept)}."),
+        )
+        return 0
+    report = (
+        roll_back_run(settings, run)
+        if run is not None
+        else roll_back_concepts(settings, concept, to=to)
+    )
+    payload = {
+        "run_id": report.run_id,
+        "rolled_back": [
+            {
+                "concept_id": one.concept_id,
+                "from_param_id": one.from_param_id,
+                "to_param_id": one.to_param_id,
+            }
+            for one in report.rolled_back
+        ],
+        "left": list(report.left),
+        "states": report.states,
+    }
+    output.give(payload, lambda console: _show_rollback(console, report))
+    return 0
+
+
+def erase(
+    user: str,
+    /,
+    *,
+    lift_: Annotated[bool, Parameter(name="--lift", negative="")] = False,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Erase a user: attempts, states and snapshots; nothing brings them back until `--lift`.
+
+    Parameters
+    ----------
+    user
+        The user's id.
+    lift_
+        Admit the user again; what was erased stays erased.
+    """
+    settings, at = load_settings(), datetime.now(UTC)
+    with open_database(settings) as engine:
+        if lift_:
+            with engine.begin() as conn:
+                was_erased = lift(conn, user)
+            output.give(
+                {"lifted": was_erased},
+                lambda console: console.print(
+                    "Lifted." if was_erased else "There was no tombstone to lift."
+                ),
+            )
+            return 0
+        erased = erase_user(engine, user, at=at, actor=getuser())
+    output.give(
+        {
+            "attempts": erased.attempts,
+            "states": erased.states,
+            "snapshots": erased.snapshots,
+        },
+        lambda console: console.print(
+            f"Erased {erased.attempts:,} attempts, {erased.states:,} states and "
+            f"{erased.snapshots:,} snapshots; a tombstone keeps the user out until --lift."
+        ),
+    )
+    return 0
+
+
+def _show_rollback(console: Console, report: RollbackReport) -> None:
+    for one in report.rolled_back:
+        was, now = (
+            "the defaults" if row is None else f"row {row}"
+            for row in (one.from_param_id, one.to_param_id)
+        )
+        console.print(f"{one.concept_id}: {was} → {now}, pinned", markup=False)
+    for concept in report.left:
+        console.print(f"{concept}: left, something newer is in force", markup=False)
+    console.print(f"{report.states:,} states replayed.")
