@@ -17,10 +17,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import polars as pl
 import sqlalchemy as sa
 
-from benchmarks.postgres_server import postgres_server
+from tests.postgres_server import postgres_server
 
 P_MIN = 1e-10
 P_MAX = 1.0 - 1e-10
@@ -87,33 +86,20 @@ def replayed(outcomes: list[int], p_L0: float, p_T: float, p_S: float, p_G: floa
     return p
 
 
+ACTIVE = sa.text("SELECT concept_id, p_l0, p_t, p_s, p_g FROM bkt_skill_params WHERE is_active")
+LOG = sa.text("SELECT user_id, concept_id, correct FROM attempts ORDER BY attempted_at, id")
+STATES = sa.text("SELECT user_id, concept_id, p_mastery, n_attempts FROM bkt_user_skill_state")
+
+
 def wrong_states(url: str) -> tuple[int, int]:
     """How many states exist, and how many differ from the replay of their attempts."""
     engine = sa.create_engine(url)
+    outcomes: dict[tuple[str, str], list[int]] = defaultdict(list)
     with engine.connect() as database:
-        active = {
-            row.concept_id: (row.p_l0, row.p_t, row.p_s, row.p_g)
-            for row in database.execute(
-                sa.text(
-                    "SELECT concept_id, p_l0, p_t, p_s, p_g FROM bkt_skill_params WHERE is_active"
-                )
-            )
-        }
-        outcomes: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for user, concept, correct in database.execute(
-            sa.text(
-                "SELECT user_id, concept_id, correct FROM attempts ORDER BY attempted_at, id"
-            )
-        ):
+        active = {row[0]: tuple(row[1:]) for row in database.execute(ACTIVE)}
+        for user, concept, correct in database.execute(LOG):
             outcomes[user, concept].append(correct)
-        states = {
-            (row.user_id, row.concept_id): (row.p_mastery, row.n_attempts)
-            for row in database.execute(
-                sa.text(
-                    "SELECT user_id, concept_id, p_mastery, n_attempts FROM bkt_user_skill_state"
-                )
-            )
-        }
+        states = {(row[0], row[1]): (row[2], row[3]) for row in database.execute(STATES)}
     engine.dispose()
     wrong = len(outcomes.keys() ^ states.keys())
     for key, history in outcomes.items():
@@ -244,7 +230,7 @@ def main() -> int:
             )
             on_postgres = Path(scratch) / f"{name}-postgres"
             on_postgres.mkdir()
-            url = server.new_database(name)
+            url = server.new_database()
             other = accept(data, Chain(on_postgres, url), found, f"{name}, PostgreSQL")
             found.note(
                 f"{name}: parameters equal on both, to the last bit",
