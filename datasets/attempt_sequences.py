@@ -134,6 +134,15 @@ def shard_sequences(
         yield _packed(concept, concept_id, rows, hashes, window, left_out)
 
 
+def shard_rows(extract: Extract, shard: int) -> Iterator[ShardRows]:
+    """The rows of every concept of one shard, in the order of codes."""
+    concepts = extract.concepts
+    reader = ShardReader(extract, shard)
+    spans = [concepts[column].to_numpy() for column in _SPAN]
+    for concept in np.flatnonzero(concepts["shard"].to_numpy() == shard).tolist():
+        yield reader.concept(*(int(span[concept]) for span in spans))
+
+
 def concept_sequences(
     extract: Extract,
     concept: int,

@@ -503,6 +503,54 @@ def merge_runs(base: Run, added: Run, merged: Run) -> None:
 
 
 @kernel
+def count_lengths(users: NDArray[np.int32], counts: NDArray[np.int64]) -> int:
+    """Count the sequences of one concept by the power of two below their length.
+
+    Returns the longest.
+    """
+    longest = 0
+    start = 0
+    for i in range(1, users.size + 1):
+        if i == users.size or users[i] != users[start]:
+            longest = max(longest, i - start)
+            counts[min(int(np.log2(i - start)), counts.size - 1)] += 1
+            start = i
+    return longest
+
+
+@kernel
+def measure_lateness(rows: Run, edges: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+    """Count attempts written after one of the same user that happened later.
+
+    Ids tell the order of writing; a bin of `counts` ends at an edge (microseconds) of how much
+    later the latest of those happened.
+    """
+    n = rows.users.size
+    lowest = np.empty(n, np.int64)  # the least id from here to the end of the user's attempts
+    stop = n
+    for i in range(n - 1, -1, -1):
+        if i == n - 1 or rows.users[i] != rows.users[i + 1]:
+            stop = i + 1
+            lowest[i] = rows.ids[i]
+            continue
+        lowest[i] = min(rows.ids[i], lowest[i + 1])
+        if lowest[i] == rows.ids[i]:
+            continue
+        low, high = i + 1, stop - 1  # the last place from which a lower id follows
+        while low < high:
+            middle = (low + high + 1) // 2
+            if lowest[middle] < rows.ids[i]:
+                low = middle
+            else:
+                high = middle - 1
+        late = rows.times[low] - rows.times[i]
+        place = 0
+        while place < edges.size and late >= edges[place]:
+            place += 1
+        counts[place] += 1
+
+
+@kernel
 def count_new_users(base: NDArray[np.int32], added: NDArray[np.int32]) -> int:
     """Distinct users in `added` that `base` lacks; both ascend, with repetitions."""
     n_new = 0
