@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run accept bench-judgement check quick test lock clean
+.PHONY: help install run accept bench-judgement bench-serving check quick test lock clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
@@ -30,6 +30,9 @@ accept: $(STAMP)     ## every figure on real logs: make accept DATA=folder
 bench-fitting: $(STAMP)  ## the table of the fitting engine, BKT_BENCHMARK_DATA=folder for real data
 	$(BIN)/python -m benchmarks.fitting
 
+bench-border: $(STAMP)  ## the table of extraction and import: PostgreSQL, SQLite, memory
+	$(BIN)/python -m benchmarks.border
+
 check: $(STAMP)      ## lint, format, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,6 +48,9 @@ test: $(STAMP)       ## every test, on SQLite and on a PostgreSQL the suite star
 bench-judgement: $(STAMP) ## how often promotions are right, and whether shrinkage wins
 	$(BIN)/python -m benchmarks.judgement
 	$(BIN)/python -m benchmarks.shrinkage
+
+bench-serving: $(STAMP)  ## the API under load on PostgreSQL, beside a bare route in the same run
+	$(BIN)/python -m benchmarks.serving
 
 clean:               ## forget the environment and what runs have written
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -82,6 +82,7 @@ def document_of(app: FastAPI, *, learners_submit: bool) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], table: dict[str, Any]) -> None:
     name = operation["operationId"]
+    operation["summary"] = operation.pop("description").rstrip(".")
     statuses = dict(_ALWAYS)
     if name not in PUBLIC | LOCAL:
         operation["security"] = [{"bearer": []}]
@@ -94,5 +95,7 @@ def _complete(operation: dict[str, Any], table: dict[str, Any]) -> None:
     statuses |= {status: _SPECIAL[status] for status in _OF_OPERATION.get(name, ())}
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
     answers = operation["responses"]
+    for answer in answers.values():
+        answer["description"] = "As asked."
     for status, description in sorted(statuses.items()):
         answers[status] = {"description": description, "content": content}

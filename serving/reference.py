@@ -53,7 +53,7 @@ def _heading(tag: str) -> str:
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     name = operation["operationId"]
-    parts = [f"<p>{escape(operation.get('description', ''))}</p>", _access(operation)]
+    parts = [_access(operation)]
     if parameters := operation.get("parameters"):
         rows = [
             _row(
@@ -111,7 +111,7 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
 
 def _row(name: str, kind: str, schema: dict[str, Any], *, required: bool) -> str:
     need = "required" if required else ""
-    notes = [escape(str(schema["description"]))] if "description" in schema else []
+    notes = [escape(schema["description"].rstrip("."))] if "description" in schema else []
     notes += [
         f"{label} {escape(str(schema[key]))}" for key, label in _LIMITS.items() if key in schema
     ]

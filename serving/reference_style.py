@@ -16,14 +16,14 @@ h1 small { font-weight: 400; opacity: .6; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 0; }
 h4 { font-size: .85rem; margin: .75rem 0 .25rem; opacity: .7; }
-nav a { margin-right: 1rem; }
+nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
 details, article {
   border: 1px solid var(--line); border-radius: .4rem; margin: .5rem 0; padding: .5rem
   .75rem;
 }
 summary { cursor: pointer; }
-summary span { opacity: .75; }
+summary span { opacity: .75; display: block; margin-left: 1.1rem; font-size: .95rem; }
 summary b {
   display: inline-block; min-width: 3.2rem; text-align: center; border-radius: .25rem;
   color: #fff; background: #555; font-size: .8rem; padding: .1rem .3rem;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
@@ -28,8 +29,12 @@ from tests.serving.running import (
     service_environment,
 )
 
+log = logging.getLogger(__name__)
+
 CLIENTS = 6
 USERS, CONCEPTS = 50, 6
+#: Between promotions: SQLite has one writer, and others must get their turn.
+PAUSE_SECONDS = 0.05
 #: Share of attempts that claim to be up to an hour older than those before them.
 LATE = 0.2
 BEGAN = datetime(2026, 2, 1, tzinfo=UTC)
@@ -78,7 +83,7 @@ class Promoter(threading.Thread):
                 self._promote()
                 if self.promoted % 5 == 0:
                     self.swept += sweep(self.engine, at=datetime.now(UTC)).written
-                self.done.wait(0.02)
+                self.done.wait(PAUSE_SECONDS)
         except BaseException as failure:  # noqa: BLE001 - told to the test, which fails by it
             self.failure = failure
 
@@ -119,9 +124,9 @@ def assert_reads_equal_the_replay(engine, port):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("n", [600, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_states_equal_their_replay_while_parameters_are_promoted(
-    engine, database_url, tmp_path, record_property, n
+    engine, database_url, tmp_path, n
 ):
     rng = np.random.default_rng(n)
     attempts = attempts_of(n, rng)
@@ -137,9 +142,13 @@ def test_states_equal_their_replay_while_parameters_are_promoted(
         assert promoter.failure is None
         assert_reads_equal_the_replay(engine, port)
         assert_all_stored_and_equal_to_their_replay(engine, sent, n)
-    record_property("duplicates", sent.duplicates)
-    record_property("promotions", promoter.promoted)
-    record_property("swept", promoter.swept)
+    log.info(
+        "%d duplicates, %d promotions, %d states swept, refused %s",
+        sent.duplicates,
+        promoter.promoted,
+        promoter.swept,
+        sent.refused,
+    )
     assert sent.duplicates > n * 0.02
     assert promoter.promoted > 10
     assert set(sent.refused) <= {503}
@@ -147,9 +156,7 @@ def test_states_equal_their_replay_while_parameters_are_promoted(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_states_equal_their_replay_while_bkt_retrain_runs(
-    engine, database_url, tmp_path, record_property
-):
+def test_states_equal_their_replay_while_bkt_retrain_runs(engine, database_url, tmp_path):
     """10,000 attempts by several clients, `bkt retrain` as often as it ends beside them."""
     n = 10_000
     rng = np.random.default_rng(5)
@@ -184,8 +191,7 @@ def test_states_equal_their_replay_while_bkt_retrain_runs(
         sent.acknowledged |= one.acknowledged
         assert_reads_equal_the_replay(engine, port)
         stored = assert_all_stored_and_equal_to_their_replay(engine, sent, n)
-    record_property("bkt retrain ended with", codes)
-    record_property("promoted", promoted)
+    log.info("bkt retrain ended with %s, promoted %s", codes, promoted)
     assert 0 in codes, complaints
     assert set(codes) <= {0, 3}
     assert any(param_id is not None for _, _, param_id in stored.values())

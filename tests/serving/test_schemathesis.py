@@ -65,6 +65,7 @@ def about_the_caller(case: Case) -> None:
             part["user_id"] = "ann"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("name", OPERATIONS)
