@@ -73,6 +73,8 @@ class PostgresServer:
                 continue
         _wait_gone((pid, *children))
         Path(self._data, "postmaster.pid").unlink(missing_ok=True)
+        for left_over in self.folder.glob(".s.PGSQL.*"):
+            left_over.unlink()
 
     def new_database(self) -> str:
         """The URL of a fresh, empty database."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _KINDS: dict[str, tuple[str, str, str | None]] = {
     "id": ('text COLLATE "C"', "TEXT", None),
     "int": ("bigint", "INTEGER", ">i8"),
+    "int32": ("integer", "INTEGER", ">i4"),
     "small": ("smallint", "INTEGER", ">i2"),
     "double": ("double precision", "REAL", ">f8"),
     "moment": ("timestamptz", "TEXT", ">i8"),
@@ -39,7 +40,7 @@ def fill_temporary(
 ) -> None:
     """Create the temporary table if it is absent, empty it, and fill it in the frame's order.
 
-    `columns` maps names to kinds: id, int, small, double or moment. Its rows go with the
+    `columns` maps names to kinds: id, int, int32, small, double or moment. Its rows go with the
     transaction on PostgreSQL; on SQLite they stay until the next filling.
     """
     if conn.dialect.name == "sqlite":
@@ -50,6 +51,13 @@ def fill_temporary(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
     )
     conn.exec_driver_sql(f"TRUNCATE {table}")
+    copy_into(conn, table, columns, frame)
+
+
+def copy_into(
+    conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
+) -> None:
+    """Binary COPY of a frame into a table of PostgreSQL, in the frame's order."""
     driver = cast("psycopg.Connection[Any]", conn.connection.driver_connection)
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
     with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 #: Every point, before and after each durable write.
 FAULT_POINTS = (
+    "online: began",
     "online: locked",
     "online: state locked",
     "online: attempt inserted",

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, text
 from datasets.store.copy_rows import fill_temporary
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_concepts_shared
-from datasets.store.replays import replay_keys
+from datasets.store.replays import replay_keys, warm_up
 from datasets.store.skill_params import in_force
 from datasets.store.types import UtcDateTime
 
@@ -131,6 +131,7 @@ def sweep(
     replays states that are up to date as well. `on_chunk(concept_id, n_states)` is told of each
     transaction. A sweep that was interrupted is taken up by calling it again.
     """
+    warm_up()
     if concepts is None:
         concepts = _concepts_to_sweep(engine, force=force)
     n_staged = n_replayed = n_concepts = 0

@@ -12,8 +12,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, exists, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select
 
 from bkt_core.errors import BadInputError
 from bkt_core.model import update_mastery
@@ -22,16 +21,11 @@ from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyCon
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_attempt
 from datasets.store.mastery_reads import STATE_COLUMNS, Mastery, is_current, state_of
-from datasets.store.mastery_states import VERSION_START
+from datasets.store.online_sql import INSERT_ATTEMPT, INSERT_STATE, LOCK_STATE, WRITE_STATE
 from datasets.store.replays import Replayed, replay_one
 from datasets.store.skill_params import InForce, in_force
-from datasets.store.tables import (
-    AttemptRow,
-    ErasedUserRow,
-    MasteryStateRow,
-    QuestionConceptRow,
-)
-from datasets.store.types import MAX_ID_BYTES, MAX_ID_CHARACTERS, UtcDateTime, in_utc
+from datasets.store.tables import AttemptRow, QuestionConceptRow
+from datasets.store.types import MAX_ID_BYTES, MAX_ID_CHARACTERS, in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,57 +39,6 @@ if TYPE_CHECKING:
 
 #: An insert that lost its row to an erasure tries again this often.
 MAX_TRIES = 10
-
-_ATTEMPT_COLUMNS = (
-    "source", "idempotency_key", "user_id", "question_id", "concept_id", "correct",
-    "attempted_at", "created_at",
-)  # fmt: skip
-_STATE_VALUES = (
-    "p_mastery", "n_attempts", "last_attempt_at", "last_attempt_id", "last_question_id",
-    "algo_version_id", "param_id", "updated_at",
-)  # fmt: skip
-_INSERT_STATE = {
-    dialect: text(
-        "INSERT INTO bkt_user_skill_state (concept_id, user_id, p_mastery, n_attempts, "  # noqa: S608 - constants
-        "algo_version_id, is_stale, version, updated_at) "
-        f"SELECT :concept_id, :user_id, 0, 0, v.id, true, {start}, :at FROM algo_versions v "
-        "WHERE v.algo_key = 'bkt' AND v.status = 'ACTIVE' "
-        "ON CONFLICT (concept_id, user_id) DO NOTHING"
-    ).bindparams(bindparam("at", type_=UtcDateTime()))
-    for dialect, start in VERSION_START.items()
-}
-
-# Statements are built once: building one costs more than its answer does.
-#: A tombstone cannot come or go while the user's lock is held, so it is read along.
-_LOCK_STATE = (
-    select(
-        *STATE_COLUMNS,
-        exists().where(ErasedUserRow.user_id == bindparam("user_id")).label("is_erased"),
-    )
-    .where(
-        MasteryStateRow.concept_id == bindparam("concept_id"),
-        MasteryStateRow.user_id == bindparam("user_id"),
-    )
-    .with_for_update(of=MasteryStateRow)
-)
-_INSERT_ATTEMPT = {
-    dialect: insert(AttemptRow)
-    .values({name: bindparam(name) for name in _ATTEMPT_COLUMNS})
-    .on_conflict_do_nothing(index_elements=["idempotency_key"])
-    .returning(AttemptRow.id)
-    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
-}
-_WRITE_STATE = (
-    update(MasteryStateRow)
-    .where(
-        MasteryStateRow.concept_id == bindparam("of_concept"),
-        MasteryStateRow.user_id == bindparam("of_user"),
-    )
-    .values(
-        {name: bindparam(name) for name in _STATE_VALUES}
-        | {"is_stale": False, "version": MasteryStateRow.version + 1}
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +96,7 @@ def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Reco
     `IdempotencyConflictError`, `BadInputError`: then roll back.
     """
     keys = _keys(conn, attempt)
+    reached("online: began")
     lock_attempt(conn, attempt.user_id, keys)
     reached("online: locked")
     states = {concept: _locked_state(conn, attempt.user_id, concept, at) for concept in keys}
@@ -298,14 +242,14 @@ def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime)
     """The state's row, locked; inserted first where it is absent."""
     key = {"concept_id": concept_id, "user_id": user_id}
     for _ in range(MAX_TRIES):
-        row = conn.execute(_LOCK_STATE, key).one_or_none()
+        row = conn.execute(LOCK_STATE, key).one_or_none()
         if row is not None:
             if row.is_erased:
                 raise ErasedUserError
             return state_of(row[: len(STATE_COLUMNS)])
         require_not_erased(conn, user_id)
         conn.execute(
-            _INSERT_STATE[conn.dialect.name],
+            INSERT_STATE[conn.dialect.name],
             key | {"at": at},
         )
     raise DatabaseError(
@@ -319,7 +263,7 @@ def _insert(
 ) -> int | None:
     """The new attempt's id; None where its key is stored already."""
     inserted = conn.execute(
-        _INSERT_ATTEMPT[conn.dialect.name],
+        INSERT_ATTEMPT[conn.dialect.name],
         {
             "source": attempt.source,
             "idempotency_key": key,
@@ -344,7 +288,7 @@ def _write(
     at: datetime,
 ) -> None:
     conn.execute(
-        _WRITE_STATE,
+        WRITE_STATE,
         {
             "of_concept": concept_id,
             "of_user": user_id,

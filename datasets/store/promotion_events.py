@@ -86,6 +86,16 @@ def events_of_run(conn: Connection, run_id: str) -> tuple[PromotionEvent, ...]:
     return _events(conn, PromotionEventRow.run_id == run_id)
 
 
+def decision_of(conn: Connection, run_id: str, concept_id: str) -> PromotionEvent | None:
+    """What a run decided on a concept, if it came to that."""
+    found = _events(
+        conn,
+        PromotionEventRow.run_id == run_id,
+        PromotionEventRow.concept_id == concept_id,
+    )
+    return next(iter(found), None)
+
+
 def is_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> bool:
     """Whether the concept was rolled back and not released since."""
     latest = conn.execute(
@@ -115,10 +125,10 @@ def pinned_concepts(conn: Connection, algo_version_id: int) -> frozenset[str]:
     return frozenset(c for c, decision in latest.items() if decision == Decision.ROLLED_BACK)
 
 
-def _events(conn: Connection, condition: Any) -> tuple[PromotionEvent, ...]:  # noqa: ANN401 - SQLAlchemy's expression
+def _events(conn: Connection, *conditions: Any) -> tuple[PromotionEvent, ...]:  # noqa: ANN401 - SQLAlchemy's expressions
     rows = conn.execute(
         select(PromotionEventRow.__table__)
-        .where(condition)
+        .where(*conditions)
         .order_by(PromotionEventRow.id.desc())
     )
     return tuple(

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from sqlalchemy import select, text
 
+from bkt_core.model import update_mastery
+from bkt_core.params import FALLBACK_PARAMS
 from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.copy_rows import fill_temporary
@@ -47,6 +49,12 @@ class Replayed:
     last_attempt_at: datetime | None
     last_attempt_id: int | None
     last_question_id: str | None
+
+
+def warm_up() -> None:
+    """Load the compiled model, which takes seconds the first time, before any lock is held."""
+    replay(_one_user(np.ones(1, dtype=np.int8)), FALLBACK_PARAMS)
+    update_mastery(0.5, 1, 0.1, 0.1, 0.1)
 
 
 def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParams) -> Replayed:

@@ -30,8 +30,8 @@ def staged_now(engine, concept_id, p_mastery=None):
     with reading(engine) as conn:
         rows = conn.execute(
             text(
-                "SELECT user_id, version, n_attempts, last_attempt_id FROM bkt_user_skill_state "
-                "WHERE concept_id = :c ORDER BY user_id"
+                "SELECT user_id, version, n_attempts, last_attempt_id "
+                "FROM bkt_user_skill_state WHERE concept_id = :c ORDER BY user_id"
             ),
             {"c": concept_id},
         ).all()
@@ -43,7 +43,15 @@ def staged_now(engine, concept_id, p_mastery=None):
             "n_attempts": [row.n_attempts for row in rows],
             "last_attempt_at": [STARTED] * len(rows),
             "last_attempt_id": [row.last_attempt_id for row in rows],
-        }
+        },
+        schema={
+            "user_id": pl.String,
+            "base_version": pl.Int64,
+            "p_mastery": pl.Float64,
+            "n_attempts": pl.Int64,
+            "last_attempt_at": pl.Datetime("us", "UTC"),
+            "last_attempt_id": pl.Int64,
+        },
     ).select(STAGED.keys())
 
 

@@ -15,6 +15,8 @@ from datasets.store.skill_params import Challenger, SwitchOutcome, active_params
 from tests.moments import STARTED
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Engine
 
 PARAMS = BktParams(p_L0=0.3, p_T=0.15, p_S=0.08, p_G=0.22)
@@ -32,6 +34,7 @@ def promote(
     params: BktParams = PARAMS,
     *,
     expected: int | None = UNASKED,
+    at: datetime = STARTED,
 ) -> SwitchOutcome:
     """Switch a concept to parameters, against whatever is in force unless told otherwise."""
     with engine.begin() as conn:
@@ -47,7 +50,7 @@ def promote(
             algo_version_id=algorithm.id,
             challenger=challenger(params),
             expected_incumbent=expected,
-            at=STARTED,
+            at=at,
         )
 
 
@@ -76,8 +79,14 @@ def attempts_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
     )
 
 
-def import_rows(engine: Engine, rows: list[dict[str, object]], **options: bool) -> list[str]:
+def import_rows(
+    engine: Engine,
+    rows: list[dict[str, object]],
+    *,
+    at: datetime = STARTED,
+    **options: bool,
+) -> list[str]:
     """Import short rows in one transaction; their outcomes."""
     with engine.begin() as conn:
-        written = write_attempts(conn, attempts_frame(rows), at=STARTED, **options)
+        written = write_attempts(conn, attempts_frame(rows), at=at, **options)
     return written["outcome"].to_list()

@@ -1,0 +1,176 @@
+"""`python -m tests.torture`: kill everything, then count what was lost (issue 5).
+
+Prints seed, commit and database versions, hits per fault point, and violations per invariant;
+the three known-bad designs run under the same harness and must show violations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # before Polars is imported, and forked
+
+from datasets.store.fault_points import FAULT_POINTS
+from datasets.store.replays import warm_up
+from datasets.store.schema import upgrade
+from datasets.store.seeds import seed as seed_database
+from datasets.store.session import make_engine
+from tests.postgres_server import PostgresServer, postgres_server
+from tests.torture.phase import Outcome, Plan, run_apart, run_phase
+from tests.torture.world import BEGAN, World
+
+BAD_DESIGNS = {
+    "overwrite": "overwrite from staging",
+    "watermark": "id watermark plus tail",
+    "early": "parameters read before the lock",
+}
+#: No kills: these lose updates without any help.
+BAD_PLAN = Plan(
+    attempts=10**9, faults=0, seconds=20, importers=0, rollbacks=0, erasers=0, nightlies=1,
+    async_services=0, writers=6, kill_every=0.0,
+)  # fmt: skip
+BAD_TRIES = 5
+
+
+def say(line: str) -> None:
+    """A line of the report, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run all phases; 0 if every invariant held and every bad design was caught."""
+    options = _options()
+    say(f"seed {options.seed} · commit {_commit()} · SQLite {sqlite3.sqlite_version}")
+    began = time.monotonic()
+    warm_up()  # children inherit the compiled model
+    good = []
+    with postgres_server(fsync="off" if options.short else "on") as server:
+        say(f"PostgreSQL {server.version()} · {os.cpu_count()} cores")
+        plan = Plan(
+            attempts=options.attempts,
+            faults=options.faults,
+            seconds=options.minutes * 60 * 0.7,
+            server_crashes=1 if options.short else 8,
+            kill_every=1.0,
+        )
+        world = World(_prepared(server.new_database()), options.seed)
+        good.append(_report("PostgreSQL", run_phase(world, plan, server), plan))
+        if not options.skip_sqlite:
+            good.append(_torture_sqlite(options))
+        if not options.skip_bad:
+            good += [_bad_design_is_caught(server, options.seed, name) for name in BAD_DESIGNS]
+            good.append(_control_is_clean(server, options.seed))
+    say(f"\n{'ok' if all(good) else 'FAILED'} after {time.monotonic() - began:.0f} s")
+    return 0 if all(good) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--seed", type=int, default=20260301)
+    parser.add_argument("--attempts", type=int, default=100_000)
+    parser.add_argument("--faults", type=int, default=500)
+    parser.add_argument("--minutes", type=float, default=20, help="at most, for all phases")
+    parser.add_argument("--short", action="store_true", help="the form in the test suite")
+    parser.add_argument("--skip-sqlite", action="store_true")
+    parser.add_argument("--skip-bad", action="store_true")
+    return parser.parse_args()
+
+
+def _torture_sqlite(options: argparse.Namespace) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(_prepared(f"sqlite:///{folder}/bkt.db"), options.seed)
+        plan = Plan(
+            attempts=options.attempts // 20,
+            faults=options.faults // 5,
+            seconds=options.minutes * 60 * 0.2,
+            writers=2,
+            kill_every=1.0,
+        )
+        return _report("SQLite", run_phase(world, plan), plan)
+
+
+def _bad_design_is_caught(server: PostgresServer, seed: int, design: str) -> bool:
+    """Whether a design that loses updates shows violations, in a few tries."""
+    for turn in range(BAD_TRIES):
+        world = World(_prepared(server.new_database()), seed + turn, design)
+        outcome = run_phase(world, BAD_PLAN)
+        found = {name: n for name, n in outcome.violations.items() if n}
+        say(f"\nknown bad: {BAD_DESIGNS[design]}: {found or 'nothing found'}")
+        for trouble in outcome.broken:
+            say(f"  {trouble}")
+        if found:
+            return True
+    return False
+
+
+def _control_is_clean(server: PostgresServer, seed: int) -> bool:
+    """Our design under the very plan that catches the bad ones."""
+    world = World(_prepared(server.new_database()), seed, "control")
+    outcome = run_phase(world, BAD_PLAN)
+    say(f"\ncontrol, our design under the same plan: {outcome.violations}")
+    return not any(outcome.violations.values()) and not outcome.broken
+
+
+def _prepared(url: str) -> str:
+    """The URL of a database as `bkt init` leaves it; done in a fork."""
+
+    def prepare() -> None:
+        engine = make_engine(url)
+        upgrade(engine)
+        with engine.begin() as conn:
+            seed_database(conn, at=BEGAN)
+        engine.dispose()
+
+    trouble = run_apart(prepare)
+    if trouble:
+        raise RuntimeError(trouble[0])
+    return url
+
+
+def _report(database: str, outcome: Outcome, plan: Plan) -> bool:
+    say(
+        f"\n{database}: {outcome.attempts:,} concurrent attempts acknowledged and "
+        f"{outcome.faults:,} faults in {outcome.seconds:.0f} s "
+        f"({outcome.random_kills} kills at random, {outcome.server_crashes} server crashes, "
+        f"{int(outcome.ledger.deadlocks.sum())} deadlocks)"
+    )
+    say("  fault point                     reached   killed")
+    for i, point in enumerate(FAULT_POINTS):
+        reached, killed = outcome.ledger.reached[:, i].sum(), outcome.ledger.killed[:, i].sum()
+        say(f"  {point:30} {reached:9,} {killed:8,}")
+    say("  invariant                                          violations")
+    for name, n in outcome.violations.items():
+        say(f"  {name:50} {n:8,}")
+    for trouble in outcome.broken:
+        say(f"  broken: {trouble}")
+    unhit = [p for i, p in enumerate(FAULT_POINTS) if not outcome.ledger.killed[:, i].sum()]
+    if unhit:
+        say(f"  never killed at: {', '.join(unhit)}")
+    enough = outcome.attempts >= plan.attempts and outcome.faults >= plan.faults
+    if not enough:
+        say(f"  too little: {plan.attempts:,} attempts and {plan.faults} faults were asked for")
+    held = bool(outcome.violations) and not any(outcome.violations.values())
+    return held and enough and not unhit and not outcome.broken
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

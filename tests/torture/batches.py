@@ -1,0 +1,240 @@
+"""Children that change parameters and states: nightlies, rollbacks, erasures."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from bkt_core.replay import replay
+from bkt_core.sequences import AttemptSequences
+from datasets.store.algorithms import active_algorithm
+from datasets.store.erasure import erase_user, lift
+from datasets.store.errors import DatabaseError, LockedError, RollbackError
+from datasets.store.fault_points import reached
+from datasets.store.mastery_states import STAGED, sweep
+from datasets.store.promotion_events import pinned_concepts
+from datasets.store.rollback import release, roll_back
+from datasets.store.runs import RunStatus, finish_run, list_runs, run_lock, start_run
+from datasets.store.session import make_engine, reading
+from datasets.store.skill_params import Challenger, active_params, switch
+from datasets.store.snapshots import write_snapshots
+from datasets.store.tables import SkillParamsRow
+from tests.torture.bad_designs import overwrite_from_staging, watermark_and_tail
+from tests.torture.world import BEGAN, CONCEPTS, ERASABLE
+from tests.torture.writers import cut_off
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tests.torture.faults import Ledger
+    from tests.torture.world import World
+
+CONCEPTS_PER_RUN = 3
+
+
+def retrain_forever(world: World, ledger: Ledger, slot: int) -> None:
+    """One nightly after the other; while another process holds the lock, ask again."""
+    engine = make_engine(world.url)
+    while not ledger.stopping:
+        try:
+            with run_lock(engine, holder=f"nightly {slot}") as lock:
+                lock.check()
+                retrain(engine, world, next_run(engine))
+            ledger.units[slot] += 1
+        except LockedError:
+            time.sleep(0.05)
+        except (DBAPIError, DatabaseError) as error:
+            cut_off(error, ledger, slot, engine)
+    engine.dispose()
+
+
+def next_run(engine: Engine) -> str:
+    """The run that was interrupted, else a new one. Ask under the run lock."""
+    with reading(engine) as conn:
+        runs = list_runs(conn, kind="retrain")
+    unfinished = [run.run_id for run in runs if run.status is RunStatus.RUNNING]
+    return unfinished[0] if unfinished else f"run-{len(runs)}"
+
+
+def retrain(engine: Engine, world: World, run_id: str) -> None:
+    """Snapshot, stage, switch, sweep, snapshot rows: a repetition only completes it."""
+    now = datetime.now(UTC)
+    with engine.begin() as conn:
+        start_run(conn, run_id=run_id, kind="retrain", at=now)
+    reached("run: started")
+    rng = world.rng("run", run_id)
+    concepts = sorted(rng.sample(CONCEPTS, CONCEPTS_PER_RUN))
+    staged, watermark, incumbents = stage(engine, world, run_id, concepts)
+    for concept in concepts:
+        with engine.begin() as conn:
+            switch(
+                conn,
+                run_id=run_id,
+                concept_id=concept,
+                algo_version_id=1,
+                challenger=Challenger(
+                    params=world.params(run_id, concept),
+                    n_attempts=1,
+                    n_users=1,
+                    fitted_at=BEGAN,
+                ),
+                expected_incumbent=incumbents.get(concept),
+                at=now,
+            )
+        reached("switch: committed")
+    if world.design == "overwrite":
+        for concept in concepts:
+            overwrite_from_staging(engine, concept, staged[concept])
+    elif world.design == "watermark":
+        for concept in concepts:
+            watermark_and_tail(engine, concept, staged[concept], watermark)
+    else:
+        sweep(
+            engine, at=now, run_id=run_id, staged=staged.get, staged_chunk=60, replay_chunk=40
+        )
+    write_snapshots(engine, run_id=run_id, at=now, concepts=concepts)
+    with engine.begin() as conn:
+        finish_run(conn, run_id=run_id, status=RunStatus.DONE, at=now)
+    reached("run: finished")
+
+
+def stage(
+    engine: Engine, world: World, run_id: str, concepts: list[str]
+) -> tuple[dict[str, pl.DataFrame], int, dict[str, int]]:
+    """What this run's parameters make of one moment of the log, with the states' versions."""
+    with reading(engine) as conn:
+        incumbents = {c: row.param_id for c, row in active_params(conn, 1).items()}
+        watermark = int(
+            conn.execute(text("SELECT coalesce(max(id), 0) FROM attempts")).scalar_one()
+        )
+        staged = {}
+        for concept in concepts:
+            log = conn.execute(
+                text(
+                    "SELECT a.user_id, a.correct, a.attempted_at, a.id, s.version "
+                    "FROM attempts a JOIN bkt_user_skill_state s "
+                    "ON s.user_id = a.user_id AND s.concept_id = a.concept_id "
+                    "WHERE a.concept_id = :c ORDER BY a.user_id, a.attempted_at, a.id"
+                ),
+                {"c": concept},
+            ).all()
+            staged[concept] = _staged(log, world, run_id, concept)
+    return staged, watermark, incumbents
+
+
+def _staged(log: list, world: World, run_id: str, concept: str) -> pl.DataFrame:
+    frame = pl.DataFrame(
+        {
+            "user_id": [row.user_id for row in log],
+            "correct": [row.correct for row in log],
+            "last_attempt_at": [_moment(row.attempted_at) for row in log],
+            "last_attempt_id": [row.id for row in log],
+            "base_version": [row.version for row in log],
+        },
+        schema={
+            "user_id": pl.String,
+            "correct": pl.Int8,
+            "last_attempt_at": pl.Datetime("us", "UTC"),
+            "last_attempt_id": pl.Int64,
+            "base_version": pl.Int64,
+        },
+    )
+    keys = frame.group_by("user_id", maintain_order=True).agg(
+        pl.len().cast(pl.Int64).alias("n_attempts"),
+        pl.col("last_attempt_at", "last_attempt_id", "base_version").last(),
+    )
+    ends = keys["n_attempts"].cum_sum().to_numpy()
+    offsets = pl.Series([0, *ends], dtype=pl.Int64).to_numpy()
+    sequences = AttemptSequences(frame["correct"].to_numpy(), offsets)
+    p_mastery = replay(sequences, world.params(run_id, concept))
+    return keys.with_columns(p_mastery=pl.Series(p_mastery)).select(STAGED.keys())
+
+
+def _moment(stored: datetime | str) -> datetime:
+    if isinstance(stored, str):
+        return datetime.fromisoformat(stored).replace(tzinfo=UTC)
+    return stored
+
+
+def roll_back_forever(world: World, ledger: Ledger, slot: int) -> None:
+    """Now and then a concept goes back to an older row or the defaults, and is released."""
+    engine = make_engine(world.url)
+    while not ledger.stopping:
+        n = int(ledger.units[slot])
+        rng = world.rng("rollback", slot, n)
+        time.sleep(0.3 + rng.random())
+        try:
+            _roll_back_once(engine, f"back-{slot}-{n}", rng.choice(CONCEPTS), rng.random())
+        except RollbackError:
+            pass  # in force already, or never promoted
+        except (DBAPIError, DatabaseError) as error:
+            cut_off(error, ledger, slot, engine)
+            continue
+        ledger.units[slot] += 1
+    engine.dispose()
+
+
+def _roll_back_once(engine: Engine, run_id: str, concept: str, chance: float) -> None:
+    now = datetime.now(UTC)
+    with reading(engine) as conn:
+        rows = conn.execute(
+            select(SkillParamsRow.id)
+            .where(SkillParamsRow.concept_id == concept)
+            .order_by(SkillParamsRow.id)
+        ).scalars()
+        targets = [None, *rows]
+    with engine.begin() as conn:
+        start_run(conn, run_id=run_id, kind="rollback", at=now)
+    with engine.begin() as conn:
+        roll_back(
+            conn,
+            run_id=run_id,
+            concept_id=concept,
+            algo_version_id=1,
+            to_param_id=targets[int(chance * len(targets))],
+            at=now,
+            actor="torture",
+        )
+    reached("rollback: committed")
+    sweep(engine, at=now, concepts=[concept], replay_chunk=40)
+    release_all(engine, run_id)
+
+
+def release_all(engine: Engine, run_id: str) -> None:
+    """Unpin what a rollback pinned, also one that was killed before it could."""
+    now = datetime.now(UTC)
+    with engine.begin() as conn:
+        pinned = pinned_concepts(conn, active_algorithm(conn).id)
+    for concept in sorted(pinned):
+        free = f"{run_id}-{concept[-2:]}-{time.time_ns()}"
+        with engine.begin() as conn:
+            start_run(conn, run_id=free, kind="rollback", at=now)
+            release(
+                conn, run_id=free, concept_id=concept, algo_version_id=1, at=now,
+                actor="torture"
+            )  # fmt: skip
+
+
+def erase_forever(world: World, ledger: Ledger, slot: int) -> None:
+    """Erase users, and admit some of them again."""
+    engine = make_engine(world.url)
+    while not ledger.stopping:
+        n = int(ledger.units[slot])
+        rng = world.rng("erase", slot, n)
+        time.sleep(0.2 + rng.random() / 2)
+        user = rng.choice(ERASABLE)
+        try:
+            erase_user(engine, user, at=datetime.now(UTC), actor="torture")
+            if rng.random() < 0.6:
+                with engine.begin() as conn:
+                    lift(conn, user)
+        except (DBAPIError, DatabaseError) as error:
+            cut_off(error, ledger, slot, engine)
+            continue
+        ledger.units[slot] += 1
+    engine.dispose()
