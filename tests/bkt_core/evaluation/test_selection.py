@@ -191,7 +191,7 @@ def test_false_discovery_control_looks_at_the_whole_run():
 
 
 def test_being_shown_worse_is_adjusted_over_the_first_fits_of_a_run():
-    """At p = .02 a lone concept is kept out; among 40 it is chance, and a seed would flip it."""
+    """At p = .02 a lone concept is kept out; among 40 that is chance."""
     evidence = _evidence()
     found = evidence.fit.evidence
 
