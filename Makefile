@@ -33,6 +33,12 @@ bench-fitting: $(STAMP)  ## the table of the fitting engine, BKT_BENCHMARK_DATA=
 bench-border: $(STAMP)  ## the table of extraction and import: PostgreSQL, SQLite, memory
 	$(BIN)/python -m benchmarks.border
 
+bench-states: $(STAMP)  ## writing a million states against COPY, replay, online latency
+	$(BIN)/python -m benchmarks.states
+
+torture: $(STAMP)    ## kill everything at random for some minutes, then count what was lost
+	$(BIN)/python -m tests.torture
+
 check: $(STAMP)      ## lint, format, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

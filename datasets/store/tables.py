@@ -252,7 +252,7 @@ class MasteryStateRow(Base):
 
     The concept comes first in the key because sweeps write in that order; half of each page is
     left free so that every update stays on its page. On PostgreSQL a rule checks `param_id`
-    once per statement (docs/decisions/0012).
+    once per statement (docs/decisions/0202).
     """
 
     __tablename__ = "bkt_user_skill_state"

@@ -145,7 +145,10 @@ def _lost(conn: Connection, world: World, ledger: Ledger, online: range, imports
 
 
 def _changed_by_repetition(engine: Engine, world: World) -> int:
-    """Run the latest finished retrain again: no row of any table may differ."""
+    """Run the latest retrain again, twice: the second time no row of any table may differ.
+
+    The first time it snapshots what the writers did after it had ended.
+    """
     with reading(engine) as conn:
         run_id = conn.execute(
             text(
@@ -153,9 +156,11 @@ def _changed_by_repetition(engine: Engine, world: World) -> int:
                 "ORDER BY started_at DESC LIMIT 1"
             )
         ).scalar_one_or_none()
-        before = _contents(conn)
     if run_id is None:
         return 0
+    retrain(engine, world, run_id)
+    with reading(engine) as conn:
+        before = _contents(conn)
     retrain(engine, world, run_id)
     with reading(engine) as conn:
         after = _contents(conn)
