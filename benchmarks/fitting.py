@@ -66,9 +66,9 @@ def pybkt_until(sequences: AttemptSequences, target: float) -> tuple[float, int]
     model, n_steps, seconds = new_model(start), 0, 0.0
     while n_steps < 400:
         began = time.process_time()
-        model, _ = run_pybkt(model, sequences, tolerance=-1.0, n_steps=10)
+        model, _ = run_pybkt(model, sequences, tolerance=-1.0, n_steps=4)
         seconds += time.process_time() - began
-        n_steps += 10
+        n_steps += 4
         reached = evaluate(sequences, params_of(model, start)).log_likelihood
         if reached >= target - EQUAL * abs(target):
             break

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -68,8 +67,12 @@ def read(path: Path) -> list[AttemptSequences]:
 
 
 def peak_mib() -> float:
-    """The most memory this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory this process has had since it was started (Linux).
+
+    Not `ru_maxrss`: a child takes over that of the process that started it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def main(path: Path) -> None:

@@ -852,3 +852,25 @@ def solve_factored(factor: Floats, vector: Floats) -> None:
         for k in range(i + 1, 4):
             vector[i] -= factor[k, i] * vector[k]
         vector[i] /= factor[i, i]
+
+
+@kernel
+def inverse_diagonal(matrix: Floats, unit: Floats, out: Floats) -> bool:
+    """Diagonal of the inverse of `matrix` in the units given, into `out` (4,).
+
+    A row with unit 0 is left out and gives 1. False where the rest is not positive definite.
+    """
+    factor, column = np.empty((4, 4)), np.empty(4)
+    for i in range(4):
+        for j in range(i + 1):
+            factor[i, j] = matrix[i, j] * unit[i] * unit[j]
+        if unit[i] == 0.0:
+            factor[i, i] = 1.0
+    if not factorise(factor):
+        return False
+    for i in range(4):
+        for k in range(4):
+            column[k] = 1.0 if k == i else 0.0
+        solve_factored(factor, column)
+        out[i] = column[i]
+    return True

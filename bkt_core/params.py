@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import BktError, InvalidParamsError
@@ -95,11 +95,14 @@ class Bounds:
 
     def touched_by(self, params: BktParams) -> tuple[str, ...]:
         """The names of the bounds that `params` sits on, such as `L0_max`."""
-        edges = zip(fields(self), astuple(self), strict=True)
-        values = {name.removeprefix("p_"): value for name, value in params.as_dict().items()}
-        return tuple(
-            edge.name for edge, at in edges if values[edge.name.rsplit("_", 1)[0]] == at
-        )
+        touched = []
+        rows = zip(PARAM_NAMES, params.as_tuple(), self.lower, self.upper, strict=True)
+        for name, value, low, high in rows:
+            if value == low:
+                touched.append(f"{name.removeprefix('p_')}_min")
+            elif value == high:
+                touched.append(f"{name.removeprefix('p_')}_max")
+        return tuple(touched)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class EmEngine:
         tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
         rules = _rules(options)
         lanes = new_lanes(
-            np.clip(draw_starts(options), rules.lower, rules.upper),
+            np.minimum(np.maximum(draw_starts(options), rules.lower), rules.upper),
             n_sets=training_sets.shape[0],
             max_steps=options.max_steps,
         )
@@ -79,9 +79,10 @@ class EmEngine:
             self._climb_in_threads(tree, lanes, rules, deadline)
         else:
             self._climb(tree, lanes, rules, deadline)
+        n_starts = lanes.column.size // training_sets.shape[0]
         return tuple(
-            _result(tree.totals[row], lanes, options, np.flatnonzero(lanes.column == row))
-            for row in range(training_sets.shape[0])
+            _result(totals, lanes, options, range(row * n_starts, (row + 1) * n_starts))
+            for row, totals in enumerate(tree.totals.tolist())
         )
 
     def _climb(
@@ -126,18 +127,15 @@ def _rules(options: FitOptions) -> kernels.Rules:
 
 
 def _result(
-    totals: NDArray[np.float64],
-    lanes: kernels.Climb,
-    options: FitOptions,
-    own: NDArray[np.int64],
+    totals: list[float], lanes: kernels.Climb, options: FitOptions, own: range
 ) -> FitResult:
     """The best of the lanes of one training set, with what the others say about it."""
-    steps = lanes.steps[own]
-    reached = lanes.history[own, steps]
     _refuse_falls(lanes, own)
-    best = own[int(np.argmax(reached))]
+    reached = [float(lanes.history[lane, lanes.steps[lane]]) for lane in own]
+    best = own[reached.index(max(reached))]
     history = tuple(lanes.history[best, : lanes.steps[best] + 1].tolist())
-    params = BktParams(*lanes.params[best].tolist())
+    ends = lanes.params[own.start : own.stop].tolist()
+    params = BktParams(*ends[best - own.start])
     on_bounds = (options.bounds or OPEN_BOX).touched_by(params)
     known = uncertainty_of(
         lanes.params[best],
@@ -158,15 +156,17 @@ def _result(
         on_bounds=on_bounds,
         standard_errors=known.standard_errors,
         intervals=known.intervals,
-        start_log_likelihoods=tuple(reached.tolist()),
-        start_spread=dict(
-            zip(PARAM_NAMES, np.ptp(lanes.params[own], axis=0).tolist(), strict=True)
-        ),
+        start_log_likelihoods=tuple(reached),
+        start_spread={
+            name: max(values) - min(values)
+            for name, values in zip(PARAM_NAMES, zip(*ends, strict=True), strict=True)
+        },
     )
 
 
-def _refuse_falls(lanes: kernels.Climb, own: NDArray[np.int64]) -> None:
-    for lane in own[lanes.status[own] == kernels.FELL]:
-        step = int(lanes.steps[lane])
-        before, after = lanes.history[lane, step - 1 : step + 1].tolist()
-        raise LikelihoodFellError(step=step, before=before, after=after)
+def _refuse_falls(lanes: kernels.Climb, own: range) -> None:
+    for lane in own:
+        if lanes.status[lane] == kernels.FELL:
+            step = int(lanes.steps[lane])
+            before, after = lanes.history[lane, step - 1 : step + 1].tolist()
+            raise LikelihoodFellError(step=step, before=before, after=after)
