@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Fits are equal when their log-likelihoods are, relatively.
 EQUAL = 1e-6
+#: pyBKT's own limit of iterations.
+PYBKT_LIMIT = 100
 ENGINE = EmEngine(n_threads=1)
 #: Training sets of one concept together: all users, and five times four fifths of them.
 SHARES, N_STARTS = 5, 5
@@ -61,10 +63,13 @@ def fit_all(concepts: Sequence[AttemptSequences]) -> list[tuple[FitResult, ...]]
 
 
 def pybkt_until(sequences: AttemptSequences, target: float) -> tuple[float, int]:
-    """CPU seconds and iterations of one start of pyBKT until its likelihood equals `target`."""
+    """CPU seconds and iterations of one start of pyBKT until its likelihood equals `target`.
+
+    Or until its own limit of iterations, so that a fit it gives up on does not flatter ours.
+    """
     start = BktParams(*draw_starts(FitOptions(n_starts=1))[0].tolist())
     model, n_steps, seconds = new_model(start), 0, 0.0
-    while n_steps < 400:
+    while n_steps < PYBKT_LIMIT:
         began = time.process_time()
         model, _ = run_pybkt(model, sequences, tolerance=-1.0, n_steps=4)
         seconds += time.process_time() - began
