@@ -14,7 +14,8 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from datasets.store.errors import IdempotencyConflictError
-from datasets.store.online import NewAttempt, Outcome, Recorded, lock_states, record
+from datasets.store.new_attempt import NewAttempt
+from datasets.store.online import Outcome, Recorded, lock_states, record
 from datasets.store.service import (
     MasteryThen,
     Place,

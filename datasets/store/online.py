@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -21,11 +20,12 @@ from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyCon
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_attempt
 from datasets.store.mastery_reads import STATE_COLUMNS, Mastery, is_current, state_of
+from datasets.store.new_attempt import NewAttempt, attempt_key
 from datasets.store.online_sql import INSERT_ATTEMPT, INSERT_STATE, LOCK_STATE, WRITE_STATE
 from datasets.store.replays import Replayed, replay_one
 from datasets.store.skill_params import InForce, in_force
 from datasets.store.tables import AttemptRow, QuestionConceptRow
-from datasets.store.types import MAX_ID_BYTES, MAX_ID_CHARACTERS, in_utc
+from datasets.store.types import in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,27 +39,6 @@ if TYPE_CHECKING:
 
 #: An insert that lost its row to an erasure tries again this often.
 MAX_TRIES = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewAttempt:
-    """One answer; without concepts they are those of its question."""
-
-    idempotency_key: str
-    user_id: str
-    correct: int
-    attempted_at: datetime
-    question_id: str | None = None
-    concept_ids: tuple[str, ...] = ()
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if self.correct not in (0, 1):
-            raise BadInputError(f"correct must be 0 or 1, got {self.correct!r}.")
-        in_utc(self.attempted_at)
-        named = (self.idempotency_key, self.user_id, self.question_id or "", *self.concept_ids)
-        for name in named:
-            _require_storable(name)
 
 
 class Outcome(StrEnum):
@@ -118,17 +97,6 @@ def lock_states(
     concepts = sorted(set(concept_ids), key=str.encode)
     lock_attempt(conn, user_id, concepts)
     return tuple(_locked_state(conn, user_id, concept, at) for concept in concepts)
-
-
-def attempt_key(idempotency_key: str, concept_id: str, n_concepts: int) -> str:
-    """The key of one concept's row: suffixed where the attempt has several concepts."""
-    if n_concepts == 1:
-        return idempotency_key
-    suffix = blake2b(concept_id.encode(), digest_size=8).hexdigest()
-    key = f"{idempotency_key}#{suffix}"
-    if len(key) <= MAX_ID_CHARACTERS:
-        return key
-    return f"{blake2b(idempotency_key.encode(), digest_size=32).hexdigest()}#{suffix}"
 
 
 def _keys(conn: Connection, attempt: NewAttempt) -> dict[str, str]:
@@ -313,15 +281,3 @@ def _mastery(concept_id: str, new: Replayed, stamp: InForce) -> Mastery:
         param_id=stamp.param_id,
         algo_version_id=stamp.algo_version_id,
     )
-
-
-def _require_storable(name: str) -> None:
-    try:
-        n_bytes = len(name.encode())
-    except UnicodeEncodeError:
-        n_bytes = -1
-    if n_bytes < 0 or n_bytes > MAX_ID_BYTES or len(name) > MAX_ID_CHARACTERS or "\0" in name:
-        raise BadInputError(
-            f"An id must have at most {MAX_ID_CHARACTERS} characters and {MAX_ID_BYTES} bytes "
-            f"of UTF-8, without NUL and lone surrogates, got {name[:40]!r}."
-        )
