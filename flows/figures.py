@@ -132,13 +132,13 @@ def gate_waterfall(evidence: RunEvidence) -> Figure | None:
         ("failed", "failed to fit"),
         ("skipped", "too little data"),
         ("rejected", "unusable fit"),
-        ("kept", "not better, held, unchanged"),
+        ("kept", "not better, or held"),
     ):
         lost = concepts.filter(pl.col("decision") == decision).height
         steps.append((title, left, lost, COLOUR_OF[decision]))
         left -= lost
     steps.append(("promoted", left, left, COLOUR_OF["promoted"]))
-    figure, axes = _one(5.2, 3.6, left=0.38)
+    figure, axes = _one(5.2, 3.6, left=0.34)
     for place, (_, top, height, colour) in enumerate(steps):
         axes.barh(place, height, left=top - height, color=colour)
         axes.annotate(

@@ -38,6 +38,14 @@ HEADLINES = {
 _OWN_TAGS = {"run_id", "prefect_flow_run_id", "settings_digest"}
 
 
+#: What makes two scores those of the same attempts and folds.
+_SCORED_ON = ("data_digest", "since", "until", "seed", "fit.folds")
+#: A promotion in A that B keeps is the normal course, any other change of decision is news.
+_IS_NEWS = (pl.col("decision_a") != pl.col("decision_b")) & (
+    (pl.col("decision_a") != "promoted") | (pl.col("decision_b") != "kept")
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RunComparison:
     """Run B against run A."""
@@ -47,22 +55,21 @@ class RunComparison:
     #: name: (A, B), of tags and settings that differ.
     differing: dict[str, tuple[str, str]]
     headlines: dict[str, tuple[float | None, float | None]]
-    concepts: pl.DataFrame  # of both runs: other decisions first, then the largest changes
+    concepts: pl.DataFrame  # of both runs: news first, then the largest changes
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
 
     @property
     def same_attempts(self) -> bool:
         """Whether both were scored on the same attempts and folds."""
-        keys = ("data_digest", "since", "until", "seed")
-        return not any(key in self.differing for key in (*keys, "fit.folds"))
+        return not any(key in self.differing for key in _SCORED_ON)
 
     @property
     def caution(self) -> str | None:
         """What a reader must know before comparing scores."""
         if self.same_attempts:
             return None
-        names = ", ".join(key for key in self.differing if not key.startswith("gates."))
+        names = ", ".join(key for key in _SCORED_ON if key in self.differing)
         return (
             "The two runs were not scored on the same held-out attempts "
             f"(they differ in {names}), so differences in scores mix data and parameters."
@@ -105,7 +112,7 @@ def compare_runs(a: RunEvidence, b: RunEvidence) -> RunComparison:
             name: (_known(scalars[0][name]), _known(scalars[1][name])) for name in HEADLINES
         },
         concepts=both.sort(
-            pl.col("decision_a") != pl.col("decision_b"),
+            _IS_NEWS,
             "largest_change",
             "concept_id",
             descending=[True, True, False],
