@@ -87,6 +87,13 @@ def import_file(
     """
     file = read_attempt_file(path, options.file)
     folder = quarantine_root / f"import-{file.digest[:16]}"
+    return import_rows(engine, file, options, folder=folder, at=at)
+
+
+def import_rows(
+    engine: Engine, file: AttemptFile, options: ImportOptions, *, folder: Path, at: datetime
+) -> ImportReport:
+    """Import rows that were read, in one transaction; the quarantine goes into `folder`."""
     with engine.begin() as conn:
         plan = plan_import(
             file,

@@ -128,9 +128,9 @@ def shard_sequences(
     shard_rows = ShardReader(extract, shard)
     spans = [concepts[column].to_numpy() for column in _SPAN]
     hashes = extract.users["user_hash"].to_numpy()
-    for concept in mine.tolist():
+    names = concepts["concept_id"].take(pa.array(mine)).to_pylist()
+    for concept, concept_id in zip(mine.tolist(), names, strict=True):
         rows = shard_rows.concept(*(int(span[concept]) for span in spans))
-        concept_id = concepts["concept_id"][concept].as_py()
         yield _packed(concept, concept_id, rows, hashes, window, left_out)
 
 

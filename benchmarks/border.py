@@ -1,0 +1,175 @@
+"""The border's table: extraction against the database's own export, each pair in one run.
+
+`python -m benchmarks.border` takes about ten minutes on two cores; `--rows` makes it smaller.
+CPU seconds are those of this process and of every process of the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.border_data import (
+    adbc_to_parquet,
+    add_one_percent,
+    copy_to_file,
+    measured,
+    postgres_log,
+    sqlite_log,
+)
+from datasets.attempt_sequences import shard_sequences
+from datasets.extract import Extract, ExtractOptions, extract_attempts
+from datasets.store.session import make_engine
+from tests.postgres_server import postgres_server
+
+if TYPE_CHECKING:
+    from tests.postgres_server import PostgresServer
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+FULL = ExtractOptions(full=True)
+REPEATS = 3
+
+
+def main() -> int:
+    """Measure, print the table, and return how many bars were missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--child", nargs=2, metavar=("URL", "DIR"))
+    arguments = parser.parse_args()
+    if arguments.child:
+        return _memory_child(*arguments.child)
+    folder = Path(tempfile.mkdtemp(prefix="bkt-border-"))
+    settings = {"fsync": "off", "max_wal_size": "4GB", "shared_buffers": "256MB"}
+    try:
+        with postgres_server(**settings) as server:
+            missed = _measure_all(server, folder, arguments.rows)
+    finally:
+        shutil.rmtree(folder)
+    return missed
+
+
+def _measure_all(server: PostgresServer, folder: Path, n_rows: int) -> int:
+    print(f"{n_rows:,} attempts, one concept with a third of them; best of {REPEATS}")
+    missed = 0
+    for uuid, bar in ((True, 0.40), (False, 0.27)):
+        url = postgres_log(server, n_rows=n_rows, uuid=uuid)
+        name = "UUID ids" if uuid else "short ids"
+        missed += _against_copy(server, url, folder, name, n_rows, bar)
+        if uuid:
+            missed += _sequences(url, folder)
+            missed += _incremental(server, url, folder)
+    missed += _against_plain_stream(folder, n_rows * 2 // 5)
+    for factor in (1, 4):
+        missed += _memory(server, folder, n_rows * factor)
+    print(f"{missed} bars missed")
+    return missed
+
+
+def _extract(url: str, folder: Path, options: ExtractOptions = FULL) -> Extract:
+    engine = make_engine(url)
+    try:
+        return extract_attempts(engine, folder / "data", at=NOW, options=options)
+    finally:
+        engine.dispose()
+
+
+def _against_copy(
+    server: PostgresServer, url: str, folder: Path, name: str, n_rows: int, bar: float
+) -> int:
+    _extract(url, folder)  # compiled and imported
+    ratios = []
+    for _ in range(REPEATS):
+        copied = measured(lambda: copy_to_file(server, url, folder / "copy.bin"), server)
+        ours = measured(lambda: _extract(url, folder), server)
+        ratios.append(copied.total / ours.total)
+        print(
+            f"  {name}: copy {n_rows / copied.total / 1e6:.2f}M rows per CPU-s (client "
+            f"{copied.client:.1f} s, server {copied.server:.1f} s), ours "
+            f"{n_rows / ours.total / 1e6:.2f}M ({ours.client:.1f} s, {ours.server:.1f} s)"
+        )
+    (folder / "copy.bin").unlink()
+    return _line(
+        f"PostgreSQL, {name}, of \\copy's rows per CPU-s", max(ratios), bar, above=True
+    )
+
+
+def _sequences(url: str, folder: Path) -> int:
+    extract = _extract(url, folder)
+    times = []
+    for _ in range(REPEATS):
+        read = measured(lambda: _read_all(extract))
+        times.append(read.client / extract.rows.accepted * 1e9)
+    return _line("shards to packed sequences, ns a row", min(times), 60.0, above=False)
+
+
+def _read_all(extract: Extract) -> int:
+    return sum(
+        concept.sequences.n_attempts
+        for shard in range(len(extract.shards))
+        for concept in shard_sequences(extract, shard)
+    )
+
+
+def _incremental(server: PostgresServer, url: str, folder: Path) -> int:
+    full = measured(lambda: _extract(url, folder), server)
+    shares = []
+    for _ in range(2):
+        add_one_percent(url)
+        beside = measured(lambda: _extract(url, folder, ExtractOptions()), server)
+        shares.append(beside.total / full.total)
+    print(f"  1 % and 2 % new: {shares[0]:.1%} and {shares[1]:.1%} of a full extraction")
+    return _line("1 % new attempts, of a full extraction's CPU", shares[0], 0.10, above=False)
+
+
+def _against_plain_stream(folder: Path, n_rows: int) -> int:
+    path = folder / "log.db"
+    url = sqlite_log(path, n_rows=n_rows)
+    _extract(url, folder)
+    ratios = []
+    for _ in range(REPEATS):
+        plain = measured(lambda: adbc_to_parquet(path, folder / "plain.parquet"))
+        ours = measured(lambda: _extract(url, folder))
+        ratios.append(plain.total / ours.total)
+        print(
+            f"  SQLite, {n_rows:,}: plain {n_rows / plain.total / 1e6:.2f}M rows per CPU-s, "
+            f"ours {n_rows / ours.total / 1e6:.2f}M"
+        )
+    return _line("SQLite, of a plain ADBC stream's rows", max(ratios), 0.7, above=True)
+
+
+def _memory(server: PostgresServer, folder: Path, n_rows: int) -> int:
+    url = postgres_log(server, n_rows=n_rows, uuid=True)
+    child = subprocess.run(
+        [sys.executable, "-m", "benchmarks.border", "--child", url, str(folder / "child")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    shutil.rmtree(folder / "child")
+    peak = float(child.stdout.split()[-1])
+    return _line(f"{n_rows:,} rows, peak memory, MiB", peak, 1536.0, above=False)
+
+
+def _memory_child(url: str, folder: str) -> int:
+    extract = _extract(url, Path(folder))
+    print(extract.rows.accepted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return 0
+
+
+def _line(name: str, value: float, bar: float, *, above: bool) -> int:
+    held = value >= bar if above else value <= bar
+    sign = ">=" if above else "<="
+    verdict = "held" if held else "MISSED"
+    print(f"{name:<58} {value:10.3f}   {sign} {bar:<8g} {verdict}", flush=True)
+    return not held
+
+
+if __name__ == "__main__":
+    sys.exit(main())
