@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -52,9 +54,17 @@ def new_postgres_database() -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Once sqlite, once postgres."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_database_url(
+    request: pytest.FixtureRequest, database_kind: str, tmp_path: Path
+) -> str:
     """The URL of an empty database, once of each kind."""
-    if request.param == "sqlite":
+    if database_kind == "sqlite":
         return f"sqlite:///{tmp_path / 'bkt.db'}"
     make: Callable[[], str] = request.getfixturevalue("new_postgres_database")
     return make()
@@ -68,13 +78,35 @@ def empty_engine(empty_database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file as `bkt init` leaves it, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "bkt.db"
+    _initialise(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(new_postgres_database: Callable[[], str]) -> str:
+    """The URL of a PostgreSQL database as `bkt init` leaves it, to be copied."""
+    url = new_postgres_database()
+    _initialise(url)
+    return url
+
+
 @pytest.fixture
-def engine(empty_engine: Engine) -> Engine:
+def engine(
+    request: pytest.FixtureRequest, database_kind: str, tmp_path: Path
+) -> Iterator[Engine]:
     """An engine on a database as `bkt init` leaves it, once of each kind."""
-    upgrade(empty_engine)
-    with empty_engine.begin() as conn:
-        seed(conn, at=STARTED)
-    return empty_engine
+    if database_kind == "sqlite":
+        path = tmp_path / "bkt.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        engine = make_engine(f"sqlite:///{path}")
+    else:
+        engine = make_engine(_copy_of(request.getfixturevalue("postgres_template")))
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -95,9 +127,25 @@ def benchmark_data() -> Path:
     return path
 
 
-def _new_database_on(url: str) -> str:
-    from uuid import uuid4
+def _initialise(url: str) -> None:
+    engine = make_engine(url)
+    upgrade(engine)
+    with engine.begin() as conn:
+        seed(conn, at=STARTED)
+    engine.dispose()
 
+
+def _copy_of(url: str) -> str:
+    """A new database with the contents of one that nobody is connected to."""
+    address = make_url(url)
+    name = f"bkt_{uuid4().hex[:12]}"
+    admin = address.set(database="postgres").render_as_string(hide_password=False)
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{address.database}"')  # type: ignore[call-overload] # names of ours
+    return address.set(database=name).render_as_string(hide_password=False)
+
+
+def _new_database_on(url: str) -> str:
     name = f"bkt_{uuid4().hex[:12]}"
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload] # a name of ours

@@ -39,6 +39,18 @@ _WRITE = text(
     ON CONFLICT (run_id, user_id, concept_id) DO NOTHING
     """  # noqa: S608 - constants
 ).bindparams(bindparam("at", type_=UtcDateTime()))
+_WEEK = {
+    "postgresql": "floor(extract(epoch FROM snapshot_at) / 604800)",
+    "sqlite": "CAST(strftime('%s', snapshot_at) AS INTEGER) / 604800",
+}
+_THIN = """
+    DELETE FROM mastery_snapshot WHERE id IN (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (
+                PARTITION BY concept_id, user_id, {week} ORDER BY snapshot_at DESC, id DESC
+            ) AS nth FROM mastery_snapshot WHERE snapshot_at < :before
+        ) ranked WHERE nth > 1)
+"""
 _AS_OF = """
     SELECT user_id, concept_id, p_mastery, n_attempts, param_id, algo_version_id, snapshot_at
     FROM (SELECT m.*, row_number() OVER (
@@ -101,3 +113,10 @@ def mastery_as_of(
         },
         orient="row",
     )
+
+
+def thin_snapshots(conn: Connection, *, before: datetime) -> int:
+    """Of the rows before a moment leave the last of each week and state."""
+    statement = text(_THIN.format(week=_WEEK[conn.dialect.name]))
+    typed = statement.bindparams(bindparam("before", type_=UtcDateTime()))
+    return int(conn.execute(typed, {"before": before}).rowcount)

@@ -53,6 +53,8 @@ class Plan:
     server_crashes: int = 0
     #: Seconds between two random kills; 0: none, and no child dies at a fault point.
     kill_every: float = 1.0
+    #: Go on until a child has died at every fault point.
+    every_point: bool = False
 
 
 @dataclass(slots=True)
@@ -246,5 +248,5 @@ def _enough(
         return True
     attempts = sum(int(ledger.acknowledged[slot]) for slot in (*online, *imports))
     faults = int(ledger.killed.sum()) + other_faults
-    unhit = plan.kill_every and bool((ledger.killed.sum(axis=0) == 0).any())
+    unhit = plan.every_point and bool((ledger.killed.sum(axis=0) == 0).any())
     return attempts >= plan.attempts and faults >= plan.faults and not unhit and not crash_at

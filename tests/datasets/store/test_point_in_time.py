@@ -14,7 +14,7 @@ from datasets.store.point_in_time import Clock, Moment, backfill_snapshots
 from datasets.store.rollback import roll_back
 from datasets.store.runs import start_run
 from datasets.store.session import reading
-from datasets.store.snapshots import mastery_as_of, write_snapshots
+from datasets.store.snapshots import mastery_as_of, thin_snapshots, write_snapshots
 from tests.datasets.store.oracle import DEFAULTS, mastery
 from tests.datasets.store.test_online import attempt
 from tests.datasets.store.writing import PARAMS, import_rows, promote
@@ -41,7 +41,7 @@ def answer(engine, key, *, day, correct=1, user="ann", stored_on=None):
 
 @pytest.fixture
 def quiet_week(engine):
-    """Four days of answers, a promotion on day 1, a rollback on day 3; snapshots every night."""
+    """Four days of answers, a promotion, a rollback at the end; snapshots every night."""
     for day in range(4):
         answer(engine, f"a{day}", day=day, correct=day % 2)
         answer(engine, f"b{day}", day=day, user="bob")
@@ -126,3 +126,15 @@ def test_erased_users_do_not_come_back_by_a_backfill(engine):
     assert backfill_snapshots(engine, [Moment(STARTED + DAY, "back")]) == 1
     assert as_of(engine, STARTED + DAY)["user_id"].to_list() == ["bob"]
     assert isinstance(as_of(engine, STARTED), pl.DataFrame)
+
+
+def test_thinning_keeps_the_last_row_of_each_week_and_everything_younger(quiet_week):
+    engine = quiet_week
+    with engine.begin() as conn:
+        assert thin_snapshots(conn, before=STARTED) == 0
+    now = as_of(engine, STARTED + DAY * 9)
+    with engine.begin() as conn:
+        went = thin_snapshots(conn, before=STARTED + DAY * 9)
+        assert went > 0
+        assert thin_snapshots(conn, before=STARTED + DAY * 9) == 0
+    assert as_of(engine, STARTED + DAY * 9).equals(now)
