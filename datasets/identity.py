@@ -9,17 +9,19 @@ import polars as pl
 
 def idempotency_key(source: str, attempt_id: str, concept_id: str) -> str:
     """A hash of the length-prefixed parts, so that no two identities run into each other."""
-    parts = (part.encode() for part in (source, attempt_id, concept_id))
-    framed = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
-    return hashlib.sha256(framed).hexdigest()
+    parts = (source, attempt_id, concept_id)
+    return hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
 
 
 def with_idempotency_keys(parts: pl.DataFrame, source: str) -> pl.DataFrame:
     """The frame with a column `idempotency_key` from source, attempt_id and concept_id."""
-    keys = [
-        idempotency_key(source, attempt, concept)
-        for attempt, concept in zip(parts["attempt_id"], parts["concept_id"], strict=True)
-    ]
+    begun = hashlib.sha256(_framed(source))
+    concepts = {name: _framed(name) for name in parts["concept_id"].unique()}
+    keys = []
+    for attempt_id, concept_id in zip(parts["attempt_id"], parts["concept_id"], strict=True):
+        key = begun.copy()
+        key.update(_framed(attempt_id) + concepts[concept_id])
+        keys.append(key.hexdigest())
     return parts.with_columns(pl.Series("idempotency_key", keys, dtype=pl.String))
 
 
@@ -28,3 +30,8 @@ def masked(identifier: str | None) -> str:
     if identifier is None:
         return "null"
     return hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _framed(part: str) -> bytes:
+    data = part.encode()
+    return len(data).to_bytes(8, "little") + data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,7 @@ from datasets.attempt_columns import FileOptions
 from datasets.attempt_import import ImportOptions, import_file
 from datasets.extract import extract_attempts
 from datasets.id_codes import IdCodes, stable_hash
-from datasets.identity import idempotency_key
+from datasets.identity import idempotency_key, with_idempotency_keys
 from datasets.row_kernels import hash_bytes, id_fits
 from tests.datasets.attempt_rows import NOW, Row
 
@@ -179,3 +180,10 @@ def test_the_key_of_an_identity_never_changes():
         idempotency_key("", "1", "fractions")
         == "22bea3b25da31588690bedb7cede538f5e62bfe73c67855c2cb3f1d0eb617909"
     )
+
+
+def test_keys_of_a_frame_are_those_of_its_rows():
+    frame = pl.DataFrame({"attempt_id": ["1", "", "é1"], "concept_id": ["a", "1a", "a"]})
+    keys = with_idempotency_keys(frame, "quelle")["idempotency_key"].to_list()
+    rows = zip(frame["attempt_id"], frame["concept_id"], strict=True)
+    assert keys == [idempotency_key("quelle", attempt, concept) for attempt, concept in rows]
