@@ -16,9 +16,11 @@ from datasets.parquet import whole_file
 from flows.figures import CAPTIONS, figures
 from flows.report import brief, decisions, summary_sentences
 from flows.report_comparison import HEADLINES, difference, scalar
-from flows.run_evidence import PAGE
+from flows.run_evidence import FIGURES, PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flows.report_comparison import RunComparison
     from flows.run_evidence import RunEvidence
 
@@ -60,8 +62,11 @@ _COMPARED: tuple[tuple[str, str, str, int, str], ...] = (
 
 
 def write_page(folder: Path, evidence: RunEvidence) -> Path:
-    """Write the page of a run among its files."""
-    return _write(folder / PAGE, report_page(evidence))
+    """Write the page of a run among its files, and its figures beside it."""
+    drawn = figures(evidence)
+    for name, svg in drawn.items():
+        _write(folder / FIGURES / f"{name}.svg", svg)
+    return _write(folder / PAGE, report_page(evidence, drawn))
 
 
 def write_comparison(path: Path, comparison: RunComparison) -> Path:
@@ -69,8 +74,8 @@ def write_comparison(path: Path, comparison: RunComparison) -> Path:
     return _write(path, comparison_page(comparison))
 
 
-def report_page(evidence: RunEvidence) -> str:
-    """The page of one run."""
+def report_page(evidence: RunEvidence, drawn: Mapping[str, str] | None = None) -> str:
+    """The page of one run; `drawn` are its figures where they have been drawn already."""
     rows = [_run_row(row) for row in evidence.concepts.to_dicts()]
     checks: dict[str, list[list[Any]]] = {}
     for concept, name, passed, severity, sentence in evidence.checks.select(
@@ -80,7 +85,7 @@ def report_page(evidence: RunEvidence) -> str:
     tags = {**evidence.facts.tags, **evidence.facts.settings}
     return _page(
         title=evidence.facts.name,
-        body=_run_body(evidence),
+        body=_run_body(evidence, figures(evidence) if drawn is None else drawn),
         note="Click a row to see every check with its measured value; click a heading to sort.",
         columns=_COLUMNS,
         rows=rows,
@@ -108,7 +113,7 @@ def comparison_page(comparison: RunComparison) -> str:
     )
 
 
-def _run_body(evidence: RunEvidence) -> str:
+def _run_body(evidence: RunEvidence, drawn: Mapping[str, str]) -> str:
     facts, counts = evidence.facts, decisions(evidence)
     tiles = {"concepts": str(evidence.concepts.height)}
     tiles |= {name: str(count) for name, count in counts.items() if count}
@@ -120,10 +125,10 @@ def _run_body(evidence: RunEvidence) -> str:
             "RMSE": f"{pooled.rmse:.4f}",
         }
     told = summary_sentences(evidence)[1:]  # the tiles tell the first
-    drawn = "".join(
+    shown = "".join(
         f'<figure class="{"wide" if name in WIDE else ""}">{svg}'
         f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>"
-        for name, svg in figures(evidence).items()
+        for name, svg in drawn.items()
     )
     ended = facts.finished_at or "not ended when this was written"
     return (
@@ -131,7 +136,7 @@ def _run_body(evidence: RunEvidence) -> str:
         f"ended {escape(ended)} · run {escape(facts.run_id)}</p>"
         f'<div class="tiles">{_tiles(tiles)}</div>'
         f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in told)}</ul>"
-        f'<p><a href="#concepts">To the concepts</a></p><div class="figures">{drawn}</div>'
+        f'<p><a href="#concepts">To the concepts</a></p><div class="figures">{shown}</div>'
     )
 
 

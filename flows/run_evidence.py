@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FACTS, CONCEPTS = "evidence.json", "concepts.parquet"
 CHECKS, CURVES = "gates.parquet", "curves.parquet"
-PAGE = "report.html"
+PAGE, FIGURES = "report.html", "figures"
 
 
 class RunFilesMissingError(BktError):
@@ -163,7 +163,8 @@ def read_evidence(folder: Path) -> RunEvidence:
 def evidence_files(folder: Path) -> list[Path]:
     """The files of a run that may leave this machine: none of them holds a user's id."""
     names = (FACTS, CONCEPTS, CHECKS, CURVES, PAGE)
-    return [folder / name for name in names if (folder / name).is_file()]
+    kept = [folder / name for name in names if (folder / name).is_file()]
+    return kept + sorted((folder / FIGURES).glob("*.svg"))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

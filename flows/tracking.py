@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bkt_core.errors import BktError
+from flows.report import summary_sentences
 from flows.run_evidence import evidence_files
 from flows.run_scalars import run_scalars, worst_concepts
 
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from bkt_core.params import BktParams
-    from flows.run_evidence import RunEvidence
+    from flows.report import summary_sentences
+from flows.run_evidence import RunEvidence
 
 RUN_TAG = "bkt.run_id"
 #: Longest texts that MLflow's stores take.
 MAX_PARAM, MAX_TAG, MAX_DIGEST = 500, 5_000, 36
 PARAMS_PER_CALL = 100
+#: Without it MLflow opens the experiment as one about chat traces.
+_OPEN_AS = {"mlflow.experimentKind": "custom_model_development"}
 #: How long a server may take to accept a connection.
 PROBE_SECONDS = 5.0
 #: MLflow's own patience with a server that is down is minutes.
@@ -83,7 +87,8 @@ def log_retrain(
         _log_values(client, run_id, evidence)
         _log_dataset(client, run_id, evidence)
         for file in evidence_files(folder):
-            client.log_artifact(run_id, str(file))
+            inside = str(file.parent.relative_to(folder))
+            client.log_artifact(run_id, str(file), None if inside == "." else inside)
         _log_table(client, run_id, worst_concepts(evidence))
         if evidence.facts.finished_at is not None:
             failed = evidence.facts.status == "failed"
@@ -187,7 +192,7 @@ def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> s
     if found is not None:
         return str(found.experiment_id)
     location = None if artifact_root is None else f"{artifact_root.rstrip('/')}/{name}"
-    return str(client.create_experiment(name, artifact_location=location))
+    return str(client.create_experiment(name, artifact_location=location, tags=_OPEN_AS))
 
 
 def _run_of(client: MlflowClient, experiment_id: str, evidence: RunEvidence) -> str:
@@ -213,8 +218,9 @@ def _log_values(client: MlflowClient, run_id: str, evidence: RunEvidence) -> Non
             value = None if scores is None else getattr(scores, name)
             if value is not None:
                 metrics.append(Metric(f"fold_{name}", value, now, fold))
-    tags = {f"bkt.{key}": value for key, value in facts.tags.items()}
+    tags = {f"bkt.{key}": value for key, value in facts.tags.items() if value}
     tags["bkt.status"] = facts.status
+    tags["mlflow.note.content"] = "\n".join(f"- {s}" for s in summary_sentences(evidence))
     known = client.get_run(run_id).data.params
     params = [
         Param(key, value[:MAX_PARAM])

@@ -165,7 +165,7 @@ def test_the_page_is_not_among_what_leaves_before_it_is_written(evidence, tmp_pa
     write_page(tmp_path, evidence)
     names = {file.name for file in evidence_files(tmp_path)}
     expected = {"evidence.json", "concepts.parquet", "gates.parquet", "curves.parquet"}
-    assert names == expected | {"report.html"}
+    assert names == expected | {"report.html"} | {f"{name}.svg" for name in DRAWERS}
 
 
 #: The page as a browser builds it: each step is run, then the ids of its rows are read.
