@@ -152,7 +152,8 @@ def make_states(engine: Engine, n_states: int) -> dict[str, pl.DataFrame]:
             conn.execute(
                 text(
                     "INSERT INTO bkt_user_skill_state (concept_id, user_id, p_mastery, "
-                    "n_attempts, last_attempt_at, last_attempt_id, algo_version_id, updated_at) "
+                    "n_attempts, last_attempt_at, last_attempt_id, algo_version_id, "
+                    "updated_at) "
                     "SELECT :concept, user_id, 0.5, 9, :at, last_attempt_id, 1, :at "
                     "FROM loaded"
                 ),

@@ -122,7 +122,7 @@ def _locked_soon(conn: Connection, key: int) -> bool:
         with conn.begin_nested():
             conn.execute(text(f"SET LOCAL lock_timeout = {QUEUE_MS}"))
             conn.execute(_EXCLUSIVE, {"key": key})
-            conn.execute(text("SET LOCAL lock_timeout = 0"))
+            conn.execute(text("SET LOCAL lock_timeout = DEFAULT"))
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             return False

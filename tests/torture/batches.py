@@ -44,6 +44,8 @@ def retrain_forever(world: World, ledger: Ledger, slot: int) -> None:
         try:
             with run_lock(engine, holder=f"nightly {slot}") as lock:
                 lock.check()
+                if world.design == "real":
+                    release_all(engine, f"free-{slot}-{int(ledger.units[slot])}")
                 retrain(engine, world, next_run(engine))
             ledger.units[slot] += 1
         except LockedError:

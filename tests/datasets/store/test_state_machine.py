@@ -262,7 +262,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 @contextmanager
 def crashing_at(point: str) -> Iterator[None]:
-    """Raise at the point instead of killing the process: the transaction is lost all the same."""
+    """Raise at the point, where a kill would lose the transaction just the same."""
 
     def harness(reached: str) -> None:
         if reached == point:
