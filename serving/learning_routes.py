@@ -196,7 +196,12 @@ async def read_params_history(
 
 def as_json(model: BaseModel, status: int = 200) -> Response:
     """The model as a response, serialised once."""
-    return Response(model.model_dump_json(), status, media_type=JSONResponse.media_type)
+    return Response(
+        model.model_dump_json(),
+        status,
+        {"Cache-Control": "no-store"},  # what a user knows is nobody's to keep
+        media_type=JSONResponse.media_type,
+    )
 
 
 def _service(request: Request) -> Service:
