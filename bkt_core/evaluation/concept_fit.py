@@ -23,6 +23,7 @@ from bkt_core.evaluation.gates import data_checks, folds_check
 from bkt_core.evaluation.metrics import EPSILON, Scores, score
 from bkt_core.evaluation.tally import Tally, tally
 from bkt_core.fitting.engine import FitResult
+from bkt_core.fitting.shrinkage import Prior, ShrinkingEngine
 from bkt_core.params import BktParams, Bounds
 from bkt_core.replay import predict
 
@@ -45,6 +46,8 @@ class FitPlan:
     fold_seed: int = 0
     #: A wider box in which a fit on a bound is repeated to learn what the bound costs.
     wide_bounds: Bounds | None = None
+    #: Fits of small concepts are drawn towards it; None: every concept stands alone.
+    prior: Prior | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,8 @@ def fit_concept(
     plan: FitPlan,
 ) -> ConceptFit:
     """Fit and score one concept, or say why there is nothing to fit."""
+    if plan.prior is not None:
+        engine = ShrinkingEngine(engine, plan.prior)
     folds = fold_of(user_hashes, seed=plan.fold_seed, n_folds=plan.n_folds)
     report = data_checks(sequences, plan.algo)
     n_usable = len(usable_folds(folds, n_folds=plan.n_folds))

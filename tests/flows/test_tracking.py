@@ -54,14 +54,20 @@ def evidence():
     return evidence_of(decide(judged(6, champions=True), LIMITS))
 
 
-@pytest.fixture
-def folder(evidence, tmp_path) -> Path:
-    run = tmp_path / "run"
+@pytest.fixture(scope="module")
+def written(evidence, tmp_path_factory) -> Path:
+    """The folder of a run, drawn once, with a file that must stay."""
+    run = tmp_path_factory.mktemp("runs") / "run"
     write_evidence(run, evidence)
     write_page(run, evidence)
     (run / "quarantine").mkdir()
     (run / "quarantine" / "rows.parquet").write_bytes(b"user-4711")
     return run
+
+
+@pytest.fixture
+def folder(written, tmp_path) -> Path:
+    return shutil.copytree(written, tmp_path / "run")
 
 
 def _log(store, evidence, folder, tmp_path) -> str:

@@ -16,6 +16,8 @@ from bkt_core.evaluation.gates import GateLimits
 from bkt_core.evaluation.impact import impact
 from bkt_core.evaluation.selection import Champion, decide, judge_concept, keep_untested
 from bkt_core.fitting.engine import FitOptions
+from bkt_core.fitting.engines import engine_named
+from bkt_core.fitting.shrinkage import Prior
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.replay import replay
 from tests.bkt_core.evaluation.fits import SOUND, fit_of, hashes, simulated
@@ -248,6 +250,17 @@ def test_a_fit_on_a_bound_is_repeated_in_the_wider_box():
     assert on_bound.fit.wide.bounds == wide
     assert on_bound.fit.wide.scores.n == on_bound.fit.evidence.scores.n
     assert _evidence(plan=plan).fit.wide is None
+
+
+def test_a_plan_with_a_prior_shrinks_small_concepts_and_says_so():
+    sequences = simulated(SOUND, n_users=12, length=4, seed=3)
+    prior = Prior(SOUND, (50.0, 50.0, 50.0, 50.0))
+    found = {}
+    for plan in (PLAN, replace(PLAN, prior=prior)):
+        fit = fit_concept("few", sequences, hashes(12), engine=engine_named("em"), plan=plan)
+        distance = np.abs(np.subtract(fit.params.as_tuple(), SOUND.as_tuple())).max()
+        found[fit.engine] = distance
+    assert found["em+prior"] < found["em"]
 
 
 def test_evidence_survives_json_text_with_the_same_bits():
