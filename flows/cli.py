@@ -14,21 +14,55 @@ EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-_COMMANDS = {
-    "init": "flows.commands.database:init",
-    "import": "flows.commands.attempts:import_attempts",
-    "simulate": "flows.commands.simulation:simulate",
-    "retrain": "flows.commands.training:retrain",
-    "fit": "flows.commands.training:fit",
-    "evaluate": "flows.commands.training:evaluate",
-    "recompute": "flows.commands.states:recompute",
-    "params": "flows.commands.states:params",
-    "mastery": "flows.commands.states:mastery",
-    "rollback": "flows.commands.corrections:rollback",
-    "erase": "flows.commands.corrections:erase",
-    "report": "flows.commands.reports:report",
-    "serve": "flows.commands.serving:serve",
-}
+#: Each command, where it stands, and what `bkt --help` says of it.
+_COMMANDS = (
+    (
+        "init",
+        "flows.commands.database:init",
+        "Bring the schema up to date and seed it; harmless when repeated.",
+    ),
+    (
+        "import",
+        "flows.commands.attempts:import_attempts",
+        "Read attempt logs into the database; every row is accounted for.",
+    ),
+    (
+        "simulate",
+        "flows.commands.simulation:simulate",
+        "Write synthetic attempts with known parameters, as a file.",
+    ),
+    (
+        "retrain",
+        "flows.commands.training:retrain",
+        "Run the night: extract, fit, gate, log, promote, recompute, snapshot.",
+    ),
+    ("fit", "flows.commands.training:fit", "Fit, gate and log without promoting anything."),
+    (
+        "evaluate",
+        "flows.commands.training:evaluate",
+        "Score the parameters in force on attempts that are not in the database.",
+    ),
+    ("recompute", "flows.commands.states:recompute", "Replay mastery from the attempt log."),
+    (
+        "params",
+        "flows.commands.states:params",
+        "Show the parameters in force, or the history of a concept.",
+    ),
+    ("mastery", "flows.commands.states:mastery", "Show one user's mastery."),
+    (
+        "rollback",
+        "flows.commands.corrections:rollback",
+        "Put older parameters in force again, and pin the concept.",
+    ),
+    ("erase", "flows.commands.corrections:erase", "Erase a user, until --lift."),
+    ("prune", "flows.commands.upkeep:prune", "Remove what is older than the settings keep it."),
+    (
+        "report",
+        "flows.commands.reports:report",
+        "Tell what a run did and why; compare two; deliver late evidence.",
+    ),
+    ("serve", "flows.commands.serving:serve", "Serve mastery over HTTP."),
+)
 
 
 def build_app() -> App:
@@ -43,8 +77,11 @@ def build_app() -> App:
             "6 done, evidence not delivered to MLflow · 130 interrupted."
         ),
     )
-    for name, target in _COMMANDS.items():
-        app.command(target, name=name)
+    for name, target, told in _COMMANDS:
+        app.command(target, name=name, help=told)
+    backfill = App(name="backfill", help="Rebuild what past days would have held.")
+    backfill.command("flows.commands.upkeep:backfill_snapshots", name="snapshots")
+    app.command(backfill)
     return app
 
 

@@ -15,6 +15,7 @@ from bkt_core.errors import BktError
 from bkt_core.evaluation.selection import Champion, decide
 from datasets.attempt_sequences import Window
 from datasets.extract import open_extract
+from datasets.floods import flooding_users
 from datasets.store.algorithms import algorithm
 from datasets.store.promotion_events import pinned_concepts
 from datasets.store.session import reading
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    import numpy as np
+    from numpy.typing import NDArray
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
 
@@ -136,6 +139,7 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
     incumbents = {
         concept: incumbent_of(row, newest=ends.get(concept)) for concept, row in stored.items()
     }
+    left_out = left_out_users(settings, extract)
     shards = extract.concepts["shard"].to_pylist()
     by_shard: dict[int, dict[str, Incumbent]] = {shard: {} for shard in set(shards)}
     for concept, shard in zip(ends, shards, strict=True):
@@ -156,9 +160,16 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
             full=plan.full,
             concepts=frozenset(plan.concepts),
             incumbents=by_shard[shard],
+            left_out=left_out,
         )
         for shard in sorted(by_shard)
     ]
+
+
+def left_out_users(settings: Settings, extract: Extract) -> NDArray[np.bool_] | None:
+    """Users above the declared rate of attempts, by code; None where no rate is declared."""
+    per_hour = settings.extract.flood_attempts_per_hour
+    return flooding_users(extract, per_hour=per_hour).users if per_hour else None
 
 
 def incumbent_of(row: StoredParams, *, newest: datetime | None) -> Incumbent:

@@ -12,6 +12,7 @@ from rich.table import Table
 from bkt_core.errors import UsageError
 from datasets.attempt_columns import FileOptions
 from datasets.attempt_import import ImportOptions, ImportReport, import_file
+from datasets.attempt_queries import QuerySource, import_query
 from datasets.file_layouts import Layout
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.database import open_database
@@ -19,6 +20,8 @@ from flows.settings import load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from flows.settings import Settings
 
 
 def import_attempts(
@@ -30,6 +33,9 @@ def import_attempts(
     concept_delimiter: str | None = None,
     corrections: Annotated[bool, Parameter(negative="")] = False,
     max_quarantine: float | None = None,
+    from_database: str | None = None,
+    query: str | None = None,
+    watermark: str | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
     """Read attempt logs (Parquet, CSV, TSV) into the database; every row is accounted for.
@@ -52,10 +58,15 @@ def import_attempts(
         Replace `correct` of stored attempts that the file contradicts.
     max_quarantine
         Import nothing of a file when a larger share than this breaks a rule.
-
+    from_database
+        Read from the platform's own database instead, by its URL.
+    query
+        The SELECT whose rows are attempts, `attempt_id` among its columns.
+    watermark
+        A column of the query that only grows; the next import begins where this one ended.
     """
-    if not files:
-        raise UsageError("bkt import needs at least one file, and none was given.")
+    if bool(files) == (from_database is not None):
+        raise UsageError("bkt import needs files, or --from-database with --query; not both.")
     settings = load_settings()
     options = ImportOptions(
         file=FileOptions(
@@ -69,6 +80,11 @@ def import_attempts(
         corrections=corrections,
         max_quarantine=max_quarantine,
     )
+    if from_database is not None:
+        if query is None:
+            raise UsageError("--from-database needs a --query that gives attempts.")
+        source_of = QuerySource(url=from_database, query=query, watermark=watermark)
+        return _import_query(settings, source_of, options, output)
     with open_database(settings) as engine:
         reports = {
             str(path): import_file(
@@ -81,6 +97,26 @@ def import_attempts(
             for path in files
         }
     output.give(_import_payload(reports), lambda console: _show_import(console, reports))
+    return 0
+
+
+def _import_query(
+    settings: Settings, source: QuerySource, options: ImportOptions, output: Output
+) -> int:
+    with open_database(settings) as engine:
+        done = import_query(
+            engine, source, options, data_dir=settings.data_dir, at=datetime.now(UTC)
+        )
+    payload = {
+        "rows": done.rows.as_dict(),
+        "reasons": done.reasons,
+        "attempts": done.attempts,
+        "batches": done.batches,
+        "reached": done.reached,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in done.rows.as_dict().items())
+    upto = "" if done.reached is None else f"; the next import begins before {done.reached}"
+    output.give(payload, lambda console: console.print(f"{told}{upto}", markup=False))
     return 0
 
 

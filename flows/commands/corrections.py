@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from bkt_core.errors import UsageError
+from datasets.retention import forget_user
 from datasets.store.erasure import erase_user, lift
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.database import open_database
@@ -105,15 +106,19 @@ def erase(
             )
             return 0
         erased = erase_user(engine, user, at=at, actor=getuser())
+    forgotten = forget_user(settings.data_dir, user, at=at)
     output.give(
         {
             "attempts": erased.attempts,
             "states": erased.states,
             "snapshots": erased.snapshots,
+            "extracts": forgotten.extracts,
+            "files": forgotten.files,
         },
         lambda console: console.print(
             f"Erased {erased.attempts:,} attempts, {erased.states:,} states and "
-            f"{erased.snapshots:,} snapshots; a tombstone keeps the user out until --lift."
+            f"{erased.snapshots:,} snapshots, {forgotten.extracts:,} extracts and rows of "
+            f"{forgotten.files:,} files; a tombstone keeps the user out until --lift."
         ),
     )
     return 0

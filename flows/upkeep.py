@@ -1,0 +1,120 @@
+"""Past days filled in, and old files and rows let go."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from bkt_core.errors import UsageError
+from datasets.fit_files import digest_of
+from datasets.retention import prune_extracts
+from datasets.store.point_in_time import Clock, Moment, backfill_snapshots
+from datasets.store.runs import RunStatus, finish_run, run_lock, start_run
+from datasets.store.session import reading
+from datasets.store.snapshots import thin_snapshots
+from datasets.store.tables import AttemptRow
+from flows.database import open_database
+from flows.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from flows.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """Snapshot rows written, by day; 0 where they were there already."""
+
+    rows: dict[date, int]
+
+
+def days_between(first: str, last: str) -> list[date]:
+    """Every day from the first to the last, both included; none may lie ahead."""
+    try:
+        begins, ends = date.fromisoformat(first), date.fromisoformat(last)
+    except ValueError as error:
+        raise UsageError(f"--from and --to take days such as 2026-01-31: {error}.") from error
+    if begins > ends:
+        raise UsageError(f"--from must not come after --to, got {begins} and {ends}.")
+    today = datetime.now(UTC).date()
+    if ends >= today:
+        raise UsageError(f"--to must be a past day, got {ends}; today is {today}.")
+    return [begins + timedelta(days=n) for n in range((ends - begins).days + 1)]
+
+
+def backfill_days(
+    settings: Settings, days: Sequence[date], *, as_known: bool, params_of: str | None
+) -> Backfilled:
+    """Write the snapshot rows of each day's end; repeated, it writes what is missing."""
+    clock = Clock.KNOWN if as_known else Clock.ANSWERED
+    written: dict[date, int] = {}
+    with (
+        open_database(settings) as engine,
+        run_lock(engine, holder="bkt backfill"),
+        progress("backfill", len(days)) as advance,
+    ):
+        _refuse_days_before_the_log(engine, days, clock)
+        for day in days:
+            written[day] = _backfill_day(engine, day, clock, params_of)
+            advance(1)
+    return Backfilled(written)
+
+
+def prune_everything(settings: Settings) -> dict[str, int]:
+    """Apply the retention of the settings; returns what went, by its name."""
+    at, keep = datetime.now(UTC), settings.retention
+    pruned = prune_extracts(settings.data_dir, keep=timedelta(days=keep.extracts_nights), at=at)
+    runs = _old_folders(settings.data_dir / "runs", at - timedelta(days=keep.runs_days))
+    for folder in runs:
+        shutil.rmtree(folder)
+    with open_database(settings) as engine, engine.begin() as conn:
+        thinned = thin_snapshots(conn, before=at - timedelta(days=keep.snapshots_full_days))
+    return {
+        "extracts": pruned.extracts,
+        "abandoned folders": pruned.abandoned,
+        "runs": len(runs),
+        "snapshot rows": thinned,
+    }
+
+
+def _backfill_day(engine: Engine, day: date, clock: Clock, params_of: str | None) -> int:
+    """One day under a run of its own, whose id says what it is."""
+    moment = datetime.combine(day, time.max, tzinfo=UTC)
+    asked = {"day": day.isoformat(), "clock": clock.value, "params_of": params_of}
+    run_id = digest_of({"kind": "backfill", **asked})
+    with engine.begin() as conn:
+        start_run(conn, run_id=run_id, kind="backfill", at=datetime.now(UTC), manifest=asked)
+    n_rows = backfill_snapshots(
+        engine, [Moment(moment, run_id)], clock=clock, params_of=params_of
+    )
+    with engine.begin() as conn:
+        finish_run(conn, run_id=run_id, status=RunStatus.DONE, at=datetime.now(UTC))
+    return n_rows
+
+
+def _refuse_days_before_the_log(engine: Engine, days: Sequence[date], clock: Clock) -> None:
+    column = AttemptRow.created_at if clock is Clock.KNOWN else AttemptRow.attempted_at
+    with reading(engine) as conn:
+        first = conn.execute(select(func.min(column))).scalar_one_or_none()
+    if first is None:
+        raise UsageError("There are no attempts yet, so no day can be filled in.")
+    if days[-1] < first.date():
+        raise UsageError(
+            f"--to must not lie before the first attempt, on {first.date()}, got {days[-1]}."
+        )
+
+
+def _old_folders(parent: Path, before: datetime) -> list[Path]:
+    return [
+        folder
+        for folder in (parent.iterdir() if parent.is_dir() else ())
+        if datetime.fromtimestamp(folder.stat().st_mtime, UTC) < before
+    ]
