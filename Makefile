@@ -54,6 +54,7 @@ test: $(STAMP)       ## every test, on SQLite and on a PostgreSQL the suite star
 bench-judgement: $(STAMP) ## how often promotions are right, and whether shrinkage wins
 	$(BIN)/python -m benchmarks.judgement
 	$(BIN)/python -m benchmarks.shrinkage
+	$(BIN)/python -m benchmarks.tracking
 
 bench-serving: $(STAMP)  ## the API under load on PostgreSQL, beside a bare route in the same run
 	$(BIN)/python -m benchmarks.serving
