@@ -1,4 +1,4 @@
-"""Seconds to write and log the evidence of a run of 1,000 concepts into a local MLflow store."""
+"""Seconds to log the evidence of a run of 1,000 concepts into a local MLflow store."""
 
 from __future__ import annotations
 
