@@ -33,10 +33,10 @@ BAD_DESIGNS = {
 }
 #: No kills: these lose updates without any help.
 BAD_PLAN = Plan(
-    attempts=10**9, faults=0, seconds=20, importers=0, rollbacks=0, erasers=0, nightlies=1,
+    attempts=10**9, faults=0, seconds=25, importers=0, rollbacks=0, erasers=0, nightlies=1,
     async_services=0, writers=6, kill_every=0.0,
 )  # fmt: skip
-BAD_TRIES = 5
+BAD_TRIES = 6
 
 
 def say(line: str) -> None:

@@ -16,7 +16,7 @@ from datasets.store.algorithms import active_algorithm
 from datasets.store.erasure import erase_user, lift
 from datasets.store.errors import DatabaseError, LockedError, RollbackError
 from datasets.store.fault_points import reached
-from datasets.store.mastery_states import STAGED, sweep
+from datasets.store.mastery_states import STAGED, outstanding, sweep
 from datasets.store.promotion_events import pinned_concepts
 from datasets.store.rollback import release, roll_back
 from datasets.store.runs import RunStatus, finish_run, list_runs, run_lock, start_run
@@ -25,6 +25,7 @@ from datasets.store.skill_params import Challenger, active_params, switch
 from datasets.store.snapshots import write_snapshots
 from datasets.store.tables import SkillParamsRow
 from tests.torture.bad_designs import overwrite_from_staging, watermark_and_tail
+from tests.torture.faults import LONG_DAWDLE_SECONDS
 from tests.torture.world import BEGAN, CONCEPTS, ERASABLE
 from tests.torture.writers import cut_off
 
@@ -47,12 +48,25 @@ def retrain_forever(world: World, ledger: Ledger, slot: int) -> None:
                 if world.design == "real":
                     release_all(engine, f"free-{slot}-{int(ledger.units[slot])}")
                 retrain(engine, world, next_run(engine))
+                if world.design != "real":
+                    ledger.missed[slot] += _missed(engine)
             ledger.units[slot] += 1
         except LockedError:
             time.sleep(0.05)
         except (DBAPIError, DatabaseError) as error:
             cut_off(error, ledger, slot, engine)
     engine.dispose()
+
+
+def _missed(engine: Engine) -> int:
+    """Old-stamped states after a sweep has ended, once those who dawdled have written.
+
+    Without imports and rollbacks there is none, ever: who writes after the switch reads the
+    parameters after it.
+    """
+    time.sleep(LONG_DAWDLE_SECONDS)
+    with reading(engine) as conn:
+        return sum(outstanding(conn).values())
 
 
 def next_run(engine: Engine) -> str:

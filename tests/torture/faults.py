@@ -31,7 +31,8 @@ LATER_KILL_ELSEWHERE = 0.02
 DAWDLE = 0.02
 DAWDLE_SECONDS = 0.02
 #: Before the first lock, where nobody is killed: long enough for a promotion to come and go.
-LONG_DAWDLE_SECONDS = 1.5
+LONG_DAWDLE = 0.1
+LONG_DAWDLE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Ledger:
     reached: NDArray[np.int64]  # (n_slots, n_points)
     killed: NDArray[np.int64]  # (n_slots, n_points)
     deadlocks: NDArray[np.int64]  # (n_slots,)
+    missed: NDArray[np.int64]  # (n_slots,), old-stamped states right after a sweep
     flags: NDArray[np.int64]  # [stopping, armed]
 
     @classmethod
@@ -54,6 +56,7 @@ class Ledger:
             (n_slots,),
             (n_slots, n_points),
             (n_slots, n_points),
+            (n_slots,),
             (n_slots,),
             (2,),
         ]
@@ -92,7 +95,7 @@ def die_at_fault_points(ledger: Ledger, slot: int, rng: random.Random) -> None:
         if rng.random() < DAWDLE:
             time.sleep(rng.random() * DAWDLE_SECONDS)
         if not ledger.armed:
-            if point == "online: began" and rng.random() < DAWDLE:
+            if point == "online: began" and rng.random() < LONG_DAWDLE:
                 time.sleep(rng.random() * LONG_DAWDLE_SECONDS)
             return
         is_rare = int(ledger.killed[:, i].sum()) < WANTED_KILLS

@@ -57,6 +57,8 @@ def violations(world: World, ledger: Ledger, online: range, imports: range) -> d
             "rows of erased users": _erased_rows(conn),
             "acknowledged attempts lost": _lost(conn, world, ledger, online, imports),
         }
+    if world.design != "real":
+        found["old-stamped states right after a sweep"] = int(ledger.missed.sum())
     if world.design == "real":
         found["rows changed by a second run of one manifest"] = _changed_by_repetition(
             engine, world
