@@ -133,14 +133,6 @@ def load_champion(tracking_uri: str, model_name: str) -> Any:  # noqa: ANN401 - 
             return pyfunc.load_model(path)
 
 
-def run_url(tracking_uri: str, experiment_id: str, mlflow_run_id: str) -> str | None:
-    """Where a person can look at the run; None for a store without a server."""
-    if not _is_server(tracking_uri):
-        return None
-    base = without_secret(tracking_uri).rstrip("/")
-    return f"{base}/#/experiments/{experiment_id}/runs/{mlflow_run_id}"
-
-
 @contextmanager
 def _client(tracking_uri: str) -> Iterator[MlflowClient]:
     """A client of the store, whose every failure is one sentence."""
