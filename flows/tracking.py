@@ -249,11 +249,8 @@ def _log_table(client: MlflowClient, run_id: str, table: pl.DataFrame) -> None:
     """As `log_table` writes it, which would append where a run is logged again."""
     content = {"columns": table.columns, "data": [list(row) for row in table.iter_rows()]}
     client.log_dict(run_id, content, "worst_concepts.json")
-    client.set_tag(
-        run_id,
-        "mlflow.loggedArtifacts",
-        json.dumps([{"path": "worst_concepts.json", "type": "table"}]),
-    )
+    logged = [{"path": "worst_concepts.json", "type": "table"}]
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))
 
 
 def _version_of(client: MlflowClient, model_name: str, mlflow_run_id: str) -> int | None:
