@@ -140,11 +140,13 @@ def as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:
 
 def keep(unfinished: Path, root: Path, *, replace: bool) -> None:
     """Give an extraction its name; an equal one that is whole stays as it is."""
+    replaced = unfinished.with_name(f"{unfinished.name}-replaced")
     if root.exists():
         if not replace and is_whole(root):
             return
-        shutil.rmtree(root)
+        root.rename(replaced)
     unfinished.rename(root)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def is_whole(root: Path) -> bool:

@@ -4,6 +4,7 @@ One pass over Arrow buffers does what a frame library does in five; docs/decisio
 saves. Numba's disk cache watches only the file of the cached function, so all live here, and
 nothing here comes from the model's kernels. Hashes are stable for ever: digests and folds
 are kept, and tests hold them to frozen values.
+Slices are copied by loops: assigning one compiles NumPy's error messages, for seconds.
 """
 
 from __future__ import annotations
@@ -243,7 +244,8 @@ def encode(
             at = known.starts[code]
             if code >= room or at + length > known.arena.size:
                 return row
-            known.arena[at : at + length] = column.data[start : start + length]
+            for i in range(length):
+                known.arena[at + i] = column.data[start + i]
             known.starts[code + 1] = at + length
             known.hashes[code] = hashed
             fits = id_fits(column.data, start, start + length)
@@ -386,7 +388,9 @@ def canonical_order(rows: NDArray[np.int64], spread: NDArray[np.int64]) -> None:
             source, target = target, source
         bit += _RADIX_BITS
     if source is not rows:
-        rows[:] = source
+        for i in range(n):
+            for word in range(3):
+                rows[i, word] = source[i, word]
     start = 0
     for i in range(1, n + 1):
         if i == n or (rows[i, 0] >> 1) != (rows[start, 0] >> 1):
@@ -491,10 +495,11 @@ def merge_runs(base: Run, added: Run, merged: Run) -> None:
             j == added.users.size or _comes_first(base, i, added, j)
         ):
             i += 1
-        merged.users[first + j : i + j] = base.users[first:i]
-        merged.ids[first + j : i + j] = base.ids[first:i]
-        merged.times[first + j : i + j] = base.times[first:i]
-        merged.correct[first + j : i + j] = base.correct[first:i]
+        for k in range(first, i):
+            merged.users[k + j] = base.users[k]
+            merged.ids[k + j] = base.ids[k]
+            merged.times[k + j] = base.times[k]
+            merged.correct[k + j] = base.correct[k]
         if j < added.users.size:
             merged.users[i + j] = added.users[j]
             merged.ids[i + j] = added.ids[j]

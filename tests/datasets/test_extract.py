@@ -328,6 +328,42 @@ def test_a_database_that_goes_away_leaves_nothing_behind(engine, tmp_path, monke
     assert extract_attempts(engine, tmp_path, at=NOW).rows.accepted == 100
 
 
+def test_a_backend_that_is_killed_while_it_sends_is_a_clear_error(
+    engine, tmp_path, monkeypatch
+):
+    if engine.dialect.name == "sqlite":
+        return  # has no backend
+    add(engine, *many(100))
+    with engine.begin() as conn:  # more than one batch of the driver
+        conn.execute(
+            text(
+                "INSERT INTO attempts (source, idempotency_key, user_id, concept_id, correct, "
+                "attempted_at, created_at) SELECT '', 'g' || g, repeat('u', 200) || g, 'c', 1, "
+                "'2026-01-01Z', now() FROM generate_series(1, 120000) g"
+            )
+        )
+    from datasets import extract as module
+
+    take = module.Intake.take
+
+    def kill(intake, batch, columns):
+        with engine.connect() as conn:
+            conn.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        take(intake, batch, columns)
+
+    monkeypatch.setattr(module.Intake, "take", kill)
+    with pytest.raises(ExtractError, match="readable to the end"):
+        extract_attempts(engine, tmp_path, at=NOW)
+    assert not list((tmp_path / "extracts").iterdir())
+    monkeypatch.undo()
+    assert extract_attempts(engine, tmp_path, at=NOW).rows.accepted == 120_100
+
+
 def test_memory_is_bounded_by_cutting_long_buckets(engine, tmp_path, monkeypatch):
     from datasets import row_buckets
 
