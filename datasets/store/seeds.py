@@ -1,4 +1,4 @@
-"""The first algorithm version, which `bkt init` puts into an empty database."""
+"""The algorithm versions that `bkt init` puts into an empty database."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 SEEDED_VERSION = "v1"
+#: Stands beside it for comparison: on real logs three quarters of the concepts end on L0 = 0.5.
+CANDIDATE_VERSION = "v2"
 
 SEEDED_PARAMS: dict[str, Any] = {
     "default_L0": 0.1,
@@ -40,9 +42,14 @@ SEEDED_PARAMS: dict[str, Any] = {
     },
 }
 
+CANDIDATE_PARAMS: dict[str, Any] = {
+    **SEEDED_PARAMS,
+    "constraints": {**SEEDED_PARAMS["constraints"], "L0_max": 0.95},
+}
+
 
 def seed(conn: Connection, *, at: datetime) -> None:
-    """Insert `v1` as the ACTIVE version and its settings; harmless when they are there.
+    """Insert `v1` as the ACTIVE version, `v2` as a CANDIDATE; harmless when they are there.
 
     A database in which another version is ACTIVE keeps that one.
     """
@@ -51,23 +58,27 @@ def seed(conn: Connection, *, at: datetime) -> None:
             AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.status == "ACTIVE"
         )
     ).first()
+    status = "CANDIDATE" if has_active else "ACTIVE"
+    _seed_version(conn, SEEDED_VERSION, SEEDED_PARAMS, status=status, at=at)
+    _seed_version(conn, CANDIDATE_VERSION, CANDIDATE_PARAMS, status="CANDIDATE", at=at)
+
+
+def _seed_version(
+    conn: Connection, version: str, params: dict[str, Any], *, status: str, at: datetime
+) -> None:
+    """Insert one version and its settings; one that is there stays as it is."""
     conn.execute(
         insert_into(conn, AlgoVersionRow)
-        .values(
-            algo_key=ALGO_KEY,
-            version=SEEDED_VERSION,
-            status="CANDIDATE" if has_active else "ACTIVE",
-            created_at=at,
-        )
+        .values(algo_key=ALGO_KEY, version=version, status=status, created_at=at)
         .on_conflict_do_nothing()
     )
     version_id = conn.execute(
         select(AlgoVersionRow.id).where(
-            AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.version == SEEDED_VERSION
+            AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.version == version
         )
     ).scalar_one()
     conn.execute(
         insert_into(conn, AlgoParamsRow)
-        .values(algo_version_id=version_id, params=SEEDED_PARAMS)
+        .values(algo_version_id=version_id, params=params)
         .on_conflict_do_nothing()
     )
