@@ -17,6 +17,7 @@ from datasets.errors import ExtractError, QuarantineLimitError
 from datasets.extract import Extract, ExtractOptions, extract_attempts, open_extract
 from datasets.store.erasure import bury
 from tests.datasets.attempt_rows import NOW, Row, add, many
+from tests.datasets.plain_hashes import MASK, plain_row_hash
 
 FULL = ExtractOptions(full=True, max_quarantine=1.0)
 TOLERANT = ExtractOptions(max_quarantine=1.0)
@@ -136,6 +137,23 @@ def test_an_empty_log_gives_an_empty_extraction(engine, tmp_path):
     assert extract.rows.read == 0
     assert extract.concepts.num_rows == 0
     assert [list(shard_sequences(extract, i)) for i in range(len(extract.shards))] == [[]]
+
+
+def test_a_digest_is_the_wrapping_sum_of_row_hashes_and_never_changes(engine, tmp_path):
+    add(engine, *many(300))
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    sums: dict[str, int] = {}
+    for concept, user, at, row_id, correct in log_of(engine).iter_rows():
+        us = round(at.timestamp() * 1e6)
+        hashed = plain_row_hash(concept, user, row_id, us, correct)
+        sums[concept] = (sums.get(concept, 0) + hashed) & MASK
+    found = zip(
+        *(extract.concepts[c].to_pylist() for c in ("concept_id", "digest")), strict=True
+    )
+    digests = {entry["concept_id"]: entry["digest"] for entry in found}
+    assert digests == {concept: f"{total:016x}" for concept, total in sums.items()}
+    assert plain_row_hash("fractions", "ann", 1, 1767225600000000, 1) == 0xAC3E381A4E346750
+    assert extract.digest == "a100b0f03fb75734c605506544437592"
 
 
 def test_equal_logs_have_equal_digests_in_whatever_order_they_came(engine, tmp_path):

@@ -20,6 +20,7 @@ from datasets.id_codes import IdCodes, stable_hash
 from datasets.identity import idempotency_key, with_idempotency_keys
 from datasets.row_kernels import hash_bytes, id_fits
 from tests.datasets.attempt_rows import NOW, Row
+from tests.datasets.plain_hashes import plain_hash
 
 anything = st.text(max_size=40) | st.sampled_from(
     ["x" * 255, "x" * 256, "\U0001f600" * 250, "\U0001f600" * 251, "\0", "a\0b",
@@ -148,22 +149,6 @@ def test_the_hash_of_an_id_never_changes(identifier):
     assert (
         stable_hash(identifier) == FROZEN_HASHES[identifier] == plain_hash(identifier.encode())
     )
-
-
-def plain_hash(data: bytes) -> int:
-    """The same in plain Python."""
-    mask = (1 << 64) - 1
-    k0, k1, k2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-    state = k0
-    whole = len(data) // 8 * 8
-    words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, whole, 8)]
-    for word in [*words, int.from_bytes(data[whole:], "little")]:
-        state = (state ^ word) * k1 & mask
-        state ^= state >> 32
-    state ^= len(data)
-    state = (state ^ (state >> 30)) * k1 & mask
-    state = (state ^ (state >> 27)) * k2 & mask
-    return state ^ (state >> 31)
 
 
 @given(anything)
