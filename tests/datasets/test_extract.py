@@ -147,9 +147,7 @@ def test_a_digest_is_the_wrapping_sum_of_row_hashes_and_never_changes(engine, tm
         us = round(at.timestamp() * 1e6)
         hashed = plain_row_hash(concept, user, row_id, us, correct)
         sums[concept] = (sums.get(concept, 0) + hashed) & MASK
-    found = zip(
-        *(extract.concepts[c].to_pylist() for c in ("concept_id", "digest")), strict=True
-    )
+    found = extract.concepts.select(["concept_id", "digest"]).to_pylist()
     digests = {entry["concept_id"]: entry["digest"] for entry in found}
     assert digests == {concept: f"{total:016x}" for concept, total in sums.items()}
     assert plain_row_hash("fractions", "ann", 1, 1767225600000000, 1) == 0xAC3E381A4E346750
