@@ -230,11 +230,8 @@ def _kept_before(conn: Connection, run_id: str, concept_id: str) -> Switch | Non
     decided = decision_of(conn, run_id, concept_id)
     if decided is None:
         return None
-    pinned = any(
-        isinstance(why, dict) and why.get("check") == Switch.PINNED.value
-        for why in decided.reasons
-    )
-    return Switch.PINNED if pinned else Switch.INCUMBENT_CHANGED
+    checks = [why.get("check") for why in decided.reasons if isinstance(why, dict)]
+    return Switch.PINNED if Switch.PINNED.value in checks else Switch.INCUMBENT_CHANGED
 
 
 def _active_id(conn: Connection, concept_id: str, algo_version_id: int) -> int | None:

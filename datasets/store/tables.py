@@ -1,7 +1,8 @@
 """The tables (DESIGN section 2): what the database itself refuses stands here.
 
-`migrations/` writes the same schema without importing this file; a test compares the two on
-both databases, checks, index predicates and collations included.
+Attempts and what belongs to them stand in `attempt_tables.py`, and are to be had from here.
+`migrations/` writes the same schema without importing either; a test compares the two on both
+databases, checks, index predicates and collations included.
 """
 
 from __future__ import annotations
@@ -15,58 +16,47 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    MetaData,
-    SmallInteger,
     String,
     UniqueConstraint,
     event,
     false,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+from datasets.store.attempt_tables import (
+    AttemptCorrectionRow,
+    AttemptRewriteRow,
+    AttemptRow,
+    ErasedUserRow,
+    QuestionConceptRow,
+)
+from datasets.store.table_base import Base
 from datasets.store.table_rules import RULES
-from datasets.store.types import BigId, Double, Id, Json, UtcDateTime
+from datasets.store.types import BigId, Id, Json
 
-#: Every constraint has a name, so that an error message and a migration can use it.
-NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s",
-    "pk": "pk_%(table_name)s",
-}
+__all__ = [
+    "AlgoParamsRow",
+    "AlgoVersionRow",
+    "AttemptCorrectionRow",
+    "AttemptRewriteRow",
+    "AttemptRow",
+    "Base",
+    "ErasedUserRow",
+    "MasteryStateRow",
+    "PromotionEventRow",
+    "QuestionConceptRow",
+    "RunRow",
+    "SkillParamsRow",
+    "SnapshotRow",
+]
 
 RUN_STATUSES = ("running", "done", "unchanged", "empty", "failed", "abandoned")
 DECISIONS = ("promoted", "kept", "rejected", "skipped", "rolled_back", "released")
-#: A moment as SQLite holds it; PostgreSQL's own type does the rest.
-MOMENT = (
-    "-".join(["[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2])
-    + " "
-    + ":".join(["[0-9]" * 2] * 3)
-    + "."
-    + "[0-9]" * 6
-)
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-def _finite(column: str) -> tuple[CheckConstraint, CheckConstraint]:
-    """The moment is one that both databases order alike."""
-    name = f"{column}_is_finite"
-    return (
-        CheckConstraint(f"isfinite({column})", name=name).ddl_if(dialect="postgresql"),
-        CheckConstraint(f"{column} GLOB '{MOMENT}'", name=name).ddl_if(dialect="sqlite"),
-    )
-
-
-class Base(DeclarativeBase):
-    """Root of the tables."""
-
-    metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map = {datetime: UtcDateTime(), float: Double, dict[str, Any]: Json()}  # noqa: RUF012 - SQLAlchemy's own convention
 
 
 class AlgoVersionRow(Base):
@@ -121,90 +111,6 @@ class RunRow(Base):
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     manifest: Mapped[dict[str, Any]] = mapped_column(Json)
-
-
-class AttemptRow(Base):
-    """One answer of one user at one concept.
-
-    On PostgreSQL the column `xact_id` holds the transaction that wrote the row, which tells an
-    incremental extraction what it has not seen.
-    """
-
-    __tablename__ = "attempts"
-    __table_args__ = (
-        UniqueConstraint("idempotency_key"),
-        CheckConstraint("correct IN (0, 1)", name="correct_is_0_or_1"),
-        CheckConstraint("length(user_id) <= 255", name="user_id_length"),
-        CheckConstraint("length(concept_id) <= 255", name="concept_id_length"),
-        CheckConstraint("length(idempotency_key) <= 255", name="idempotency_key_length"),
-        *_finite("attempted_at"),
-        *_finite("created_at"),
-        Index("ix_attempts_key", "user_id", "concept_id", "attempted_at", "id"),
-        {"sqlite_autoincrement": True},
-    )
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    source: Mapped[str] = mapped_column(String(255), server_default="")
-    idempotency_key: Mapped[str] = mapped_column(Id)
-    user_id: Mapped[str] = mapped_column(Id)
-    question_id: Mapped[str | None] = mapped_column(Id)
-    concept_id: Mapped[str | None] = mapped_column(Id)
-    correct: Mapped[int] = mapped_column(SmallInteger)
-    attempted_at: Mapped[datetime]
-    created_at: Mapped[datetime]
-
-
-class AttemptRewriteRow(Base):
-    """A change or deletion of stored attempts: after one, an extraction reads the whole log.
-
-    Triggers write it, so that no writer can forget to. On PostgreSQL the column `xact_id` says
-    which snapshots have seen it; on SQLite one row is replaced by one with a higher id.
-    """
-
-    __tablename__ = "attempt_rewrites"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-
-
-class AttemptCorrectionRow(Base):
-    """What an attempt said before it was corrected; append only."""
-
-    __tablename__ = "attempt_correction"
-    __table_args__ = (
-        CheckConstraint("old_correct IN (0, 1)", name="old_correct_is_0_or_1"),
-        CheckConstraint("new_correct IN (0, 1)", name="new_correct_is_0_or_1"),
-        Index("ix_attempt_correction_attempt_id", "attempt_id"),
-        {"sqlite_autoincrement": True},
-    )
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    attempt_id: Mapped[int] = mapped_column(
-        BigId, ForeignKey(AttemptRow.id, ondelete="CASCADE")
-    )
-    old_correct: Mapped[int] = mapped_column(SmallInteger)
-    new_correct: Mapped[int] = mapped_column(SmallInteger)
-    actor: Mapped[str] = mapped_column(String(255))
-    created_at: Mapped[datetime]
-
-
-class QuestionConceptRow(Base):
-    """A concept that a question practises."""
-
-    __tablename__ = "question_concepts"
-
-    question_id: Mapped[str] = mapped_column(Id, primary_key=True)
-    concept_id: Mapped[str] = mapped_column(Id, primary_key=True)
-
-
-class ErasedUserRow(Base):
-    """A tombstone: nothing of this user comes in until it is lifted."""
-
-    __tablename__ = "erased_user"
-
-    user_id: Mapped[str] = mapped_column(Id, primary_key=True)
-    actor: Mapped[str] = mapped_column(String(255))
-    erased_at: Mapped[datetime]
 
 
 class SkillParamsRow(Base):
