@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
+from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
 from datasets.errors import ExtractError
@@ -34,10 +36,9 @@ def extract_attempts(settings: Settings, *, full: bool = False) -> Extracted:
     return read_attempt_log(settings, full=full)
 
 
-def _database_broke_off(_task: object, _run: object, state: object) -> bool:
+def database_broke_off(_task: object, _run: object, state: State[Any]) -> bool:
     """Only a log that could not be read to the end is worth another try."""
-    error = getattr(state, "data", None)
-    return isinstance(error, ExtractError)
+    return isinstance(state.result(raise_on_failure=False), ExtractError)
 
 
 @task(
@@ -45,7 +46,7 @@ def _database_broke_off(_task: object, _run: object, state: object) -> bool:
     retries=2,
     retry_delay_seconds=[2, 8],
     retry_jitter_factor=0.5,
-    retry_condition_fn=_database_broke_off,
+    retry_condition_fn=database_broke_off,
 )
 def read_attempt_log(settings: Settings, *, full: bool) -> Extracted:
     """One try at the extraction."""

@@ -20,10 +20,10 @@ from datasets.store.algorithms import algorithm
 from datasets.store.promotion_events import pinned_concepts
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
+from flows.artifacts import shard_progress
 from flows.ballot import Vote, vote_on, write_ballot
 from flows.database import open_database
 from flows.deliver import Delivery, deliver
-from flows.progress import progress
 from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
 from flows.run_plan import RunPlan, fit_plan_of
 from flows.run_tags import tags_of
@@ -97,7 +97,7 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
     reports: list[dict[str, Any]] = []
     with (
         threads_of(settings) as runner,
-        progress("fit", len(jobs)) as advance,
+        shard_progress("fit", len(jobs)) as advance,
     ):
         futures = [runner.submit(fit_shard_task, {"job": job}) for job in jobs]
         for done in as_completed(futures):
@@ -141,10 +141,12 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
     }
     left_out = left_out_users(settings, extract)
     shards = extract.concepts["shard"].to_pylist()
-    by_shard: dict[int, dict[str, Incumbent]] = {shard: {} for shard in set(shards)}
+    by_shard: dict[int, dict[str, Incumbent]] = {}
     for concept, shard in zip(ends, shards, strict=True):
-        if concept in incumbents:
-            by_shard[shard][concept] = incumbents[concept]
+        if not plan.concepts or concept in plan.concepts:
+            own = by_shard.setdefault(shard, {})
+            if concept in incumbents:
+                own[concept] = incumbents[concept]
     return [
         ShardJob(
             extract_root=plan.extract_root,
@@ -158,6 +160,7 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
             settings_digest=plan.settings_digest,
             min_new_share=settings.fit.min_new_share,
             full=plan.full,
+            resumed=plan.resumed,
             concepts=frozenset(plan.concepts),
             incumbents=by_shard[shard],
             left_out=left_out,

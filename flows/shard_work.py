@@ -69,6 +69,8 @@ class ShardJob:
     settings_digest: str
     min_new_share: float
     full: bool
+    #: Whether the run goes on where one of the same identity was killed.
+    resumed: bool = False
     #: Only these concepts; empty: all.
     concepts: frozenset[str] = frozenset()
     incumbents: Mapping[str, Incumbent] = field(default_factory=dict)
@@ -89,11 +91,11 @@ class ConceptWork:
 def fit_shard(job: ShardJob) -> dict[str, Any]:
     """Fit and judge every concept of one shard; returns its counts and seconds.
 
-    The result is written to `job.out` when the shard is whole; one that is there is not made
-    again, so that a run that was killed goes on where it stopped.
+    The result is written to `job.out` when the shard is whole. A run that goes on where another
+    was killed makes only what is missing or failed.
     """
     seconds = {"fit": 0.0, "gate": 0.0}
-    if not job.out.is_file():
+    if not (job.resumed and _is_sound(job.out)):
         extract = open_extract(job.extract_root, job.out.parent)
         engine = engine_named(job.engine)
         digests = extract.concepts["digest"].to_pylist()
@@ -107,6 +109,11 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
         ]
         write_json(job.out, {"works": [_work_as_json(work) for work in works]})
     return {"shard": job.shard, "out": str(job.out), "seconds": seconds}
+
+
+def _is_sound(out: Path) -> bool:
+    """Whether a shard was finished, without a concept that failed."""
+    return out.is_file() and all(work.origin is not Origin.FAILED for work in read_works(out))
 
 
 def read_works(path: Path) -> list[ConceptWork]:

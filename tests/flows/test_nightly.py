@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 
 from datasets.attempt_import import ImportOptions, import_file
-from datasets.errors import QuarantineLimitError
+from datasets.errors import ExtractError, QuarantineLimitError
 from datasets.store.errors import LockedError
 from datasets.store.runs import RunStatus, list_runs, run_lock
 from datasets.store.session import reading
 from datasets.synthetic import SimulationPlan, write_simulation
+from flows import extract_attempts as extraction
 from flows import promote_params as promotion
 from flows.nightly import nightly, trial_fit
 from flows.requests import EngineName, FitRequest, RetrainRequest
@@ -122,15 +123,54 @@ def test_a_night_that_dies_between_switches_goes_on_under_its_own_id(
 
 
 def test_a_trial_and_a_dry_run_promote_nothing(sqlite_night: Engine):
-    """A trial is logged; a dry run leaves no row behind at all."""
+    """A trial of either version is logged; a dry run leaves no row behind at all."""
     before = all_rows(sqlite_night)
     dry = nightly(RetrainRequest(dry_run=True))
     with reading(sqlite_night) as conn:
         assert list_runs(conn) == ()
     trial = trial_fit(FitRequest())
+    candidate = trial_fit(FitRequest(algo="v2"))
     assert (dry.status, dry.mlflow_run_id, dry.exit_code) == ("done", None, 0)
-    assert trial.mlflow_run_id is not None
+    assert None not in (trial.mlflow_run_id, candidate.mlflow_run_id)
+    assert candidate.mlflow_run_id != trial.mlflow_run_id
     assert all_rows(sqlite_night) == before
+
+
+def test_a_log_that_breaks_off_is_read_again_and_a_refusal_is_not(
+    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """Two broken connections cost two tries; a log with too many broken rows costs one."""
+    whole, tries = extraction.read_log, []
+
+    def breaks_twice(*arguments: object, **named: object) -> object:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ExtractError("the server went away")
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(extraction, "read_log", breaks_twice)
+    again = extraction.read_attempt_log.with_options(retry_delay_seconds=0)
+    monkeypatch.setattr(extraction, "read_attempt_log", again)
+    assert nightly(RetrainRequest(dry_run=True)).status == "done"
+    assert len(tries) == 3
+    monkeypatch.setattr(extraction, "read_log", whole)
+    with sqlite_night.begin() as conn:
+        conn.exec_driver_sql("UPDATE attempts SET attempted_at = '2999-01-01 00:00:00.000000'")
+    with pytest.raises(QuarantineLimitError):
+        nightly(RetrainRequest(dry_run=True))
+
+
+def test_a_second_run_that_promotes_nothing_ends_unchanged(
+    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """Fits that were all refused are not judged afresh: exit 3 the first time, 0 the second."""
+    monkeypatch.setenv("BKT_FIT__MAX_STEPS", "1")
+    first = nightly(RetrainRequest())
+    second = nightly(RetrainRequest())
+    assert first.run_id == second.run_id
+    assert (first.status, first.exit_code, first.concepts.promoted) == ("done", 3, 0)
+    assert (second.status, second.exit_code, second.concepts.fitted) == ("unchanged", 0, 0)
+    assert all_rows(sqlite_night)["bkt_skill_params"] == []
 
 
 @pytest.mark.parity
