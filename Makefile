@@ -59,5 +59,7 @@ bench-judgement: $(STAMP) ## how often promotions are right, and whether shrinka
 bench-serving: $(STAMP)  ## the API under load on PostgreSQL, beside a bare route in the same run
 	$(BIN)/python -m benchmarks.serving
 
+bench: bench-fitting bench-border bench-states bench-judgement bench-serving ## every speed, as a ratio against a named opponent in the same run
+
 clean:               ## forget the environment and what runs have written
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis
