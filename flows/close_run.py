@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bkt_core.evaluation.checks import Decision
 from datasets.extract import open_extract
 from datasets.store.runs import RunStatus, finish_run
+from flows.artifacts import publish_run
 from flows.deliver import deliver, deliver_champion
 from flows.fit_concepts import count_origins
 from flows.promote_params import count_decisions
@@ -58,6 +59,7 @@ def close_run(
             delivery = deliver(settings, plan, evidence)
             if promoted.promoted:
                 delivery = deliver_champion(engine, settings, plan, delivery)
+        publish_run(settings, plan, evidence, delivery)
     if not plan.dry_run:
         with engine.begin() as conn:
             finish_run(conn, run_id=plan.run_id, status=status, at=datetime.now(UTC))
