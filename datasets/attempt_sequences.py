@@ -68,6 +68,16 @@ class ShardRows:
         """The columns as kernels take them."""
         return Run(self.users, self.ids, self.times, self.correct)
 
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where the rows of each user begin, and where the last end, (n_users + 1,)."""
+        edges = np.flatnonzero(self.users[1:] != self.users[:-1]) + 1
+        n = self.users.size
+        offsets = np.zeros(edges.size + 1 + (n > 0), np.int64)
+        offsets[1 : edges.size + 1] = edges
+        offsets[-1] = n
+        return offsets
+
     def part(self, first: int, stop: int) -> ShardRows:
         """The rows [first, stop), not copied."""
         return ShardRows(
@@ -168,11 +178,7 @@ def _packed(
 ) -> ConceptAttempts:
     n_before = rows.users.size
     rows = _inside(rows, window, left_out)
-    edges = np.flatnonzero(rows.users[1:] != rows.users[:-1]) + 1
-    n = rows.users.size
-    offsets = np.zeros(edges.size + 1 + (n > 0), np.int64)
-    offsets[1 : edges.size + 1] = edges
-    offsets[-1] = n
+    offsets = rows.offsets
     last = offsets[1:] - 1
     users = rows.users[last]
     return ConceptAttempts(
@@ -183,7 +189,7 @@ def _packed(
         user_hashes=user_hashes[users],
         last_ids=rows.ids[last],
         last_times=rows.times[last],
-        n_left_out=n_before - n,
+        n_left_out=n_before - rows.users.size,
     )
 
 

@@ -42,6 +42,11 @@ _COMMANDS = (
         "flows.commands.training:evaluate",
         "Score the parameters in force on attempts that are not in the database.",
     ),
+    (
+        "monitor",
+        "flows.commands.monitoring:monitor",
+        "Score the parameters in force on what came after their fit; name what drifted.",
+    ),
     ("recompute", "flows.commands.states:recompute", "Replay mastery from the attempt log."),
     (
         "params",

@@ -78,6 +78,12 @@ class RecomputeSettings(Section):
     states_per_chunk: int = Field(gt=0)
 
 
+class MonitorSettings(Section):
+    """When a concept is said to have drifted."""
+
+    false_discovery_rate: float = Field(gt=0, lt=1)
+
+
 class RetentionSettings(Section):
     """What `bkt prune` keeps."""
 
@@ -96,6 +102,7 @@ class Settings(FileSettings):
     fit: FitSettings
     run: RunSettings
     recompute: RecomputeSettings
+    monitor: MonitorSettings
     retention: RetentionSettings
     serving: ServingSettings
     gates: GateLimits

@@ -35,7 +35,7 @@ def prefect(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_deployment_is_accepted_and_refuses_a_wrong_parameter():
-    """Both deployments of the nightly flow exist; an unknown engine never becomes a run."""
+    """The nightly flow's and the monitor's exist; an unknown engine never becomes a run."""
     pool = prefect("work-pool", "create", "bkt", "--type", "process")
     assert pool.returncode == 0, pool.stdout + pool.stderr
     deployed = prefect("deploy", "--all")
@@ -43,6 +43,7 @@ def test_every_deployment_is_accepted_and_refuses_a_wrong_parameter():
     listed = prefect("deployment", "ls").stdout
     assert "nightly/nightly" in listed
     assert "nightly/manual" in listed
+    assert "monitor/weekly" in listed
     wrong = prefect("deployment", "run", "nightly/manual", "-p", 'request={"engine": "magic"}')
     assert wrong.returncode != 0
     assert "magic" in wrong.stdout + wrong.stderr
