@@ -66,8 +66,7 @@ _NOT_CURRENT = """
     (is_stale OR algo_version_id <> :algo_version_id
      OR param_id IS DISTINCT FROM CAST(:param_id AS BIGINT))
 """
-_WRITE = text(
-    """
+_WRITE = """
     UPDATE bkt_user_skill_state AS s SET
         p_mastery = t.p_mastery, n_attempts = t.n_attempts,
         last_attempt_at = t.last_attempt_at, last_attempt_id = t.last_attempt_id,
@@ -78,9 +77,14 @@ _WRITE = text(
         is_stale = false, version = s.version + 1, updated_at = :at
     FROM staged_state t
     WHERE s.concept_id = :concept_id AND s.user_id = t.user_id AND s.version = t.base_version
-      AND s.user_id BETWEEN :first AND :last
-    """
-).bindparams(bindparam("at", type_=UtcDateTime()))
+      {stretch}
+"""
+_AT = bindparam("at", type_=UtcDateTime())
+_WRITE_STRETCH = text(
+    _WRITE.format(stretch="AND s.user_id BETWEEN :first AND :last")
+).bindparams(_AT)
+#: Without the bounds: the planner takes them for very few rows and loops over the wrong side.
+_WRITE_KEYS = text(_WRITE.format(stretch="")).bindparams(_AT)
 #: Plans that lock states in the order of their key; left to guess at a temporary table, the
 #: planner took 3 to 5 times the CPU. A whole stretch of a concept is merged; some keys of it
 #: are looked up one by one.
@@ -173,17 +177,17 @@ def write_staged(
     if conn.dialect.name == "postgresql":
         for hint in _MERGED if whole_stretch else _LOOKED_UP:
             conn.exec_driver_sql(f"SET LOCAL enable_{hint}")
-    done = conn.execute(
-        _WRITE,
-        {
-            "concept_id": concept_id,
-            "algo_version_id": stamp.algo_version_id,
-            "param_id": stamp.param_id,
-            "first": values["user_id"][0],
-            "last": values["user_id"][-1],
-            "at": at,
-        },
-    )
+    bound = {
+        "concept_id": concept_id,
+        "algo_version_id": stamp.algo_version_id,
+        "param_id": stamp.param_id,
+        "at": at,
+    }
+    if whole_stretch:
+        ends = {"first": values["user_id"][0], "last": values["user_id"][-1]}
+        done = conn.execute(_WRITE_STRETCH, bound | ends)
+    else:
+        done = conn.execute(_WRITE_KEYS, bound)
     reached("sweep: chunk written")
     return int(done.rowcount)
 
