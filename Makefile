@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run accept bench-judgement bench-serving check quick test lock clean
+.PHONY: help install run accept torture bench bench-fitting bench-border bench-states bench-judgement bench-serving check quick test clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
