@@ -20,11 +20,10 @@ from serving.cursors import concept_after, cursor_of
 from serving.mastery import (
     AttemptOfBatch,
     batch_update_from_attempts,
-    get_active_params,
-    get_mastery_page,
     update_from_attempt,
 )
 from serving.problems import UnknownIdError
+from serving.reading import get_active_params, get_mastery_page
 from serving.schemas import (
     Attempt,
     BatchUpdateRequest,

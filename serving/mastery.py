@@ -1,4 +1,4 @@
-"""The service layer: read parameters and mastery, apply attempts; the caller commits.
+"""The writing half of the service layer: apply attempts; the caller commits.
 
 Every function takes an `AsyncSession` or an `AsyncConnection`. Writers need a transaction of
 their own at READ COMMITTED, and acknowledge nothing before it is committed.
@@ -8,55 +8,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from uuid import uuid4
-
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from datasets.store.errors import IdempotencyConflictError
 from datasets.store.new_attempt import NewAttempt
 from datasets.store.online import Outcome, Recorded, lock_states, record
 from datasets.store.service import (
-    MasteryThen,
     Place,
-    concept_params,
     lock_existing,
     mastery_now,
-    mastery_then,
     place_of,
     write_own_snapshot,
 )
 from serving.params_cache import ParamsCache
+from serving.reading import Database, connection_of, state_response
 from serving.schemas import (
     BKTMetadata,
     BKTParams,
-    BKTParamsResponse,
     ConceptUpdateResponse,
     MasteryStateResponse,
     UpdateFromAttemptResponse,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
     from bkt_core.params import BktParams
 
-Database: TypeAlias = AsyncSession | AsyncConnection
-
 #: What `attempts.source` says of attempts that came through this layer.
 SOURCE = "service"
-#: More states than any user has; a page of the API is smaller.
-ALL_STATES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class MasteryPage:
-    """Some of a user's mastery, and from which probability on a concept is mastered."""
-
-    threshold: float
-    states: list[MasteryStateResponse]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,27 +52,6 @@ class AttemptOfBatch:
     idempotency_key: str | None = None  # None: one of its own
     attempted_at: datetime | None = None  # None: now
     create_snapshot: bool = False
-
-
-async def get_active_params(
-    db: Database, concept_id: str, *, cache: ParamsCache | None = None
-) -> BKTParamsResponse:
-    """The parameters in force, and which level of the hierarchy answered.
-
-    With a cache they may be as old as it declares: for reading only.
-    """
-    conn = await _connection(db)
-    read = cache.concept_params if cache else concept_params
-    found = await conn.run_sync(read, concept_id)
-    return BKTParamsResponse(
-        concept_id=concept_id,
-        level=found.level.value,
-        algo_version=found.algo_version,
-        param_id=found.param_id,
-        run_id=found.run_id,
-        fitted_at=found.fitted_at,
-        **found.params.as_dict(),
-    )
 
 
 async def get_or_create_user_state(
@@ -106,12 +68,12 @@ async def get_or_create_user_state(
     of the caller's. Commit a state that was inserted here together with an attempt.
     """
     now = at or datetime.now(UTC)
-    conn = await _connection(db)
+    conn = await connection_of(db)
 
     def locked(sync: Connection) -> MasteryStateResponse:
         lock_states(sync, user_id, [concept_id], at=now)
         algorithm, states = mastery_now(sync, user_id, concept_ids=[concept_id], limit=1)
-        return _as_wire(states[0], algorithm.params.mastery_threshold)
+        return state_response(states[0], algorithm.params.mastery_threshold)
 
     state = await conn.run_sync(locked)
     if state.n_attempts == 0 and default_from_L0 is not True:
@@ -145,7 +107,7 @@ async def update_from_attempt(
         attempted_at=attempted_at,
         create_snapshot=create_snapshot,
     )
-    conn = await _connection(db)
+    conn = await connection_of(db)
     return await conn.run_sync(_apply, user_id, attempt, at or datetime.now(UTC), cache)
 
 
@@ -159,7 +121,7 @@ async def batch_update_from_attempts(
 ) -> list[UpdateFromAttemptResponse]:
     """Apply one user's attempts in the order of their times; answers in the order given."""
     now = at or datetime.now(UTC)
-    conn = await _connection(db)
+    conn = await connection_of(db)
 
     def applied(sync: Connection) -> list[UpdateFromAttemptResponse]:
         lock_existing(sync, user_id, {a.concept_id for a in attempts if a.concept_id})
@@ -168,73 +130,6 @@ async def batch_update_from_attempts(
         return [answers[i] for i in range(len(attempts))]
 
     return await conn.run_sync(applied)
-
-
-async def get_user_mastery(
-    db: Database,
-    user_id: str,
-    concept_ids: Iterable[str] | None = None,
-    *,
-    as_of: datetime | None = None,
-    after: str | None = None,
-    limit: int = ALL_STATES,
-    cache: ParamsCache | None = None,
-) -> list[MasteryStateResponse]:
-    """Mastery by concept id: of the concepts named, or of all that have attempts.
-
-    A concept that is named and has no attempts is told with the p_L0 in force; as of a past
-    moment it is left out, since nothing was known.
-    """
-    page = await get_mastery_page(
-        db, user_id, concept_ids, as_of=as_of, after=after, limit=limit, cache=cache
-    )
-    return page.states
-
-
-async def get_mastery_page(
-    db: Database,
-    user_id: str,
-    concept_ids: Iterable[str] | None = None,
-    *,
-    as_of: datetime | None = None,
-    after: str | None = None,
-    limit: int = ALL_STATES,
-    cache: ParamsCache | None = None,
-) -> MasteryPage:
-    """`get_user_mastery` with the threshold it was told by."""
-    conn = await _connection(db)
-    named = sorted(set(concept_ids or ()), key=str.encode)
-    named = [c for c in named if after is None or c.encode() > after.encode()][:limit]
-    nothing = concept_ids is not None and not named
-
-    def read(sync: Connection) -> MasteryPage:
-        algorithm, states = mastery_now(
-            sync,
-            user_id,
-            concept_ids=named,
-            after=after,
-            limit=0 if as_of is not None or nothing else limit,
-        )
-        if as_of is not None and not nothing:
-            states = mastery_then(
-                sync, user_id, as_of=as_of, concept_ids=named, after=after, limit=limit
-            )
-        found = {state.concept_id: state for state in states}
-        for concept in named if as_of is None else ():
-            if concept not in found:
-                found[concept] = _before_any(sync, concept, cache)
-        threshold = algorithm.params.mastery_threshold
-        told = [_as_wire(found[c], threshold) for c in sorted(found, key=str.encode)]
-        return MasteryPage(threshold, told)
-
-    return await conn.run_sync(read)
-
-
-async def _connection(db: Database) -> AsyncConnection:
-    if isinstance(db, AsyncConnection):
-        return db
-    await db.flush()
-    return await db.connection()
 
 
 def _apply(
@@ -304,28 +199,6 @@ def _place(conn: Connection, attempt: NewAttempt, recorded: Recorded) -> Place:
     if place.correct != attempt.correct:
         raise IdempotencyConflictError(key=attempt.idempotency_key)
     return place
-
-
-def _before_any(conn: Connection, concept_id: str, cache: ParamsCache | None) -> MasteryThen:
-    read = cache.concept_params if cache else concept_params
-    return MasteryThen(
-        concept_id=concept_id,
-        p_mastery=read(conn, concept_id).params.p_L0,
-        n_attempts=0,
-        last_attempt_at=None,
-        written_at=None,
-    )
-
-
-def _as_wire(state: MasteryThen, threshold: float) -> MasteryStateResponse:
-    return MasteryStateResponse(
-        concept_id=state.concept_id,
-        p_mastery=state.p_mastery,
-        n_attempts=state.n_attempts,
-        is_mastered=state.p_mastery >= threshold,
-        last_attempt_at=state.last_attempt_at,
-        updated_at=state.written_at,
-    )
 
 
 def _letters(params: BktParams) -> BKTParams:
