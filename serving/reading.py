@@ -1,0 +1,144 @@
+"""The reading half of the service layer: parameters in force, and mastery now or then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from datasets.store.service import MasteryThen, concept_params, mastery_now, mastery_then
+from serving.schemas import BKTParamsResponse, MasteryStateResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from serving.params_cache import ParamsCache
+
+Database: TypeAlias = AsyncSession | AsyncConnection
+
+#: More states than any user has; a page of the API is smaller.
+ALL_STATES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MasteryPage:
+    """Some of a user's mastery, and from which probability on a concept is mastered."""
+
+    threshold: float
+    states: list[MasteryStateResponse]
+
+
+async def get_active_params(
+    db: Database, concept_id: str, *, cache: ParamsCache | None = None
+) -> BKTParamsResponse:
+    """The parameters in force, and which level of the hierarchy answered.
+
+    With a cache they may be as old as it declares: for reading only.
+    """
+    conn = await connection_of(db)
+    read = cache.concept_params if cache else concept_params
+    found = await conn.run_sync(read, concept_id)
+    return BKTParamsResponse(
+        concept_id=concept_id,
+        level=found.level.value,
+        algo_version=found.algo_version,
+        param_id=found.param_id,
+        run_id=found.run_id,
+        fitted_at=found.fitted_at,
+        **found.params.as_dict(),
+    )
+
+
+async def get_user_mastery(
+    db: Database,
+    user_id: str,
+    concept_ids: Iterable[str] | None = None,
+    *,
+    as_of: datetime | None = None,
+    after: str | None = None,
+    limit: int = ALL_STATES,
+    cache: ParamsCache | None = None,
+) -> list[MasteryStateResponse]:
+    """Mastery by concept id: of the concepts named, or of all that have attempts.
+
+    A concept that is named and has no attempts is told with the p_L0 in force; as of a past
+    moment it is left out, since nothing was known.
+    """
+    page = await get_mastery_page(
+        db, user_id, concept_ids, as_of=as_of, after=after, limit=limit, cache=cache
+    )
+    return page.states
+
+
+async def get_mastery_page(
+    db: Database,
+    user_id: str,
+    concept_ids: Iterable[str] | None = None,
+    *,
+    as_of: datetime | None = None,
+    after: str | None = None,
+    limit: int = ALL_STATES,
+    cache: ParamsCache | None = None,
+) -> MasteryPage:
+    """`get_user_mastery` with the threshold it was told by."""
+    conn = await connection_of(db)
+    named = sorted(set(concept_ids or ()), key=str.encode)
+    named = [c for c in named if after is None or c.encode() > after.encode()][:limit]
+    nothing = concept_ids is not None and not named
+
+    def read(sync: Connection) -> MasteryPage:
+        algorithm, states = mastery_now(
+            sync,
+            user_id,
+            concept_ids=named,
+            after=after,
+            limit=0 if as_of is not None or nothing else limit,
+        )
+        if as_of is not None and not nothing:
+            states = mastery_then(
+                sync, user_id, as_of=as_of, concept_ids=named, after=after, limit=limit
+            )
+        found = {state.concept_id: state for state in states}
+        for concept in named if as_of is None else ():
+            if concept not in found:
+                found[concept] = _before_any(sync, concept, cache)
+        threshold = algorithm.params.mastery_threshold
+        told = [state_response(found[c], threshold) for c in sorted(found, key=str.encode)]
+        return MasteryPage(threshold, told)
+
+    return await conn.run_sync(read)
+
+
+async def connection_of(db: Database) -> AsyncConnection:
+    """The connection of a session whose changes are flushed, or the one given."""
+    if isinstance(db, AsyncConnection):
+        return db
+    await db.flush()
+    return await db.connection()
+
+
+def _before_any(conn: Connection, concept_id: str, cache: ParamsCache | None) -> MasteryThen:
+    read = cache.concept_params if cache else concept_params
+    return MasteryThen(
+        concept_id=concept_id,
+        p_mastery=read(conn, concept_id).params.p_L0,
+        n_attempts=0,
+        last_attempt_at=None,
+        written_at=None,
+    )
+
+
+def state_response(state: MasteryThen, threshold: float) -> MasteryStateResponse:
+    """A state as it goes over the wire."""
+    return MasteryStateResponse(
+        concept_id=state.concept_id,
+        p_mastery=state.p_mastery,
+        n_attempts=state.n_attempts,
+        is_mastered=state.p_mastery >= threshold,
+        last_attempt_at=state.last_attempt_at,
+        updated_at=state.written_at,
+    )
