@@ -7,7 +7,6 @@ CPU seconds are those of this process and of every process of the server.
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import subprocess
 import sys
@@ -159,8 +158,15 @@ def _memory(server: PostgresServer, folder: Path, n_rows: int) -> int:
 
 def _memory_child(url: str, folder: str) -> int:
     extract = _extract(url, Path(folder))
-    print(extract.rows.accepted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(extract.rows.accepted, _peak_mib())
     return 0
+
+
+def _peak_mib() -> float:
+    """Peak memory of this program alone; `ru_maxrss` would inherit the parent's."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def _line(name: str, value: float, bar: float, *, above: bool) -> int:
