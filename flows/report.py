@@ -104,7 +104,7 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
         for name, (rival, own) in facts.scores.log_loss_of.items()
     ]
     told.append(users_sentence(evidence))
-    return told + bound_sentences(evidence)
+    return told + bound_sentences(evidence) + list(facts.summary.get("remarks", []))
 
 
 def users_sentence(evidence: RunEvidence) -> str:

@@ -67,6 +67,8 @@ class RunSummary:
     metrics: Mapping[str, float | int | None]
     states: Mapping[str, int]
     seconds: Mapping[str, float]
+    #: Rule -> rows of the log that broke it first.
+    reasons: Mapping[str, int] = field(default_factory=dict)
     #: Sentences that a person should read, such as evidence that was not delivered.
     remarks: tuple[str, ...] = ()
     exit_code: int = 0
@@ -78,6 +80,7 @@ class RunSummary:
             "status": self.status,
             "mlflow_run_id": self.mlflow_run_id,
             "rows": dict(self.rows),
+            "reasons": dict(self.reasons),
             "concepts": self.concepts.as_json(),
             "metrics": dict(self.metrics),
             "states": dict(self.states),

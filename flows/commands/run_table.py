@@ -9,6 +9,8 @@ from flows.run_evidence import read_evidence
 from flows.tracking import without_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rich.console import Console
 
     from flows.settings import Settings
@@ -21,9 +23,12 @@ SHORTEST_SECONDS = 0.05
 def show_run(console: Console, settings: Settings, summary: RunSummary) -> None:
     """What was decided on each concept, rows in and out, where everything lies."""
     folder = settings.data_dir / "runs" / summary.run_id
+    told: list[str] = []
     if summary.status == "done":
-        show_report(console, read_evidence(folder))
-    show_summary(console, summary)
+        evidence = read_evidence(folder)
+        told = evidence.facts.summary.get("remarks", [])
+        show_report(console, evidence)
+    show_summary(console, summary, told=told)
     if summary.status != "done":
         return
     console.print(f"  page      {folder / 'report.html'}", markup=False)
@@ -38,8 +43,8 @@ def open_mlflow(settings: Settings) -> str:
     return f"mlflow ui --backend-store-uri {settings.tracking_uri}"
 
 
-def show_summary(console: Console, summary: RunSummary) -> None:
-    """Rows in and out, concepts by decision, scores, states, seconds."""
+def show_summary(console: Console, summary: RunSummary, *, told: Collection[str] = ()) -> None:
+    """Rows in and out, concepts by decision, scores, states, seconds; remarks not yet told."""
     rows, concepts, metrics = summary.rows, summary.concepts, summary.metrics
     console.print(f"Run {summary.run_id[:12]}: {summary.status}")
     console.print(
@@ -67,4 +72,6 @@ def show_summary(console: Console, summary: RunSummary) -> None:
     )
     console.print(f"  seconds   {timed}")
     for remark in summary.remarks:
+        if remark in told:
+            continue
         console.print(f"  note      {remark}", markup=False)
