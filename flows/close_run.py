@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bkt_core.evaluation.checks import Decision
+from datasets.data_report import describe
 from datasets.extract import open_extract
 from datasets.store.runs import RunStatus, finish_run
 from flows.artifacts import publish_run
+from flows.data_page import write_data_page
 from flows.deliver import deliver, deliver_champion
 from flows.fit_concepts import count_origins
 from flows.promote_params import count_decisions
@@ -56,6 +58,8 @@ def close_run(
         write_evidence(plan.run_dir, evidence)
         write_page(plan.run_dir, evidence)
         if fitted.goes_to_mlflow(plan):
+            extract = open_extract(plan.extract_root, plan.run_dir)
+            write_data_page(plan.run_dir, describe(extract))
             delivery = deliver(settings, plan, evidence)
             if promoted.promoted:
                 delivery = deliver_champion(engine, settings, plan, delivery)
@@ -94,7 +98,12 @@ def summarise(
         rejected=votes[Decision.REJECTED],
         **count_origins(fitted.works),
     )
+    extract = open_extract(plan.extract_root, plan.run_dir)
     remarks = []
+    if extract.rows.quarantined:
+        told = ", ".join(f"{rule} {count:,}" for rule, count in extract.reasons.items())
+        where = plan.run_dir / "quarantine"
+        remarks.append(f"{extract.rows.quarantined:,} rows were set aside ({told}): {where}.")
     if fitted.is_empty:
         remarks.append("There are no attempts in the window, so nothing was fitted.")
     if plan.dry_run:
@@ -103,7 +112,8 @@ def summarise(
         run_id=plan.run_id,
         status=status.value,
         mlflow_run_id=None,
-        rows=open_extract(plan.extract_root, plan.run_dir).rows.as_dict(),
+        rows=extract.rows.as_dict(),
+        reasons=extract.reasons,
         concepts=concepts,
         metrics=metrics_of(fitted.evidence.facts.scores.pooled),
         states={"replayed": recomputed.replayed, "snapshotted": recomputed.snapshotted},

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FACTS, CONCEPTS = "evidence.json", "concepts.parquet"
 CHECKS, CURVES = "gates.parquet", "curves.parquet"
-PAGE, FIGURES = "report.html", "figures"
+PAGE, DATA_PAGE, FIGURES = "report.html", "data.html", "figures"
 
 
 class RunFilesMissingError(BktError):
@@ -162,7 +162,7 @@ def read_evidence(folder: Path) -> RunEvidence:
 
 def evidence_files(folder: Path) -> list[Path]:
     """The files of a run that may leave this machine: none of them holds a user's id."""
-    names = (FACTS, CONCEPTS, CHECKS, CURVES, PAGE)
+    names = (FACTS, CONCEPTS, CHECKS, CURVES, PAGE, DATA_PAGE)
     kept = [folder / name for name in names if (folder / name).is_file()]
     return kept + sorted((folder / FIGURES).glob("*.svg"))
 

@@ -1,0 +1,48 @@
+"""The page of a run's attempts: its numbers are those of the log, and it stands alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bkt_core.params import BktParams
+from datasets.data_report import LATENESS_EDGES, describe
+from datasets.extract import extract_attempts
+from flows.data_page import LATENESS_NAMES, write_data_page
+from flows.run_evidence import evidence_files
+from tests.flows.attempt_logs import fill_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+TRUE = BktParams(p_L0=0.3, p_T=0.2, p_S=0.1, p_G=0.2)
+BEGINS = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def test_the_page_shows_the_numbers_of_the_log_and_names_nobody(
+    bkt_home: Path, sqlite_engine: Engine, tmp_path: Path
+):
+    """Four figures, no address, no id; it is among the files that go to MLflow."""
+    concepts = {"<b>sums</b>": TRUE, "rest": TRUE}
+    n = fill_log(sqlite_engine, bkt_home, concepts, n_users=30, begins=BEGINS, source="ada")
+    extract = extract_attempts(sqlite_engine, bkt_home, at=datetime.now(UTC))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = write_data_page(folder, describe(extract))
+    page = path.read_text(encoding="utf-8")
+    assert f"{n:,} attempts of 30 users at 2 concepts" in page
+    assert page.count("<figure>") == page.count("<svg") == 4
+    assert "sums" not in page
+    assert "ada" not in page.split("<table>")[1]
+    assert "<script" not in page
+    assert path in evidence_files(folder)
+    assert len(LATENESS_NAMES) == len(LATENESS_EDGES)
+
+
+def test_an_empty_log_has_a_page_too(bkt_home: Path, sqlite_engine: Engine, tmp_path: Path):
+    """No attempt, no failure."""
+    extract = extract_attempts(sqlite_engine, bkt_home, at=datetime.now(UTC))
+    page = write_data_page(tmp_path, describe(extract)).read_text(encoding="utf-8")
+    assert "0 attempts of 0 users" in page
