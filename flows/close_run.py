@@ -99,7 +99,7 @@ def summarise(
         **count_origins(fitted.works),
     )
     extract = open_extract(plan.extract_root, plan.run_dir)
-    remarks = []
+    remarks = [*fitted.remarks]
     if extract.rows.quarantined:
         told = ", ".join(f"{rule} {count:,}" for rule, count in extract.reasons.items())
         where = plan.run_dir / "quarantine"

@@ -15,7 +15,7 @@ from bkt_core.errors import BktError
 from bkt_core.evaluation.selection import Champion, decide
 from datasets.attempt_sequences import Window
 from datasets.extract import open_extract
-from datasets.floods import flooding_users
+from datasets.floods import Flood, flooding_users
 from datasets.store.algorithms import algorithm
 from datasets.store.promotion_events import pinned_concepts
 from datasets.store.session import reading
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    import numpy as np
-    from numpy.typing import NDArray
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
 
@@ -64,6 +62,8 @@ class Fitted:
     evidence: RunEvidence
     seconds: Mapping[str, float]
     delivery: Delivery = field(default_factory=Delivery)
+    #: Sentences that a person should read.
+    remarks: tuple[str, ...] = ()
 
     @property
     def has_news(self) -> bool:
@@ -139,7 +139,7 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
     incumbents = {
         concept: incumbent_of(row, newest=ends.get(concept)) for concept, row in stored.items()
     }
-    left_out = left_out_users(settings, extract)
+    flood = flood_of(settings, extract)
     shards = extract.concepts["shard"].to_pylist()
     by_shard: dict[int, dict[str, Incumbent]] = {}
     for concept, shard in zip(ends, shards, strict=True):
@@ -163,16 +163,28 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
             resumed=plan.resumed,
             concepts=frozenset(plan.concepts),
             incumbents=by_shard[shard],
-            left_out=left_out,
+            left_out=None if flood is None else flood.users,
         )
         for shard in sorted(by_shard)
     ]
 
 
-def left_out_users(settings: Settings, extract: Extract) -> NDArray[np.bool_] | None:
-    """Users above the declared rate of attempts, by code; None where no rate is declared."""
+def flood_of(settings: Settings, extract: Extract) -> Flood | None:
+    """Who attempts more than the declared rate; None where no rate is declared."""
     per_hour = settings.extract.flood_attempts_per_hour
-    return flooding_users(extract, per_hour=per_hour).users if per_hour else None
+    return flooding_users(extract, per_hour=per_hour) if per_hour else None
+
+
+def flood_remark(settings: Settings, extract: Extract) -> tuple[str, ...]:
+    """What a person should know of users that were left out of the fit."""
+    flood = flood_of(settings, extract)
+    if flood is None or not flood.n_users:
+        return ()
+    return (
+        f"{flood.n_users:,} users with more than {settings.extract.flood_attempts_per_hour:,} "
+        f"attempts in an hour, {flood.share:.1%} of the log, were left out of the fits; "
+        "their mastery is kept.",
+    )
 
 
 def incumbent_of(row: StoredParams, *, newest: datetime | None) -> Incumbent:
@@ -231,7 +243,13 @@ def conclude(
     write_evidence(plan.run_dir, evidence)
     _break_if_too_many_failed(works, settings.run.max_failed_share)
     write_ballot(plan.run_dir / "ballot.json", votes)
-    return Fitted(works=tuple(works), votes=tuple(votes), evidence=evidence, seconds=seconds)
+    return Fitted(
+        works=tuple(works),
+        votes=tuple(votes),
+        evidence=evidence,
+        seconds=seconds,
+        remarks=flood_remark(settings, extract),
+    )
 
 
 def _data_spans(

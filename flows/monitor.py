@@ -22,7 +22,7 @@ from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.database import open_database
 from flows.extract_attempts import extract_attempts
-from flows.fit_concepts import left_out_users
+from flows.fit_concepts import flood_of
 from flows.operations import recorded
 from flows.settings import load_settings
 
@@ -104,8 +104,8 @@ def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Moni
         extract = extract.file_under(folder)
         with reading(engine) as conn:
             active = active_params(conn, active_algorithm(conn).id)
-        left_out = left_out_users(settings, extract)
-        drifts = list(_drifts(extract, active, left_out))
+        flood = flood_of(settings, extract)
+        drifts = list(_drifts(extract, active, None if flood is None else flood.users))
         verdicts = judge_drift(
             drifts, false_discovery_rate=settings.monitor.false_discovery_rate
         )

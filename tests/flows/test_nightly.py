@@ -173,6 +173,17 @@ def test_a_second_run_that_promotes_nothing_ends_unchanged(
     assert all_rows(sqlite_night)["bkt_skill_params"] == []
 
 
+def test_a_flood_is_left_out_of_the_fit_kept_in_state_and_told(
+    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """With a rate that one user exceeds, the fits see fewer attempts, the states see all."""
+    monkeypatch.setenv("BKT_EXTRACT__FLOOD_ATTEMPTS_PER_HOUR", "15")
+    summary = nightly()
+    assert "were left out of the fits" in summary.remarks[0]
+    assert 0 < summary.metrics["n"] < summary.rows["accepted"] - 45
+    assert stored_states(sqlite_night) == expected_states(sqlite_night)
+
+
 @pytest.mark.parity
 def test_pybkt_passes_the_whole_chain(sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch):
     """The reference engine's fits are clipped, judged, promoted and replayed like ours."""
