@@ -142,8 +142,8 @@ def keep(unfinished: Path, root: Path, *, replace: bool) -> None:
     """Give an extraction its name; an equal one that is whole stays as it is."""
     replaced = unfinished.with_name(f"{unfinished.name}-replaced")
     if root.exists():
-        if not replace and is_whole(root):
-            return
+        if is_whole(root) and not (replace and open_extract(root, root).base):
+            return  # whoever reads it now goes on undisturbed
         root.rename(replaced)
     unfinished.rename(root)
     shutil.rmtree(replaced, ignore_errors=True)

@@ -106,14 +106,14 @@ def run(tokens: list[str]) -> int:
         return EXIT_INTERRUPTED
     except BktError as error:
         if debug:
-            raise
+            errors.print_exception()
         errors.print(f"bkt: {error}", markup=False)
         return error.exit_code
     except Exception as error:
         if debug:
             raise
         errors.print(
-            f"bkt: unexpected {type(error).__name__}: {error} "
+            f"bkt: unexpected {type(error).__name__}: {error}. "
             "Run again with --debug for the traceback.",
             markup=False,
         )

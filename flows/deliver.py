@@ -43,7 +43,7 @@ def deliver(settings: Settings, plan: RunPlan, evidence: RunEvidence) -> Deliver
             )
         )
     except TrackingUnavailableError as error:
-        return Delivery(problem=str(error).replace("RUN", plan.run_id))
+        return Delivery(problem=str(error).replace("--relog RUN", f"--relog {plan.run_id}"))
 
 
 def deliver_champion(
@@ -64,5 +64,7 @@ def deliver_champion(
             defaults=version.params.defaults,
         )
     except TrackingUnavailableError as error:
-        return Delivery(delivery.mlflow_run_id, str(error).replace("RUN", plan.run_id))
+        return Delivery(
+            delivery.mlflow_run_id, str(error).replace("--relog RUN", f"--relog {plan.run_id}")
+        )
     return delivery

@@ -15,7 +15,6 @@ from bkt_core.errors import BktError
 from bkt_core.evaluation.selection import Champion, decide
 from datasets.attempt_sequences import Window
 from datasets.extract import open_extract
-from datasets.floods import Flood, flooding_users
 from datasets.store.algorithms import algorithm
 from datasets.store.promotion_events import pinned_concepts
 from datasets.store.session import reading
@@ -25,7 +24,7 @@ from flows.ballot import Vote, vote_on, write_ballot
 from flows.database import open_database
 from flows.deliver import Delivery, deliver
 from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
-from flows.run_plan import RunPlan, fit_plan_of
+from flows.run_plan import RunPlan, fit_plan_of, flood_of
 from flows.run_tags import tags_of
 from flows.settings import Settings
 from flows.shard_work import ConceptWork, Incumbent, Origin, ShardJob, fit_shard, read_works
@@ -167,12 +166,6 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
         )
         for shard in sorted(by_shard)
     ]
-
-
-def flood_of(settings: Settings, extract: Extract) -> Flood | None:
-    """Who attempts more than the declared rate; None where no rate is declared."""
-    per_hour = settings.extract.flood_attempts_per_hour
-    return flooding_users(extract, per_hour=per_hour) if per_hour else None
 
 
 def flood_remark(settings: Settings, extract: Extract) -> tuple[str, ...]:

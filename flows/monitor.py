@@ -22,8 +22,8 @@ from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.database import open_database
 from flows.extract_attempts import extract_attempts
-from flows.fit_concepts import flood_of
 from flows.operations import recorded
+from flows.run_plan import flood_of
 from flows.settings import load_settings
 
 if TYPE_CHECKING:

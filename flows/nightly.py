@@ -90,10 +90,9 @@ def plan_night(
     """Name the run and file its extraction under it."""
     extract = extracted.open()
     with reading(engine) as conn:
-        if isinstance(request, FitRequest):
-            kind, version = "fit", algorithm(conn, request.algo)
-        else:
-            kind, version = "retrain", active_algorithm(conn)
+        asked = request.algo if isinstance(request, FitRequest) else None
+        version = active_algorithm(conn) if asked is None else algorithm(conn, asked)
+    kind = "fit" if isinstance(request, FitRequest) else "retrain"
     refuse_unknown_concepts(request.concepts, extract)
     plan = begin_run(
         engine,

@@ -77,4 +77,7 @@ class RetrainRequest(Request):
 class FitRequest(Request):
     """A trial: fit, judge and log, promote nothing."""
 
-    algo: str = Field("v1", description="The algorithm version whose bounds and rules apply.")
+    algo: str | None = Field(
+        None,
+        description="The algorithm version whose bounds and rules apply; empty: the active.",
+    )

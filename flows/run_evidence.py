@@ -37,7 +37,8 @@ class RunFilesMissingError(BktError):
     def __init__(self, *, run_id: str, folder: Path) -> None:
         super().__init__(
             f"Run {run_id} has left no evidence in {folder}; it may have been pruned, have "
-            "ended before its gates, or used another data_dir. `bkt status` lists the runs."
+            "ended before its gates, or used another data_dir. `bkt report` tells of the "
+            "newest run here."
         )
 
 

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from bkt_core.evaluation.concept_fit import FitPlan
 from datasets.attempt_sequences import Window
 from datasets.fit_files import digest_of, settings_digest
+from datasets.floods import Flood, flooding_users
+from datasets.store.promotion_events import last_switch
 from datasets.store.runs import abandon_unfinished, find_unfinished, start_run
 from datasets.store.skill_params import active_params
 
@@ -93,7 +95,7 @@ def begin_run(
         plan,
         engine=engine_name,
         window=window,
-        left_out=f"{settings.extract.flood_attempts_per_hour} attempts an hour",
+        left_out=_left_out(settings, extract),
         version=PACKAGE_VERSION,
     )
     asked = request.model_dump(mode="json")
@@ -102,7 +104,7 @@ def begin_run(
             "kind": kind,
             "data": extract.digest,
             "settings": made_by,
-            "gates": settings.model_dump(mode="json", include={"gates"}),
+            "sections": settings.model_dump(mode="json", include={"fit", "gates", "extract"}),
             "request": asked,
         }
     )
@@ -115,7 +117,14 @@ def begin_run(
         run_id = (
             unfinished.run_id
             if unfinished
-            else digest_of({"identity": identity, "incumbents": incumbents})
+            else digest_of(
+                {
+                    "identity": identity,
+                    "incumbents": incumbents,
+                    # A rollback and its release leave the incumbents as they were.
+                    "last_switch": last_switch(conn, algorithm.id),
+                }
+            )
         )
         manifest = _manifest(settings, asked, extract, algorithm, incumbents)
         if not getattr(request, "dry_run", False):
@@ -145,6 +154,21 @@ def begin_run(
         full=request.full,
         dry_run=getattr(request, "dry_run", False),
     )
+
+
+def flood_of(settings: Settings, extract: Extract) -> Flood | None:
+    """Who attempts more than the declared rate; None where no rate is declared."""
+    per_hour = settings.extract.flood_attempts_per_hour
+    return flooding_users(extract, per_hour=per_hour) if per_hour else None
+
+
+def _left_out(settings: Settings, extract: Extract) -> str:
+    """Who does not train, as text that changes when they do."""
+    flood = flood_of(settings, extract)
+    if flood is None:
+        return "nobody"
+    users = extract.users["user_id"].filter(flood.users).to_pylist()
+    return digest_of({"users": users})
 
 
 def _manifest(

@@ -13,6 +13,7 @@ from bkt_core.fitting.engine import FitOptions, Method
 from bkt_core.params import Bounds
 from bkt_settings.reading import FileSettings, Section, read_settings, refuse_unknown_variables
 from bkt_settings.serving import ServingSettings
+from flows.requests import EngineName
 
 
 class ImportSettings(Section):
@@ -31,7 +32,7 @@ class ExtractSettings(Section):
 class FitSettings(Section):
     """How one concept is fitted and cross-validated."""
 
-    engine: str
+    engine: EngineName
     folds: int = Field(ge=2, le=100)
     starts: int = Field(ge=1)
     seed: int = Field(ge=0)

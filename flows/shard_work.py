@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.evaluation.evidence_json import evidence_as_json, evidence_from_json
 from bkt_core.evaluation.selection import ConceptEvidence, judge_concept, keep_untested
+from bkt_core.fitting.engine import Stop
 from bkt_core.fitting.engines import engine_named
 from datasets.attempt_sequences import shard_sequences
 from datasets.extract import open_extract
@@ -221,7 +222,7 @@ def _judged(
 def _fit_of(
     attempts: ConceptAttempts, key: str, engine: FitEngine, job: ShardJob
 ) -> tuple[ConceptFit, Origin]:
-    fit = read_fit(job.fits_dir, key)
+    fit = None if job.full else read_fit(job.fits_dir, key)
     origin = Origin.REUSED
     if fit is None:
         origin = Origin.FITTED
@@ -232,5 +233,14 @@ def _fit_of(
             engine=engine,
             plan=job.plan,
         )
-        write_fit(job.fits_dir, key, fit)
+        if not _ran_out_of_time(fit):  # a quieter machine may do better
+            write_fit(job.fits_dir, key, fit)
     return fit, Origin.SKIPPED if fit.evidence is None else origin
+
+
+def _ran_out_of_time(fit: ConceptFit) -> bool:
+    """Whether the machine's speed decided where a fit ended."""
+    if fit.evidence is None:
+        return False
+    fits = (fit.evidence.final, *fit.evidence.fold_fits)
+    return any(one is not None and one.stopped_by is Stop.TIME_LIMIT for one in fits)

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from bkt_core.params import BktParams
-    from flows.report import summary_sentences
-from flows.run_evidence import RunEvidence
+    from flows.run_evidence import RunEvidence
 
 RUN_TAG = "bkt.run_id"
 #: Longest texts that MLflow's stores take.

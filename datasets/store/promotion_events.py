@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from datasets.store.sql import insert_into
 from datasets.store.tables import PromotionEventRow
@@ -109,6 +109,17 @@ def is_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> bool:
         .limit(1)
     ).scalar_one_or_none()
     return latest == Decision.ROLLED_BACK
+
+
+def last_switch(conn: Connection, algo_version_id: int) -> int | None:
+    """The newest event that changed what is in force, or may be; None before the first."""
+    moves = (Decision.PROMOTED, Decision.ROLLED_BACK, Decision.RELEASED)
+    return conn.execute(
+        select(func.max(PromotionEventRow.id)).where(
+            PromotionEventRow.algo_version_id == algo_version_id,
+            PromotionEventRow.decision.in_(moves),
+        )
+    ).scalar_one_or_none()
 
 
 def pinned_concepts(conn: Connection, algo_version_id: int) -> frozenset[str]:

@@ -65,6 +65,8 @@ def import_attempts(
     watermark
         A column of the query that only grows; the next import begins where this one ended.
     """
+    if files and (query is not None or watermark is not None):
+        raise UsageError("--query and --watermark go with --from-database, not with files.")
     if bool(files) == (from_database is not None):
         raise UsageError("bkt import needs files, or --from-database with --query; not both.")
     settings = load_settings()

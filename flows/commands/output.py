@@ -29,7 +29,7 @@ class Output:
         if self.json:
             sys.stdout.write(json.dumps(payload, allow_nan=False, default=str) + "\n")
             return
-        human(Console(highlight=False, soft_wrap=True, width=self._width()))
+        human(Console(highlight=False, markup=False, soft_wrap=True, width=self._width()))
 
     @staticmethod
     def _width() -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.report import show_report
@@ -40,7 +42,8 @@ def open_mlflow(settings: Settings) -> str:
     """What a person does to look at the runs."""
     if settings.artifact_root is None:
         return f"open {without_secret(settings.tracking_uri)}"
-    return f"mlflow ui --backend-store-uri {settings.tracking_uri}"
+    mlflow = Path(sys.executable).with_name("mlflow")
+    return f"{mlflow} ui --backend-store-uri {settings.tracking_uri}"
 
 
 def show_summary(console: Console, summary: RunSummary, *, told: Collection[str] = ()) -> None:

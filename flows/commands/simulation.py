@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bkt_core.errors import UsageError
 from datasets.synthetic import SimulationPlan, write_simulation
 from flows.commands.output import DEFAULT_OUTPUT, Output
 
@@ -31,6 +32,12 @@ def simulate(
         The same seed writes the same file.
 
     """
+    if out.suffix != ".parquet":
+        raise UsageError(f"bkt simulate writes Parquet: name a .parquet file, got {out}.")
+    if concepts < 1 or users < 1:
+        raise UsageError(
+            f"--concepts and --users must be at least 1, got {concepts} and {users}."
+        )
     plan = SimulationPlan(n_concepts=concepts, n_users=users, seed=seed)
     written = write_simulation(out, plan)
     output.give(

@@ -96,7 +96,7 @@ def fit(
     concept: Concepts = (),
     engine: EngineName | None = None,
     seed: int | None = None,
-    algo: str = "v1",
+    algo: str | None = None,
     full: Flag = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
@@ -115,7 +115,7 @@ def fit(
     seed
         Another seed of the folds.
     algo
-        The algorithm version whose bounds and rules apply.
+        The algorithm version whose bounds and rules apply, such as v2; the active one else.
     full
         Read everything again, and refit also what changed too little.
 
@@ -191,9 +191,11 @@ def _usage_errors() -> Iterator[None]:
         yield
     except ValidationError as error:
         first = error.errors()[0]
-        where = "--" + "-".join(str(part) for part in first["loc"]) if first["loc"] else "flags"
         said = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{where}: {said}, got {first['input']!r}.") from error
+        if not first["loc"]:
+            raise UsageError(f"{said.capitalize()}.") from error
+        flag = "--" + "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+        raise UsageError(f"{flag}: {said}, got {first['input']!r}.") from error
 
 
 def _give(summary: RunSummary, output: Output) -> int:

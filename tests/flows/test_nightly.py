@@ -17,7 +17,9 @@ from datasets.synthetic import SimulationPlan, write_simulation
 from flows import extract_attempts as extraction
 from flows import promote_params as promotion
 from flows.nightly import nightly, trial_fit
+from flows.operations import release_concepts, roll_back_run
 from flows.requests import EngineName, FitRequest, RetrainRequest
+from flows.settings import load_settings
 from tests.flows.night_oracle import all_rows, expected_states, stored_states
 
 if TYPE_CHECKING:
@@ -167,7 +169,7 @@ def test_a_second_run_that_promotes_nothing_ends_unchanged(
     monkeypatch.setenv("BKT_FIT__MAX_STEPS", "1")
     first = nightly(RetrainRequest())
     second = nightly(RetrainRequest())
-    assert first.run_id == second.run_id
+    assert first.run_id == second.run_id  # nothing was switched in between
     assert (first.status, first.exit_code, first.concepts.promoted) == ("done", 3, 0)
     assert (second.status, second.exit_code, second.concepts.fitted) == ("unchanged", 0, 0)
     assert all_rows(sqlite_night)["bkt_skill_params"] == []
@@ -181,6 +183,22 @@ def test_a_flood_is_left_out_of_the_fit_kept_in_state_and_told(
     summary = nightly()
     assert "were left out of the fits" in summary.remarks[0]
     assert 0 < summary.metrics["n"] < summary.rows["accepted"] - 45
+    assert stored_states(sqlite_night) == expected_states(sqlite_night)
+
+
+def test_what_was_rolled_back_and_released_is_promoted_again(sqlite_night: Engine):
+    """The same attempts and incumbents as before the first night, and yet a run of its own."""
+    first = nightly()
+    settings = load_settings()
+    concepts = [vote.concept_id for vote in roll_back_run(settings, first.run_id).rolled_back]
+    pinned = nightly()
+    release_concepts(settings, concepts)
+    again = nightly()
+    assert (len(concepts), pinned.concepts.promoted) == (first.concepts.promoted, 0)
+    assert again.concepts.promoted == first.concepts.promoted
+    assert len({first.run_id, pinned.run_id, again.run_id}) == 3
+    active = [row for row in all_rows(sqlite_night)["bkt_skill_params"] if row[-2]]
+    assert len(active) == again.concepts.promoted
     assert stored_states(sqlite_night) == expected_states(sqlite_night)
 
 
