@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run accept torture bench bench-fitting bench-border bench-states bench-judgement bench-serving check quick test clean
+.PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving check quick test clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
@@ -46,10 +46,13 @@ check: $(STAMP)      ## lint, format, types and import contracts
 	$(BIN)/lint-imports
 
 quick: $(STAMP)      ## the everyday tests, below two minutes
-	$(BIN)/python -m pytest -q -m "not slow and not parity and not harness"
+	$(BIN)/python -m pytest -q -m "not slow and not parity and not harness and not full_size"
 
 test: $(STAMP)       ## every test, on SQLite and on a PostgreSQL the suite starts
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not full_size"
+
+test-full-size: $(STAMP) ## replay equality under 10,000 attempts over HTTP, some minutes each
+	$(BIN)/python -m pytest -m full_size
 
 bench-judgement: $(STAMP) ## how often promotions are right, and whether shrinkage wins
 	$(BIN)/python -m benchmarks.judgement

@@ -124,7 +124,7 @@ def assert_reads_equal_the_replay(engine, port):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("n", "pause"), [(300, 0.02), pytest.param(10_000, 0.25, marks=pytest.mark.slow)]
+    ("n", "pause"), [(300, 0.02), pytest.param(10_000, 0.25, marks=pytest.mark.full_size)]
 )
 def test_states_equal_their_replay_while_parameters_are_promoted(
     engine, database_url, tmp_path, n, pause
@@ -157,7 +157,7 @@ def test_states_equal_their_replay_while_parameters_are_promoted(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("n", [2_000, 10_000])
+@pytest.mark.parametrize("n", [2_000, pytest.param(10_000, marks=pytest.mark.full_size)])
 def test_states_equal_their_replay_while_bkt_retrain_runs(engine, database_url, tmp_path, n):
     """Attempts by several clients, `bkt retrain` as often as it ends beside them."""
     rng = np.random.default_rng(5)
