@@ -155,9 +155,9 @@ def test_states_equal_their_replay_while_parameters_are_promoted(
     assert set(sent.refused) <= {503}
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("n", [2_000, pytest.param(10_000, marks=pytest.mark.full_size)])
+@pytest.mark.parametrize("n", [10_000])
 def test_states_equal_their_replay_while_bkt_retrain_runs(engine, database_url, tmp_path, n):
     """Attempts by several clients, `bkt retrain` as often as it ends beside them."""
     rng = np.random.default_rng(5)
