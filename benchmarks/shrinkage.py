@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,13 @@ import numpy as np
 
 from benchmarks.judgement import ENGINE, PLAN, Sample, concepts_of, fitted, sample
 from bkt_core.evaluation.comparison import sign_flip_p
-from bkt_core.evaluation.concept_fit import fit_concept
-from bkt_core.fitting.shrinkage import Prior, ShrinkingEngine, learn_prior
+from bkt_core.fitting.shrinkage import (
+    FEWEST_TEACHERS,
+    TEACHES_FROM,
+    Prior,
+    choose_teachers,
+    prior_from,
+)
 from bkt_core.params import BktParams
 from bkt_core.simulation import draw_params
 
@@ -19,22 +25,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SIZES = (range(10, 31), range(31, 101), range(10, 101), range(101, 301))
-#: Concepts from this many attempts on teach the prior.
-LARGE = 300
 SEED = 20_261
 
 
-def prior_from(concepts: Sequence[tuple[str, Sample]]) -> Prior | None:
-    """The prior learned from the concepts that have data."""
-    large = [one for one in concepts if one[1].sequences.n_attempts >= LARGE]
-    params = [fitted(name, users).params for name, users in large]
-    return learn_prior([one for one in params if one is not None])
+def learned(concepts: Sequence[tuple[str, Sample]]) -> Prior | None:
+    """The prior that a night over these concepts would learn."""
+    sizes = {name: users.sequences.n_attempts for name, users in concepts}
+    by_name = dict(concepts)
+    teachers = (by_name[name].sequences for name in choose_teachers(sizes))
+    return prior_from(teachers, ENGINE, PLAN.options)
 
 
-def losses(name: str, users: Sample, engine: ShrinkingEngine) -> tuple[float, ...] | None:
+def losses(name: str, users: Sample, prior: Prior) -> tuple[float, ...] | None:
     """Attempts, and held-out log loss of the plain fit, the shrunk one, defaults, mean."""
     plain = fitted(name, users).evidence
-    drawn = fit_concept(name, users.sequences, users.hashes, engine=engine, plan=PLAN).evidence
+    drawn = fitted(name, users, replace(PLAN, prior=prior)).evidence
     if plain is None or drawn is None:
         return None
     return (
@@ -48,11 +53,13 @@ def losses(name: str, users: Sample, engine: ShrinkingEngine) -> tuple[float, ..
 
 def table(title: str, concepts: Sequence[tuple[str, Sample]]) -> None:
     """Print log loss by size of concept."""
-    prior = prior_from(concepts)
+    prior = learned(concepts)
     if prior is None:
-        print(f"\n{title}: no concept of {LARGE} attempts to learn from")
+        print(
+            f"\n{title}: fewer than {FEWEST_TEACHERS} concepts of {TEACHES_FROM} attempts "
+            "to learn from"
+        )
         return
-    engine = ShrinkingEngine(ENGINE, prior)
     print(f"\n{title}: prior {prior.mean.as_tuple()}, strength {prior.strength}")
     print(
         f"{'attempts':10}{'concepts':>9}{'plain':>9}{'shrunk':>9}{'defaults':>9}{'mean':>9}"
@@ -60,7 +67,7 @@ def table(title: str, concepts: Sequence[tuple[str, Sample]]) -> None:
     )
     for sizes in SIZES:
         some = [one for one in concepts if one[1].sequences.n_attempts in sizes]
-        rows = [row for one in some if (row := losses(*one, engine)) is not None]
+        rows = [row for one in some if (row := losses(*one, prior)) is not None]
         if not rows:
             continue
         n, plain, shrunk, defaults, mean = np.array(rows).T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bkt_core.evaluation.concept_fit import ConceptFit, FitPlan
+    from bkt_core.fitting.shrinkage import Prior
     from datasets.attempt_sequences import Window
 
 
@@ -26,16 +27,18 @@ def digest_of(values: Mapping[str, Any]) -> str:
 
 
 def settings_digest(
-    plan: FitPlan, *, engine: str, window: Window, left_out: str, version: str
+    plan: FitPlan, *, engine: str, shrink: bool, window: Window, left_out: str, version: str
 ) -> str:
-    """Digest of all that a fit depends on besides its attempts.
+    """Digest of what was chosen for the fits of a run: all they depend on besides attempts.
 
-    `left_out` names the users whose attempts do not train, `version` this package.
+    `left_out` names the users whose attempts do not train, `version` this package. That fits
+    are drawn to a prior is chosen; the prior itself comes from attempts (`fit_key`).
     """
     return digest_of(
         {
-            "plan": asdict(plan),
+            "plan": asdict(replace(plan, prior=None)),
             "engine": engine,
+            "shrink": shrink,
             "since": window.since,
             "until": window.until,
             "left_out": left_out,
@@ -44,9 +47,15 @@ def settings_digest(
     )
 
 
-def fit_key(concept_id: str, concept_digest: str, settings: str) -> str:
-    """The name of the fit of one concept's attempts under one settings digest."""
-    return digest_of({"concept": concept_id, "attempts": concept_digest, "settings": settings})
+def fit_key(
+    concept_id: str, concept_digest: str, settings: str, *, prior: Prior | None = None
+) -> str:
+    """The name of the fit of one concept's attempts under one settings digest.
+
+    `prior`: what the fit is drawn towards, where it is.
+    """
+    named = {"concept": concept_id, "attempts": concept_digest, "settings": settings}
+    return digest_of(named if prior is None else named | {"prior": asdict(prior)})
 
 
 def read_fit(fits_dir: Path, key: str) -> ConceptFit | None:

@@ -23,6 +23,7 @@ from flows.artifacts import shard_progress
 from flows.ballot import Vote, vote_on, write_ballot
 from flows.database import open_database
 from flows.deliver import Delivery, deliver
+from flows.learn_prior import learn_prior_of, prior_facts
 from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
 from flows.run_plan import RunPlan, fit_plan_of, flood_of
 from flows.run_tags import tags_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
 
+    from bkt_core.fitting.shrinkage import Prior
     from datasets.extract import Extract
     from datasets.store.skill_params import StoredParams
 
@@ -106,7 +108,8 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
     seconds = {
         stage: sum(report["seconds"][stage] for report in reports) for stage in ("fit", "gate")
     }
-    fitted = conclude(settings, plan, extract, works, seconds)
+    prior = jobs[0].plan.prior if jobs else None
+    fitted = conclude(settings, plan, extract, works, seconds, prior)
     return log_evidence(settings, plan, fitted)
 
 
@@ -133,6 +136,8 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
     with open_database(settings) as engine, reading(engine) as conn:
         version = algorithm(conn, plan.algo_version)
         stored = active_params(conn, version.id)
+    fit_plan = fit_plan_of(settings, version, seed=plan.seed)
+    fit_plan = replace(fit_plan, prior=learn_prior_of(settings, plan, fit_plan, extract))
     last = extract.concepts["last_attempt_at"].to_pylist()
     ends = dict(zip(extract.concepts["concept_id"].to_pylist(), last, strict=True))
     incumbents = {
@@ -153,7 +158,7 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
             out=plan.run_dir / "shards" / f"shard-{shard:04d}.json",
             fits_dir=plan.fits_dir,
             engine=plan.engine,
-            plan=fit_plan_of(settings, version, seed=plan.seed),
+            plan=fit_plan,
             limits=settings.gates,
             window=Window(since=plan.since, until=plan.until),
             settings_digest=plan.settings_digest,
@@ -201,6 +206,7 @@ def conclude(
     extract: Extract,
     works: Sequence[ConceptWork],
     seconds: Mapping[str, float],
+    prior: Prior | None = None,
 ) -> Fitted:
     """The verdicts of the whole run, and its ballot on disk."""
     known = [work for work in works if work.evidence is not None]
@@ -229,7 +235,7 @@ def conclude(
         started_at=plan.started_at,
         algo=algo,
         tags=tags_of(plan),
-        settings=settings.evidence(),
+        settings=settings.evidence() | {"prior": prior_facts(prior)},
         origins={work.concept_id: work.origin.value for work in works},
         errors={work.concept_id: work.error for work in works if work.error is not None},
     )

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from bkt_core.fitting.shrinkage import SHRUNK, SHRUNK_BELOW
 from bkt_core.params import PARAM_NAMES
 from flows.run_scalars import DECISIONS, run_scalars
 
@@ -104,7 +105,12 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
         for name, (rival, own) in facts.scores.log_loss_of.items()
     ]
     told.append(users_sentence(evidence))
-    return told + bound_sentences(evidence) + list(facts.summary.get("remarks", []))
+    return (
+        told
+        + prior_sentences(evidence)
+        + bound_sentences(evidence)
+        + list(facts.summary.get("remarks", []))
+    )
 
 
 def users_sentence(evidence: RunEvidence) -> str:
@@ -121,6 +127,24 @@ def users_sentence(evidence: RunEvidence) -> str:
             f"; {held.height} concepts wait for a person, since they move too many users"
         )
     return f"{sentence}."
+
+
+def prior_sentences(evidence: RunEvidence) -> list[str]:
+    """How many fits were drawn towards the prior, and which it is."""
+    fitted = evidence.concepts.filter(pl.col("auc").is_not_null())
+    n_shrunk = fitted["engine"].str.ends_with(SHRUNK).sum()
+    letters = [
+        f"{name.removeprefix('prior.p_')} {text}"
+        for name, text in evidence.facts.settings.items()
+        if name.startswith("prior.")
+    ]
+    if not n_shrunk:
+        return []
+    return [
+        f"{n_shrunk} of {fitted.height} fits, of concepts with at most {SHRUNK_BELOW:,} "
+        f"attempts, were drawn towards what large concepts have in common (mean x strength "
+        f"in observations: {', '.join(letters)})."
+    ]
 
 
 def bound_sentences(evidence: RunEvidence) -> list[str]:

@@ -94,6 +94,7 @@ def begin_run(
     made_by = settings_digest(
         plan,
         engine=engine_name,
+        shrink=settings.fit.shrink,
         window=window,
         left_out=_left_out(settings, extract),
         version=PACKAGE_VERSION,

@@ -28,6 +28,7 @@ CONCEPT_SCHEMA: dict[str, type[pl.DataType]] = {
     "n_attempts": pl.Int64,
     "n_users": pl.Int64,
     "share_correct": pl.Float64,
+    "engine": pl.String,  # "em+prior": drawn towards what large concepts have in common
     **dict.fromkeys(PARAM_NAMES, pl.Float64),
     **{f"{name}_low": pl.Float64 for name in PARAM_NAMES},  # 95 % interval
     **{f"{name}_high": pl.Float64 for name in PARAM_NAMES},
@@ -145,6 +146,7 @@ def _concept_row(
         "n_attempts": fit.n_attempts,
         "n_users": fit.n_users,
         "share_correct": fit.n_correct / fit.n_attempts,
+        "engine": fit.engine,
         "old_is_fitted": champion is not None,
         "adjusted_p": verdict.adjusted_p,
     }

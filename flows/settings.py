@@ -41,6 +41,7 @@ class FitSettings(Section):
     max_seconds: float = Field(gt=0)
     min_new_share: float = Field(ge=0, le=1)
     wide_L0_max: float = Field(ge=0, lt=1)
+    shrink: bool
 
     def wider(self, bounds: Bounds) -> Bounds | None:
         """The box in which a fit on a bound is repeated; None: it is not."""

@@ -149,7 +149,8 @@ def _work_on(
     seconds: dict[str, float],
 ) -> ConceptWork:
     """One concept; whatever it raises is a result with a reason, counted and reported."""
-    key = fit_key(attempts.concept_id, digest, job.settings_digest)
+    prior = job.plan.prior_for(attempts.sequences.n_attempts)
+    key = fit_key(attempts.concept_id, digest, job.settings_digest, prior=prior)
     try:
         return _kept_untested(attempts, key, job) or _judged(
             attempts, key, engine, job, seconds

@@ -49,6 +49,11 @@ class FitPlan:
     #: Fits of small concepts are drawn towards it; None: every concept stands alone.
     prior: Prior | None = None
 
+    def prior_for(self, n_attempts: int) -> Prior | None:
+        """What the fit of a concept of so many attempts is drawn towards."""
+        small = self.prior is not None and self.prior.reaches(n_attempts)
+        return self.prior if small else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -127,8 +132,9 @@ def fit_concept(
     plan: FitPlan,
 ) -> ConceptFit:
     """Fit and score one concept, or say why there is nothing to fit."""
-    if plan.prior is not None:
-        engine = ShrinkingEngine(engine, plan.prior)
+    prior = plan.prior_for(sequences.n_attempts)
+    if prior is not None:
+        engine = ShrinkingEngine(engine, prior)
     folds = fold_of(user_hashes, seed=plan.fold_seed, n_folds=plan.n_folds)
     report = data_checks(sequences, plan.algo)
     n_usable = len(usable_folds(folds, n_folds=plan.n_folds))

@@ -1,12 +1,13 @@
 """Fits of small concepts, drawn towards what the large ones have in common.
 
 Empirical Bayes: each parameter has a Beta prior whose mean and strength are learned from the
-concepts that have data (`learn_prior`); MAP-EM adds its pseudo-observations to the expected
+concepts that have data (`prior_from`); MAP-EM adds its pseudo-observations to the expected
 counts of the E-step. Data outweighs a prior of a few dozen observations as it comes.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from bkt_core.fitting.uncertainty import free_params, uncertainty_of
 from bkt_core.params import BktParams
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 LEAST_STRENGTH, MOST_STRENGTH = 2.0, 50.0
 #: Concepts with more attempts than this are left to the plain fit, which they all but equal.
 SHRUNK_BELOW = 2_000
+#: Concepts from this many attempts on teach the prior.
+TEACHES_FROM = 300
+#: Fewer teachers make no prior: one of them would be half of what it is drawn to. More cost
+#: time and change nothing.
+FEWEST_TEACHERS, MOST_TEACHERS = 10, 100
+#: The end of the name of an engine whose fits are shrunk.
+SHRUNK = "+prior"
 #: MAP-EM ends when no parameter moves by more than this.
 SMALLEST_MOVE = 1e-7
 
@@ -42,6 +50,11 @@ class Prior:
     mean: BktParams
     strength: tuple[float, ...]  # (4,) in the order of `PARAM_NAMES`
 
+    @staticmethod
+    def reaches(n_attempts: int) -> bool:
+        """Whether a concept of so many attempts is drawn towards a prior."""
+        return n_attempts <= SHRUNK_BELOW
+
     def log_density(self, params: NDArray[np.float64]) -> NDArray[np.float64]:
         """Up to a constant, of each row (n, 4), in nats."""
         mean, strength = np.array(self.mean.as_tuple()), np.array(self.strength)
@@ -50,14 +63,35 @@ class Prior:
         return density
 
 
-def learn_prior(fits: Sequence[BktParams]) -> Prior | None:
-    """The prior whose mean and variance are those of the fits of large concepts, if any.
+def choose_teachers(n_attempts: Mapping[str, int]) -> list[str]:
+    """Concepts, out of those with their number of attempts, whose fits make the prior.
+
+    Drawn by a hash of the id, so that a night with a few new attempts asks the same ones.
+    """
+    large = [concept for concept, n in n_attempts.items() if n >= TEACHES_FROM]
+    drawn = sorted(large, key=lambda concept: (zlib.crc32(concept.encode()), concept))
+    return drawn[:MOST_TEACHERS]
+
+
+def prior_from(
+    teachers: Iterable[AttemptSequences], engine: FitEngine, options: FitOptions
+) -> Prior | None:
+    """The prior that the plain fits of these concepts make; None where too few can teach."""
+    fits = []
+    for sequences in teachers:
+        one_sided = sequences.n_correct in (0, sequences.n_attempts)
+        if sequences.n_attempts >= TEACHES_FROM and not one_sided:
+            everyone = np.ones((1, sequences.n_users), np.bool_)
+            fits.append(engine.fit(sequences, everyone, options)[0].params)
+    return learn_prior(fits) if len(fits) >= FEWEST_TEACHERS else None
+
+
+def learn_prior(fits: Sequence[BktParams]) -> Prior:
+    """The prior whose mean and variance are those of the fits (at least one).
 
     Their own error is left in the variance, which makes the prior a little weaker than it
     could be. Rounded, so that a night with a few new attempts finds the same prior.
     """
-    if not fits:
-        return None
     values = np.array([params.as_tuple() for params in fits])
     mean = values.mean(axis=0)
     variance = values.var(axis=0, ddof=1) if len(values) > 1 else np.zeros(4)
@@ -75,7 +109,7 @@ class ShrinkingEngine:
 
     def __init__(self, base: FitEngine, prior: Prior) -> None:
         self.base, self.prior = base, prior
-        self.name = f"{base.name}+prior"
+        self.name = f"{base.name}{SHRUNK}"
 
     def fit(
         self,
@@ -83,10 +117,8 @@ class ShrinkingEngine:
         training_sets: NDArray[np.bool_],
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
-        """One result per training set, shrunk where the concept is small."""
+        """One result per training set."""
         plain = self.base.fit(sequences, training_sets, options)
-        if sequences.n_attempts > SHRUNK_BELOW:
-            return plain
         tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
         own = np.array([fit.params.as_tuple() for fit in plain])
         typical = np.tile(self.prior.mean.as_tuple(), (len(own), 1))

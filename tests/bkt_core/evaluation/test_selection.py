@@ -17,7 +17,7 @@ from bkt_core.evaluation.impact import impact
 from bkt_core.evaluation.selection import Champion, decide, judge_concept, keep_untested
 from bkt_core.fitting.engine import FitOptions
 from bkt_core.fitting.engines import engine_named
-from bkt_core.fitting.shrinkage import Prior
+from bkt_core.fitting.shrinkage import SHRUNK_BELOW, Prior
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.replay import replay
 from tests.bkt_core.evaluation.fits import SOUND, fit_of, hashes, simulated
@@ -261,6 +261,22 @@ def test_a_plan_with_a_prior_shrinks_small_concepts_and_says_so():
         distance = np.abs(np.subtract(fit.params.as_tuple(), SOUND.as_tuple())).max()
         found[fit.engine] = distance
     assert found["em+prior"] < found["em"]
+
+
+def test_a_prior_leaves_a_large_concept_its_plain_fit_to_the_bit():
+    sequences = simulated(SOUND, n_users=SHRUNK_BELOW // 5 + 1, length=5, seed=1)
+    prior = Prior(POOR, (50.0, 50.0, 50.0, 50.0))
+    with_prior, without = (
+        fit_concept(
+            "many",
+            sequences,
+            hashes(sequences.n_users),
+            engine=engine_named("em"),
+            plan=replace(PLAN, prior=one),
+        )
+        for one in (prior, None)
+    )
+    assert concept_fit_as_json(with_prior) == concept_fit_as_json(without)
 
 
 def test_evidence_survives_json_text_with_the_same_bits():

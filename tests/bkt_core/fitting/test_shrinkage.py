@@ -10,12 +10,16 @@ from bkt_core.fitting.em_engine import EmEngine
 from bkt_core.fitting.engine import FitOptions, Stop
 from bkt_core.fitting.likelihood import evaluate
 from bkt_core.fitting.shrinkage import (
+    FEWEST_TEACHERS,
     LEAST_STRENGTH,
     MOST_STRENGTH,
-    SHRUNK_BELOW,
+    MOST_TEACHERS,
+    TEACHES_FROM,
     Prior,
     ShrinkingEngine,
+    choose_teachers,
     learn_prior,
+    prior_from,
 )
 from bkt_core.params import BktParams, Bounds
 from tests.bkt_core.evaluation.fits import SOUND, simulated
@@ -70,9 +74,28 @@ def test_a_concept_moves_from_the_prior_to_its_own_fit():
     assert many_plain < 0.06
 
 
-def test_a_large_concept_keeps_its_plain_fit_to_the_bit():
-    sequences = simulated(SOUND, n_users=SHRUNK_BELOW // 5 + 1, length=5, seed=1)
-    assert _fit(ENGINE, sequences) == _fit(EmEngine(), sequences)
+def test_teachers_are_large_and_stay_the_same_when_others_grow():
+    sizes = {f"c{i}": TEACHES_FROM + i for i in range(3 * MOST_TEACHERS)}
+    chosen = choose_teachers(sizes | {"small": TEACHES_FROM - 1})
+    assert len(chosen) == len(set(chosen)) == MOST_TEACHERS
+    assert "small" not in chosen
+    assert choose_teachers({name: 2 * n for name, n in reversed(sizes.items())}) == chosen
+
+
+def test_too_few_or_one_sided_teachers_make_no_prior():
+    """Nine large concepts do not; a tenth that is all right, or too short, does not help."""
+    nine = [
+        simulated(SOUND, n_users=TEACHES_FROM // 5, length=5, seed=seed)
+        for seed in range(FEWEST_TEACHERS - 1)
+    ]
+    offsets = nine[0].offsets
+    all_right = type(nine[0])(np.ones(offsets[-1], np.int8), offsets)
+    short = simulated(SOUND, n_users=4, length=5, seed=1)
+    assert prior_from([*nine, all_right, short], EmEngine(), OPTIONS) is None
+    tenth = simulated(SOUND, n_users=TEACHES_FROM // 5, length=5, seed=99)
+    prior = prior_from([*nine, tenth], EmEngine(), OPTIONS)
+    plain = [_fit(EmEngine(), one).params for one in [*nine, tenth]]
+    assert prior == learn_prior(plain)
 
 
 def test_users_in_another_order_give_the_same_bits():
