@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import sys
 from collections import OrderedDict
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from bkt_core.errors import BktError
@@ -105,6 +109,33 @@ def bkt_command() -> list[str]:
     return [found]
 
 
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A running command, at the head of a process group of its own.
+
+    It writes into files, not pipes: what it starts inherits those, and would hold a pipe open
+    after the command has ended.
+    """
+
+    process: asyncio.subprocess.Process
+    said: IO[bytes]
+    complained: IO[bytes]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the command and all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    async def end(self) -> tuple[bytes, bytes]:
+        """What it said and complained about, once it has ended and nothing of it is left."""
+        await self.process.wait()
+        self.signal(signal.SIGKILL)
+        with self.said, self.complained:
+            self.said.seek(0)
+            self.complained.seek(0)
+            return self.said.read(), self.complained.read()
+
+
 class ProcessLauncher:
     """Runs `bkt …` as a child process; it ends with the service, and a later run resumes it."""
 
@@ -112,7 +143,7 @@ class ProcessLauncher:
         self._command = command
         self._max_children = max_children
         self._launches: OrderedDict[str, Launch] = OrderedDict()
-        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._children: dict[str, _Child] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._one_start = asyncio.Lock()
 
@@ -126,14 +157,7 @@ class ProcessLauncher:
             raise TooManyLaunchesError(
                 f"At most {self._max_children} commands run at once; try again when one ends."
             )
-        child = await asyncio.create_subprocess_exec(
-            *(self._command or bkt_command()),
-            *arguments(order),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        child = await _started([*(self._command or bkt_command()), *arguments(order)])
         launch = Launch(
             launch_id=uuid4().hex,
             command=order.command,
@@ -155,21 +179,22 @@ class ProcessLauncher:
     async def close(self) -> None:
         """Ask the children to end, then make them."""
         for child in self._children.values():
-            child.terminate()
+            child.signal(signal.SIGTERM)
         if self._watchers:
             _, late = await asyncio.wait(self._watchers, timeout=END_SECONDS)
             if late:
                 for child in self._children.values():
-                    child.kill()
+                    child.signal(signal.SIGKILL)
                 await asyncio.wait(late)
 
-    async def _watch(self, launch: Launch, child: asyncio.subprocess.Process) -> None:
-        told, complaint = await child.communicate()
+    async def _watch(self, launch: Launch, child: _Child) -> None:
+        told, complaint = await child.end()
         del self._children[launch.launch_id]
+        code = child.process.returncode
         ended = replace(
             launch,
-            status=Status.DONE if child.returncode == 0 else Status.FAILED,
-            exit_code=child.returncode,
+            status=Status.DONE if code == 0 else Status.FAILED,
+            exit_code=code,
             run_id=_run_id(told),
             detail=complaint.decode(errors="replace").strip()[-MAX_DETAIL:] or None,
         )
@@ -179,6 +204,21 @@ class ProcessLauncher:
         self._launches[launch.launch_id] = launch
         while len(self._launches) > MAX_REMEMBERED:
             self._launches.popitem(last=False)
+
+
+async def _started(command: Sequence[str]) -> _Child:
+    with ExitStack() as opened:
+        said = opened.enter_context(TemporaryFile())
+        complained = opened.enter_context(TemporaryFile())
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=said,
+            stderr=complained,
+            start_new_session=True,
+        )
+        opened.pop_all()  # closed with the child
+    return _Child(process, said, complained)
 
 
 def _run_id(told: bytes) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -30,6 +32,15 @@ STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); "
     "time.sleep(60)"
 )
+
+
+#: Starts a process of its own, as a retrain starts a Prefect server, and tells its number.
+LEAVE_BEHIND = """
+import json, subprocess, sys, time
+other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(json.dumps({"run_id": str(other.pid)}), flush=True)
+time.sleep(SECONDS)
+"""
 
 
 def python(code: str) -> list[str]:
@@ -90,6 +101,48 @@ def test_a_child_that_will_not_end_is_made_to(monkeypatch):
         return await launcher.follow(launch.launch_id)
 
     assert asyncio.run(run()).status is Status.FAILED
+
+
+def leaving_behind(*, seconds: int) -> list[str]:
+    return python(LEAVE_BEHIND.replace("SECONDS", str(seconds)))
+
+
+def assert_gone(pid: int) -> None:
+    until = time.monotonic() + 5
+    stat = Path(f"/proc/{pid}/stat")
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}:
+        assert time.monotonic() < until, f"process {pid} must end"
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(30)
+def test_what_a_child_started_ends_with_it():
+    """A retrain starts a Prefect server: it must neither outlive the service nor hold it up."""
+
+    async def run():
+        launcher = ProcessLauncher(max_children=1, command=leaving_behind(seconds=60))
+        launch = await launcher.launch(RETRAIN)
+        await asyncio.sleep(1)
+        await asyncio.wait_for(launcher.close(), timeout=5)
+        return await launcher.follow(launch.launch_id)
+
+    launch = asyncio.run(run())
+    assert launch.status is Status.FAILED
+    assert_gone(int(launch.run_id))
+
+
+@pytest.mark.timeout(30)
+def test_a_child_has_ended_when_it_has_though_what_it_started_runs_on():
+    """Else a retrain that was killed would be told as running for ever, and hold its place."""
+
+    async def run():
+        launcher = ProcessLauncher(max_children=1, command=leaving_behind(seconds=0))
+        launch = await launcher.launch(RETRAIN)
+        return await asyncio.wait_for(ended(launcher, launch.launch_id), timeout=10)
+
+    launch = asyncio.run(run())
+    assert (launch.status, launch.exit_code) == (Status.DONE, 0)
+    assert_gone(int(launch.run_id))
 
 
 def test_what_was_not_launched_here_is_not_known():
