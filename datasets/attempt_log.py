@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
     from datasets.log_position import LogPosition
 
-STATES = (
-    "SELECT user_id, concept_id, version, is_stale, algo_version_id, param_id "
-    "FROM bkt_user_skill_state"
-)
+STATES = "SELECT user_id, concept_id, version FROM bkt_user_skill_state"
 ERASED = "SELECT user_id FROM erased_user"
 #: A value of `correct` that is neither 0 nor 1.
 NEITHER = 2
@@ -89,7 +86,7 @@ class LogSnapshot(ABC):
 
     @abstractmethod
     def states(self) -> Iterator[pa.RecordBatch]:
-        """user_id, concept_id, version, is_stale, algo_version_id, param_id of every state."""
+        """user_id, concept_id and version of every state."""
 
     @abstractmethod
     def row_batch(self, batch: pa.RecordBatch) -> RowBatch:

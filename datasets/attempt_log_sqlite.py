@@ -38,7 +38,7 @@ _ATTEMPTS = (
 )
 #: First rows of the right types keep the driver from guessing types by the data.
 _TYPED_ATTEMPTS = f"SELECT -1, '', '', 0, '' UNION ALL {_ATTEMPTS}"
-_TYPED_STATES = f"SELECT '', '', 0, 0, 0, 0 UNION ALL {STATES}"
+_TYPED_STATES = f"SELECT '', '', 0 UNION ALL {STATES}"
 _OPTIONS = {"adbc.sqlite.query.batch_rows": "65536"}
 _BUSY_SECONDS = 60.0
 

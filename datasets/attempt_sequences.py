@@ -14,7 +14,7 @@ from datasets.errors import ExtractError
 from datasets.row_kernels import Run, merge_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -133,15 +133,31 @@ def shard_sequences(
 
     `left_out` (n_users,) marks users, by code, who take no part.
     """
+    mine = np.flatnonzero(extract.concepts["shard"].to_numpy() == shard)
+    attempts_of = shard_concepts(extract, shard, window, left_out=left_out)
+    for concept in mine.tolist():
+        yield attempts_of(concept)
+
+
+def shard_concepts(
+    extract: Extract,
+    shard: int,
+    window: Window = EVERYTHING,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> Callable[[int], ConceptAttempts]:
+    """The concepts of one shard, whose rows are held, each by its code."""
     concepts = extract.concepts
-    mine = np.flatnonzero(concepts["shard"].to_numpy() == shard)
-    shard_rows = ShardReader(extract, shard)
+    reader = ShardReader(extract, shard)
     spans = [concepts[column].to_numpy() for column in _SPAN]
     hashes = extract.users["user_hash"].to_numpy()
-    names = concepts["concept_id"].take(pa.array(mine)).to_pylist()
-    for concept, concept_id in zip(mine.tolist(), names, strict=True):
-        rows = shard_rows.concept(*(int(span[concept]) for span in spans))
-        yield _packed(concept, concept_id, rows, hashes, window, left_out)
+
+    def attempts_of(concept: int) -> ConceptAttempts:
+        rows = reader.concept(*(int(span[concept]) for span in spans))
+        concept_id = concepts["concept_id"][concept].as_py()
+        return _packed(concept, concept_id, rows, hashes, window, left_out)
+
+    return attempts_of
 
 
 def shard_rows(extract: Extract, shard: int) -> Iterator[ShardRows]:

@@ -217,8 +217,5 @@ STATES_SCHEMA = pa.schema(
         pa.field("concept", pa.int32(), nullable=False),
         pa.field("user", pa.int32(), nullable=False),
         pa.field("version", pa.int64(), nullable=False),
-        pa.field("is_stale", pa.bool_(), nullable=False),
-        pa.field("algo_version_id", pa.int64()),
-        pa.field("param_id", pa.int64()),
     ]
 )

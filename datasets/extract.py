@@ -8,23 +8,22 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.accounting import RowCounts
 from datasets.attempt_log import log_snapshot
-from datasets.contracts import STATES_SCHEMA
 from datasets.errors import ExtractError, QuarantineLimitError
 from datasets.extract_broken import FILE_NAME as BROKEN_FILE
 from datasets.extract_broken import judged_again
 from datasets.extract_delta import usable_base, write_delta
 from datasets.extract_files import FORMAT, Extract, as_extract, keep, open_extract
 from datasets.extract_intake import Intake
-from datasets.extract_shards import Ranks, canonical_ranks, write_shards
+from datasets.extract_shards import canonical_ranks, write_shards
 from datasets.log_position import as_json
-from datasets.parquet import write_frame, write_json, write_table
+from datasets.parquet import write_frame, write_json
 from datasets.quarantine import write_quarantine
+from datasets.state_versions import StateVersions
 from datasets.store.erasure import erased_users
 from datasets.store.session import reading
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from datasets.attempt_log import LogSnapshot
+    from datasets.extract_shards import Ranks
     from datasets.log_position import LogPosition
 
 __all__ = ["Extract", "ExtractOptions", "extract_attempts", "open_extract"]
@@ -63,7 +63,8 @@ class _Reading:
     intake: Intake
     base: Extract | None
     position: LogPosition | None
-    states: list[pa.Table]
+    ranks: Ranks
+    states: StateVersions
 
     @property
     def n_base(self) -> int:
@@ -108,23 +109,26 @@ def _read(
         with log_snapshot(engine, unfinished) as snapshot:
             base, since = usable_base(data_dir / "extracts", snapshot)
             if base is not None:
-                found = _read_from(snapshot, unfinished, latest, base, since)
-                if found.intake.n_accepted <= options.compact_from * found.n_base:
-                    return found
+                position = snapshot.position
+                intake = _take_in(snapshot, unfinished, latest, base, since)
+                if intake.n_accepted <= options.compact_from * base.rows.accepted:
+                    return _with_states(snapshot, unfinished, intake, base, position)
         shutil.rmtree(unfinished, ignore_errors=True)
     with log_snapshot(engine, unfinished) as snapshot:
-        return _read_from(snapshot, unfinished, latest, None, None)
+        position = snapshot.position
+        intake = _take_in(snapshot, unfinished, latest, None, None)
+        return _with_states(snapshot, unfinished, intake, None, position)
 
 
-def _read_from(
+def _take_in(
     snapshot: LogSnapshot,
     unfinished: Path,
     latest: int,
     base: Extract | None,
     since: LogPosition | None,
-) -> _Reading:
+) -> Intake:
+    """The first pass over the attempts."""
     unfinished.mkdir(parents=True, exist_ok=True)
-    position = snapshot.position
     intake = Intake(
         unfinished,
         latest_us=latest,
@@ -138,8 +142,22 @@ def _read_from(
     for batch in snapshot.attempts(since):
         intake.take(batch, snapshot.row_batch(batch))
     intake.broken.close()
-    states = [_known_states(batch, intake) for batch in snapshot.states()]
-    return _Reading(intake=intake, base=base, position=position, states=states)
+    return intake
+
+
+def _with_states(
+    snapshot: LogSnapshot,
+    unfinished: Path,
+    intake: Intake,
+    base: Extract | None,
+    position: LogPosition | None,
+) -> _Reading:
+    """The states of the same snapshot, by the codes that the attempts have settled."""
+    ranks = canonical_ranks(intake)
+    states = StateVersions(unfinished / "states", intake, ranks)
+    for batch in snapshot.states():
+        states.take(batch)
+    return _Reading(intake=intake, base=base, position=position, ranks=ranks, states=states)
 
 
 def _write(
@@ -157,12 +175,12 @@ def _write(
         session / "quarantine", intake.broken.readable(), intake.reasons, n_read=rows.read
     )
     _refuse_too_many(rows, options, session)
-    ranks = canonical_ranks(intake)
-    write_table(session / "states.parquet", _state_table(found.states, ranks))
     if base is None:
-        digest, shards = write_shards(intake, ranks, unfinished)
+        digest, shards = write_shards(intake, found.ranks, unfinished)
     else:
-        digest, shards = write_delta(base, intake, ranks, unfinished)
+        digest, shards = write_delta(base, intake, found.ranks, unfinished)
+    found.states.write(session / "states", shards)
+    shutil.rmtree(unfinished / "states")
     manifest = {
         "format": FORMAT,
         "digest": digest,
@@ -228,32 +246,3 @@ def _refuse_erased(engine: Engine, extract: Extract) -> None:
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
-
-
-def _known_states(batch: pa.RecordBatch, intake: Intake) -> pa.Table:
-    """States of users and concepts that the log knows, by the codes of the first pass."""
-    users = intake.users.lookup(batch.column(0))
-    concepts = intake.concepts.lookup(batch.column(1))
-    known = np.flatnonzero((users >= 0) & (concepts >= 0))
-    return pa.Table.from_arrays(
-        [
-            pa.array(concepts[known]),
-            pa.array(users[known]),
-            *(column.take(pa.array(known)) for column in batch.columns[2:]),
-        ],
-        names=STATES_SCHEMA.names,
-    ).cast(STATES_SCHEMA)
-
-
-def _state_table(states: list[pa.Table], ranks: Ranks) -> pa.Table:
-    """States in the order of shards, by canonical codes."""
-    table = pa.concat_tables([STATES_SCHEMA.empty_table(), *states])
-    concepts = ranks.concepts[table["concept"].to_numpy()]
-    users = ranks.users[table["user"].to_numpy()]
-    kept = np.flatnonzero((concepts >= 0) & (users >= 0))
-    order = kept[np.lexsort((users[kept], concepts[kept]))]
-    return (
-        table.take(pa.array(order))
-        .set_column(0, STATES_SCHEMA.field(0), pa.array(concepts[order]))
-        .set_column(1, STATES_SCHEMA.field(1), pa.array(users[order]))
-    )

@@ -44,8 +44,8 @@ class ShardFile:
 class Extract:
     """An extraction on disk: `root` is named by content, `session` holds what a run adds to it.
 
-    `session` has `states.parquet`, `set_aside.parquet` (user_id, concept_id with broken rows)
-    and `quarantine/`; `file_under` moves it into the folder of a run.
+    `session` has `states/`, `set_aside.parquet` (user_id, concept_id with broken rows) and
+    `quarantine/`; `file_under` moves it into the folder of a run.
     """
 
     root: Path
@@ -86,8 +86,8 @@ class Extract:
 
     @property
     def states(self) -> Path:
-        """State versions as they stood in the snapshot of the attempts."""
-        return self.session / "states.parquet"
+        """State versions as they stood in the snapshot of the attempts, a file per shard."""
+        return self.session / "states"
 
     @property
     def set_aside(self) -> Path:

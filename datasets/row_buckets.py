@@ -43,6 +43,22 @@ class RowBuckets:
         """Rows of each bucket."""
         return self._spilled + self.waiting.filled
 
+    def put(self, buckets: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Add rows, (n, 3), each to its bucket, (n,)."""
+        order = np.argsort(buckets, kind="stable")
+        ends = np.cumsum(np.bincount(buckets, minlength=N_BUCKETS))
+        for bucket, end in enumerate(ends):
+            begin = int(ends[bucket - 1]) if bucket else 0
+            while begin < end:
+                filled = int(self.waiting.filled[bucket])
+                n = min(int(end) - begin, _CAPACITY - filled)
+                taken = rows[order[begin : begin + n]]
+                self.waiting.rows[bucket, filled : filled + n] = taken
+                self.waiting.filled[bucket] = filled + n
+                begin += n
+                if filled + n == _CAPACITY:
+                    self._spill(bucket)
+
     def spill_full(self) -> None:
         """Write every full bucket to its file."""
         for bucket in np.flatnonzero(self.waiting.filled == _CAPACITY):

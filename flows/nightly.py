@@ -42,7 +42,7 @@ NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})
 def nightly(request: RetrainRequest | None = None) -> RunSummary:
     """Extract, fit, gate, log, promote, recompute, snapshot."""
     settings, request, watch = load_settings(), request or RetrainRequest(), Stopwatch()
-    with open_database(settings) as engine, run_lock(engine, holder="bkt retrain"):
+    with open_database(settings) as engine, run_lock(engine, holder="bkt retrain") as lock:
         with watch.stage("compile"):
             compile_kernels(engine_of(settings, request), settings.gates)
         with watch.stage("extract"):
@@ -53,9 +53,11 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
             promoted, recomputed = NOTHING_PROMOTED, NOTHING_RECOMPUTED
             if fitted.has_news and not plan.dry_run:
                 with watch.stage("promote"):
-                    promoted = promote_params(settings, plan)
+                    promoted = promote_params(settings, plan, lock.check)
             if not plan.dry_run:  # an unchanged run still mends what a killed one left
-                recomputed = recompute_states(settings, plan, snapshot=fitted.has_news)
+                recomputed = recompute_states(
+                    settings, plan, lock.check, snapshot=fitted.has_news
+                )
             return close_run(engine, settings, plan, fitted, promoted, recomputed, watch)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -42,16 +43,20 @@ class Promoted:
 
 
 @flow(name="promote-params")
-def promote_params(settings: Settings, plan: RunPlan) -> Promoted:
-    """Switch each winner, and write down every decision that rests on a test."""
+def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None]) -> Promoted:
+    """Switch each winner, and write down every decision that rests on a test.
+
+    `check` raises where the run must not go on writing: `RunLock.check`.
+    """
     votes = read_ballot(plan.run_dir / "ballot.json")
     winners = [vote for vote in votes if vote.challenger is not None]
     outcomes: dict[str, Switch] = {}
     with open_database(settings) as engine:
         with progress("promote", len(winners)) as advance:
             for vote in winners:
-                outcomes[vote.concept_id] = promote(engine, plan, vote).switch
+                outcomes[vote.concept_id] = promote(engine, plan, vote, check).switch
                 advance(1)
+        check()
         record_others(engine, plan, [vote for vote in votes if vote.challenger is None])
     done = (Switch.PROMOTED, Switch.ALREADY_DONE)
     return Promoted(
@@ -62,7 +67,9 @@ def promote_params(settings: Settings, plan: RunPlan) -> Promoted:
     )
 
 
-def promote(engine: Engine, plan: RunPlan, vote: Vote) -> SwitchOutcome:
+def promote(
+    engine: Engine, plan: RunPlan, vote: Vote, check: Callable[[], None]
+) -> SwitchOutcome:
     """One switch; after a connection is cut at its commit, a look and never a guess."""
     challenger: Challenger | None = vote.challenger
     if challenger is None:
@@ -70,6 +77,7 @@ def promote(engine: Engine, plan: RunPlan, vote: Vote) -> SwitchOutcome:
     tries = 0
     while True:
         tries += 1
+        check()
         try:
             with engine.begin() as conn:
                 return switch(

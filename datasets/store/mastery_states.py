@@ -16,11 +16,12 @@ from datasets.store.copy_rows import fill_temporary
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_concepts_shared
 from datasets.store.replays import replay_keys, warm_up
+from datasets.store.session import reading
 from datasets.store.skill_params import in_force
 from datasets.store.types import UtcDateTime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -57,6 +58,9 @@ _OUTSTANDING = """
     WHERE (s.is_stale OR s.algo_version_id <> v.id OR s.param_id IS DISTINCT FROM p.id)
     {user} GROUP BY s.concept_id ORDER BY s.concept_id
 """
+_EVERY_CONCEPT = text(
+    "SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id"
+)
 _TO_REPLAY = """
     SELECT user_id, version FROM bkt_user_skill_state
     WHERE concept_id = :concept_id AND user_id {beyond} :after AND {wanted}
@@ -116,6 +120,14 @@ def outstanding(conn: Connection, *, user_id: str | None = None) -> dict[str, in
     return {row.concept_id: row.n for row in rows}
 
 
+def concepts_to_sweep(engine: Engine, *, force: bool = False) -> list[str]:
+    """Concepts with something to sweep, by id; with `force` all that have a state."""
+    with reading(engine) as conn:
+        if not force:
+            return list(outstanding(conn))
+        return list(conn.execute(_EVERY_CONCEPT).scalars())
+
+
 def sweep(
     engine: Engine,
     *,
@@ -126,30 +138,35 @@ def sweep(
     force: bool = False,
     staged_chunk: int = STAGED_CHUNK,
     replay_chunk: int = REPLAY_CHUNK,
+    before_chunk: Callable[[], None] = lambda: None,
     on_chunk: Callable[[str, int], None] | None = None,
 ) -> SweepResult:
     """Bring states up to date, concept by concept; what is up to date is not written.
 
     `staged(concept_id)` gives a frame of `STAGED` or None; it is used where the concept's
     active row is of `run_id`. `concepts` None: every concept with something to do. `force`
-    replays states that are up to date as well. `on_chunk(concept_id, n_states)` is told of each
-    transaction. A sweep that was interrupted is taken up by calling it again.
+    replays states that are up to date as well. `before_chunk` is asked before each transaction
+    and may raise, as `RunLock.check` does; `on_chunk(concept_id, n_states)` is told of each. A
+    sweep that was interrupted is taken up by calling it again.
     """
     warm_up()
     if concepts is None:
-        concepts = _concepts_to_sweep(engine, force=force)
+        concepts = concepts_to_sweep(engine, force=force)
     n_staged = n_replayed = n_concepts = 0
-    for concept_id in sorted(concepts, key=str.encode):
+    for concept_id in concepts:
         values = staged(concept_id) if staged is not None and run_id is not None else None
         tell = _teller(on_chunk, concept_id)
         if values is not None:
             for part in values.iter_slices(staged_chunk):
+                before_chunk()
                 n = _write_staged(engine, concept_id, str(run_id), part, at)
                 if n is None:
                     break  # another row became active: the rest is replayed
                 n_staged += n
                 tell(n)
-        for n in _replay_rest(engine, concept_id, at, chunk=replay_chunk, force=force):
+        for n in _replay_rest(
+            engine, concept_id, at, before_chunk, chunk=replay_chunk, force=force
+        ):
             n_replayed += n
             tell(n)
         n_concepts += 1
@@ -207,11 +224,18 @@ def _write_staged(
 
 
 def _replay_rest(
-    engine: Engine, concept_id: str, at: datetime, *, chunk: int, force: bool
-) -> Iterable[int]:
+    engine: Engine,
+    concept_id: str,
+    at: datetime,
+    before_chunk: Callable[[], None],
+    *,
+    chunk: int,
+    force: bool,
+) -> Iterator[int]:
     """Replay what is not up to date, a transaction per chunk, in the order of users."""
     after: str | None = None
     while True:
+        before_chunk()
         with engine.begin() as conn:
             lock_concepts_shared(conn, [concept_id])
             stamp = in_force(conn, concept_id)
@@ -251,15 +275,6 @@ def _keys_to_replay(
         schema={"user_id": pl.String, "base_version": pl.Int64},
         orient="row",
     )
-
-
-def _concepts_to_sweep(engine: Engine, *, force: bool) -> list[str]:
-    with engine.begin() as conn:
-        if not force:
-            return list(outstanding(conn))
-        return list(
-            conn.execute(text("SELECT DISTINCT concept_id FROM bkt_user_skill_state")).scalars()
-        )
 
 
 def _teller(

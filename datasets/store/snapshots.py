@@ -13,7 +13,7 @@ from datasets.store.session import reading
 from datasets.store.types import UtcDateTime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -62,18 +62,25 @@ _AS_OF = """
 
 
 def write_snapshots(
-    engine: Engine, *, run_id: str | None, at: datetime, concepts: Iterable[str] | None = None
+    engine: Engine,
+    *,
+    run_id: str | None,
+    at: datetime,
+    concepts: Iterable[str] | None = None,
+    before_concept: Callable[[], None] = lambda: None,
 ) -> int:
     """A row for each up-to-date state that differs from its latest row; returns how many.
 
-    A loop of transactions, one per concept; called again after an interruption it adds what is
-    missing. A state that is stale again by now gets its row from the next run.
+    A loop of transactions, one per concept, before each of which `before_concept` may raise;
+    called again after an interruption it adds what is missing. A state that is stale again by
+    now gets its row from the next run.
     """
     if concepts is None:
         with reading(engine) as conn:
             concepts = list(conn.execute(_CONCEPTS).scalars())
     n_rows = 0
     for concept_id in concepts:
+        before_concept()
         with engine.begin() as conn:
             n_rows += write_concept_snapshots(conn, concept_id, run_id=run_id, at=at)
             reached("snapshot: rows written")

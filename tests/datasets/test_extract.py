@@ -15,6 +15,7 @@ from datasets.attempt_log import log_snapshot
 from datasets.attempt_sequences import Window, concept_sequences, shard_sequences
 from datasets.errors import ExtractError, QuarantineLimitError
 from datasets.extract import Extract, ExtractOptions, extract_attempts, open_extract
+from datasets.state_versions import states_of_shard
 from datasets.store.erasure import bury
 from tests.datasets.attempt_rows import NOW, Row, add, many
 from tests.datasets.plain_hashes import MASK, plain_row_hash
@@ -274,12 +275,7 @@ def test_states_come_from_the_snapshot_of_the_attempts(engine, tmp_path):
                 {"user": user, "version": version, "stale": user == "a"},
             )
     extract = extract_attempts(engine, tmp_path, at=NOW)
-    states = pl.read_parquet(extract.states)
-    assert states.select("concept", "user", "version", "is_stale").rows() == [
-        (0, 0, 2, True),
-        (0, 1, 3, False),
-    ]
-    assert states["param_id"].null_count() == 2
+    assert pl.DataFrame(states_of_shard(extract, 0)).rows() == [(0, 0, 2), (0, 1, 3)]
 
 
 def test_rows_that_come_while_it_reads_are_not_in_the_snapshot(engine, tmp_path):
@@ -311,8 +307,8 @@ def test_nothing_of_an_erased_user_is_written(engine, tmp_path):
 def test_filing_moves_the_session_under_the_run(engine, tmp_path):
     add(engine, Row())
     filed = extract_attempts(engine, tmp_path, at=NOW).file_under(tmp_path / "runs" / "r1")
-    assert filed.states == tmp_path / "runs" / "r1" / "states.parquet"
-    assert filed.states.is_file()
+    assert filed.states == tmp_path / "runs" / "r1" / "states"
+    assert filed.states.is_dir()
     assert not list((tmp_path / "sessions").iterdir())
     assert open_extract(filed.root, filed.session).digest == filed.digest
 
