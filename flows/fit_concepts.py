@@ -62,6 +62,8 @@ class Fitted:
     votes: tuple[Vote, ...]
     evidence: RunEvidence
     seconds: Mapping[str, float]
+    #: Whether attempts have come, or gone, since the last night.
+    data_is_new: bool
     delivery: Delivery = field(default_factory=Delivery)
     #: Sentences that a person should read.
     remarks: tuple[str, ...] = ()
@@ -82,9 +84,13 @@ class Fitted:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether nothing was fitted, nothing failed, and nothing is to be switched."""
+        """Whether the attempts are the last night's, nothing was fitted, failed or won."""
         fresh = any(work.origin in (Origin.FITTED, Origin.FAILED) for work in self.works)
-        return not fresh and all(vote.challenger is None for vote in self.votes)
+        return (
+            not self.data_is_new
+            and not fresh
+            and all(vote.challenger is None for vote in self.votes)
+        )
 
 
 fit_shard_task = task(name="fit-shard", cache_policy=NO_CACHE)(fit_shard)
@@ -247,6 +253,7 @@ def conclude(
         votes=tuple(votes),
         evidence=evidence,
         seconds=seconds,
+        data_is_new=plan.data_is_new,
         remarks=flood_remark(settings, extract),
     )
 

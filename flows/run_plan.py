@@ -14,11 +14,17 @@ from datasets.attempt_sequences import Window
 from datasets.fit_files import digest_of, settings_digest
 from datasets.floods import Flood, flooding_users
 from datasets.store.promotion_events import last_switch
-from datasets.store.runs import abandon_unfinished, find_unfinished, start_run
+from datasets.store.runs import (
+    RunStatus,
+    abandon_unfinished,
+    find_unfinished,
+    list_runs,
+    start_run,
+)
 from datasets.store.skill_params import active_params
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from datasets.extract import Extract
     from datasets.store.algorithms import Algorithm
@@ -54,6 +60,8 @@ class RunPlan(BaseModel):
     settings_digest: str
     full: bool
     dry_run: bool
+    #: Whether attempts have come, or gone, since the last night that ended.
+    data_is_new: bool = True
 
     @property
     def window(self) -> Window:
@@ -127,6 +135,7 @@ def begin_run(
                 }
             )
         )
+        data_is_new = last_data_digest(conn) != extract.digest
         manifest = _manifest(settings, asked, extract, algorithm, incumbents)
         if not getattr(request, "dry_run", False):
             if kind in LOCKING_KINDS:
@@ -154,7 +163,15 @@ def begin_run(
         settings_digest=made_by,
         full=request.full,
         dry_run=getattr(request, "dry_run", False),
+        data_is_new=data_is_new,
     )
+
+
+def last_data_digest(conn: Connection) -> str | None:
+    """Which attempts the last night that ended well had; None before the first."""
+    ended = (RunStatus.DONE, RunStatus.UNCHANGED)
+    last = (run.manifest for run in list_runs(conn, kind="retrain") if run.status in ended)
+    return next((manifest.get("data_digest") for manifest in last), None)
 
 
 def flood_of(settings: Settings, extract: Extract) -> Flood | None:

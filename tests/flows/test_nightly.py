@@ -175,6 +175,33 @@ def test_a_second_run_that_promotes_nothing_ends_unchanged(
     assert all_rows(sqlite_night)["bkt_skill_params"] == []
 
 
+def test_too_few_new_attempts_refit_nothing_but_their_states_are_snapshotted(
+    night: Engine, tracked_home: Path
+):
+    """Two attempts of one user: no fit, no promotion, two states and two rows of history."""
+    nightly(RetrainRequest())
+    path = tracked_home / "attempts.parquet"
+    log = pl.read_parquet(path)
+    new = log.unique("concept_id", maintain_order=True).filter(
+        pl.col("concept_id").str.starts_with("concept")
+    )
+    new.head(2).with_columns(
+        attempt_id=pl.col("attempt_id") + 3 * 10**7,
+        attempted_at=pl.col("attempted_at") + pl.duration(hours=1),
+    ).write_parquet(path)
+    import_file(
+        night, path, ImportOptions(), quarantine_root=tracked_home / "q", at=datetime.now(UTC)
+    )
+    second = nightly(RetrainRequest())
+    assert (second.status, second.exit_code) == ("done", 0)
+    assert second.concepts.fitted == second.concepts.promoted == 0
+    assert second.states == {"replayed": 2, "snapshotted": 2}
+    assert stored_states(night) == expected_states(night)
+    before = all_rows(night)
+    assert nightly(RetrainRequest()).status == "unchanged"
+    assert all_rows(night) == before
+
+
 def test_a_flood_is_left_out_of_the_fit_kept_in_state_and_told(
     sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
 ):
@@ -227,7 +254,7 @@ def test_an_empty_log_ends_empty(
 
 
 def test_what_a_run_refuses(sqlite_night: Engine):
-    """A second run names the first; too many broken rows stop a run, and nothing changes."""
+    """A second run names the first; too many broken rows stop a run, which says so in its row."""
     with (
         run_lock(sqlite_night, holder="the other run"),
         pytest.raises(LockedError, match="the other"),
@@ -240,6 +267,11 @@ def test_what_a_run_refuses(sqlite_night: Engine):
         nightly()
     assert refused.value.exit_code == 3
     assert all_rows(sqlite_night) == before
+    with reading(sqlite_night) as conn:
+        (failed,) = list_runs(conn)
+    assert (failed.kind, failed.status) == ("retrain", RunStatus.FAILED)
+    assert failed.manifest["outcome"]["error"] == str(refused.value)
+    assert failed.manifest["outcome"]["rows"]["quarantined"] == refused.value.quarantined
 
 
 def test_mlflow_that_is_down_costs_no_promotion(
