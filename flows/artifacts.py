@@ -20,9 +20,9 @@ from prefect.logging import get_run_logger
 
 from datasets.extract import open_extract
 from flows.progress import progress
+from flows.redaction import without_secret
 from flows.report import reasons, summary_sentences
 from flows.run_scalars import worst_concepts
-from flows.tracking import without_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

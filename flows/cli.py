@@ -60,6 +60,11 @@ _COMMANDS = (
         "Put older parameters in force again, and pin the concept.",
     ),
     ("erase", "flows.commands.corrections:erase", "Erase a user, until --lift."),
+    (
+        "status",
+        "flows.commands.status:status",
+        "Show the last runs, what is in force, states that wait, the next schedule.",
+    ),
     ("prune", "flows.commands.upkeep:prune", "Remove what is older than the settings keep it."),
     (
         "report",

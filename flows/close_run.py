@@ -64,16 +64,23 @@ def close_run(
             if promoted.promoted:
                 delivery = deliver_champion(engine, settings, plan, delivery)
         publish_run(settings, plan, evidence, delivery)
-    if not plan.dry_run:
-        with engine.begin() as conn:
-            finish_run(conn, run_id=plan.run_id, status=status, at=datetime.now(UTC))
-    return replace(
+    summary = replace(
         summary,
         mlflow_run_id=delivery.mlflow_run_id,
         seconds=watch.as_json(),
         remarks=(*summary.remarks, *filter(None, (delivery.problem,))),
         exit_code=exit_code_of(plan, summary.concepts, delivery),
     )
+    if not plan.dry_run:
+        with engine.begin() as conn:
+            finish_run(
+                conn,
+                run_id=plan.run_id,
+                status=status,
+                at=datetime.now(UTC),
+                outcome=summary.as_json() | {"exit_code": summary.exit_code},
+            )
+    return summary
 
 
 def status_of(fitted: Fitted) -> RunStatus:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bkt_core.errors import BktError
+from flows.redaction import without_secret
 from flows.report import summary_sentences
 from flows.run_evidence import evidence_files
 from flows.run_scalars import run_scalars, worst_concepts
@@ -58,14 +59,6 @@ class TrackingUnavailableError(BktError):
             f"The evidence was not delivered to MLflow at {without_secret(tracking_uri)}: "
             f"{reason} It is kept in the run's files; `bkt report --relog RUN` delivers it."
         )
-
-
-def without_secret(uri: str) -> str:
-    """The address without user and password."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
 
 
 def log_retrain(

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _HOLDER_OF = text(
-    "SELECT coalesce(min(a.application_name), '') FROM pg_locks l "
+    "SELECT coalesce(min(nullif(a.application_name, '')), 'another run') FROM pg_locks l "
     "JOIN pg_stat_activity a ON a.pid = l.pid "
     "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND (l.classid::bigint << 32 | l.objid::bigint) = :key"
+    "AND (l.classid::bigint << 32 | l.objid::bigint) = :key HAVING count(*) > 0"
 )
 
 
@@ -104,9 +104,20 @@ def finish_run(
     status: RunStatus,
     at: datetime,
     manifest: dict[str, Any] | None = None,
+    outcome: dict[str, Any] | None = None,
 ) -> None:
-    """Close the row of a run; a manifest given here replaces the first one."""
+    """Close the row of a run; a manifest given here replaces the first one.
+
+    `outcome`, its counts or what it said when it gave up, goes into the manifest under that
+    name.
+    """
     values: dict[str, Any] = {"status": status.value, "finished_at": at}
+    if outcome is not None:
+        if manifest is None:
+            manifest = conn.execute(
+                select(RunRow.manifest).where(RunRow.run_id == run_id)
+            ).scalar_one_or_none()
+        manifest = {**(manifest or {}), "outcome": outcome}
     if manifest is not None:
         values["manifest"] = manifest
     conn.execute(update(RunRow).where(RunRow.run_id == run_id).values(**values))
@@ -200,13 +211,24 @@ def _patiently(held: Callable[[], AbstractContextManager[RunLock]]) -> Iterator[
 
 
 def lock_holder(engine: Engine) -> str | None:
-    """Who holds the run lock now; None if nobody does."""
-    lock = _FileLock if engine.dialect.name == "sqlite" else _ServerLock
-    try:
-        with lock.held(engine, "a look at the lock"):
-            return None
-    except LockedError as locked:
-        return locked.holder
+    """Who holds the run lock now; None if nobody does. Looks without touching it."""
+    if engine.dialect.name == "sqlite":
+        return _file_holder(Path(f"{engine.url.database}.lock"))
+    with engine.connect() as conn:
+        found = conn.execute(_HOLDER_OF, {"key": named_key("run")}).scalar_one_or_none()
+        return None if found is None else str(found)
+
+
+def _file_holder(path: Path) -> str | None:
+    """A shared lock that many may try at once; nothing is made where there is no file."""
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or "another run"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +248,8 @@ class _ServerLock:
             if not conn.execute(
                 text("SELECT pg_try_advisory_lock(:key)"), {"key": key}
             ).scalar():
-                found = conn.execute(_HOLDER_OF, {"key": key}).scalar() or "another run"
-                raise LockedError(holder=found)
+                found = conn.execute(_HOLDER_OF, {"key": key}).scalar_one_or_none()
+                raise LockedError(holder=found or "another run")
             try:
                 yield cls(conn, key)
             finally:

@@ -36,7 +36,7 @@ def current_revision(engine: Engine) -> str | None:
 
 def require_current(engine: Engine) -> None:
     """Refuse a database that `bkt init` has not brought up to date."""
-    found = current_revision(engine)
+    found = None if _has_no_file(engine) else current_revision(engine)
     if found != head_revision():
         url = redacted(engine.url.render_as_string(hide_password=False))
         raise NotMigratedError(url=url, found=found, expected=head_revision())
@@ -56,6 +56,16 @@ def downgrade(engine: Engine, to: str = "base") -> None:
     with engine.begin() as conn:
         _one_migration_at_a_time(conn)
         command.downgrade(_config(conn), to)
+
+
+def _has_no_file(engine: Engine) -> bool:
+    """Whether this is SQLite and nothing was ever written; to connect would make the file."""
+    database = engine.url.database
+    return (
+        engine.dialect.name == "sqlite"
+        and database not in (None, "", ":memory:")
+        and not Path(str(database)).exists()
+    )
 
 
 def _config(conn: Connection) -> Config:

@@ -107,8 +107,9 @@ def parsed(url: str) -> URL:
 
 
 def redacted(url: str) -> str:
-    """The URL without its secrets, for logs and manifests."""
+    """The URL without its secrets, as a person wrote it, for logs and manifests."""
     address = parsed(url)
+    address = address.set(drivername=address.get_backend_name())
     hidden = {name: "***" for name in SECRETS if name in address.query}
     return address.update_query_dict(hidden).render_as_string(hide_password=True)
 

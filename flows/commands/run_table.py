@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.redaction import without_secret
 from flows.report import show_report
 from flows.run_evidence import read_evidence
-from flows.tracking import without_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -254,7 +254,7 @@ def test_an_empty_log_ends_empty(
 
 
 def test_what_a_run_refuses(sqlite_night: Engine):
-    """A second run names the first; too many broken rows stop a run, which says so in its row."""
+    """A second run names the first; too many broken rows stop a run, and its row says so."""
     with (
         run_lock(sqlite_night, holder="the other run"),
         pytest.raises(LockedError, match="the other"),

@@ -13,6 +13,7 @@ import pytest
 from bkt_core.evaluation.selection import decide
 from bkt_core.params import BktParams
 from bkt_core.replay import predict
+from flows.redaction import without_secret
 from flows.report_page import write_page
 from flows.run_evidence import write_evidence
 from flows.run_scalars import run_scalars
@@ -22,7 +23,6 @@ from flows.tracking import (
     load_champion,
     log_retrain,
     register_parameters,
-    without_secret,
 )
 from tests.bkt_core.evaluation.fits import SOUND, simulated
 from tests.flows.judged_runs import LIMITS, evidence_of, judged
@@ -167,3 +167,5 @@ def test_a_store_that_is_no_database_is_one_sentence(evidence, folder, tmp_path)
 def test_a_secret_is_cut_from_an_address():
     assert without_secret("https://ann:pw@host:5000/x") == "https://host:5000/x"
     assert without_secret("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+    hidden = without_secret("https://host/x?token=pw&page=2")
+    assert hidden == "https://host/x?token=***&page=2"
