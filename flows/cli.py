@@ -65,6 +65,11 @@ _COMMANDS = (
         "flows.commands.status:status",
         "Show the last runs, what is in force, states that wait, the next schedule.",
     ),
+    (
+        "doctor",
+        "flows.commands.doctor:doctor",
+        "Examine this installation: what is wrong, and its remedy.",
+    ),
     ("prune", "flows.commands.upkeep:prune", "Remove what is older than the settings keep it."),
     (
         "report",

@@ -86,6 +86,13 @@ class MonitorSettings(Section):
     false_discovery_rate: float = Field(gt=0, lt=1)
 
 
+class DoctorSettings(Section):
+    """With what `bkt doctor` finds fault."""
+
+    min_free_gib: float = Field(ge=0)
+    max_clock_skew_seconds: float = Field(gt=0)
+
+
 class RetentionSettings(Section):
     """What `bkt prune` keeps."""
 
@@ -105,6 +112,7 @@ class Settings(FileSettings):
     run: RunSettings
     recompute: RecomputeSettings
     monitor: MonitorSettings
+    doctor: DoctorSettings
     retention: RetentionSettings
     serving: ServingSettings
     gates: GateLimits
