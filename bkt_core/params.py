@@ -89,9 +89,12 @@ class Bounds:
             )
         )
 
-    def contain(self, params: BktParams) -> bool:
-        """Whether every parameter lies in the box, its edges included."""
-        return self.clip(params) == params
+    def inside(self, margin: float) -> Bounds:
+        """The same box with each edge at least `margin` away from 0 and 1."""
+        edges = zip(self.lower, self.upper, strict=True)
+        return Bounds(
+            *(edge for low, high in edges for edge in (max(low, margin), min(high, 1 - margin)))
+        )
 
     def touched_by(self, params: BktParams) -> tuple[str, ...]:
         """The names of the bounds that `params` sits on, such as `L0_max`."""

@@ -19,10 +19,10 @@ from bkt_core.fitting.engine import (
     check_training_sets,
     outcome_of,
 )
-from bkt_core.fitting.likelihood import MARGIN, new_lanes
+from bkt_core.fitting.likelihood import box_of, new_lanes
 from bkt_core.fitting.starts import draw_starts
 from bkt_core.fitting.uncertainty import free_params, uncertainty_of
-from bkt_core.params import PARAM_NAMES, BktParams, Bounds
+from bkt_core.params import PARAM_NAMES, BktParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
 
     from bkt_core.sequences import AttemptSequences
 
-#: Where no bounds are asked for.
-OPEN_BOX = Bounds(*(4 * (MARGIN, 1.0 - MARGIN)))
-
 STOPS = {
-    kernels.RUNNING: Stop.TIME_LIMIT,
     kernels.CONVERGED: Stop.CONVERGED,
     kernels.STALLED: Stop.STALLED,
     kernels.MAX_STEPS: Stop.MAX_STEPS,
@@ -117,10 +113,10 @@ class EmEngine:
 
 
 def _rules(options: FitOptions) -> kernels.Rules:
-    box = options.bounds or OPEN_BOX
+    box = box_of(options.bounds)
     return kernels.Rules(
-        np.maximum(box.lower, MARGIN),
-        np.minimum(box.upper, 1.0 - MARGIN),
+        np.array(box.lower),
+        np.array(box.upper),
         options.tolerance,
         options.method is Method.EM,
     )
@@ -136,14 +132,15 @@ def _result(
     history = tuple(lanes.history[best, : lanes.steps[best] + 1].tolist())
     ends = lanes.params[own.start : own.stop].tolist()
     params = BktParams(*ends[best - own.start])
-    on_bounds = (options.bounds or OPEN_BOX).touched_by(params)
+    on_bounds = box_of(options.bounds).touched_by(params)
     known = uncertainty_of(
         lanes.params[best],
         lanes.information[best],
         lanes.complete[best],
         free_params(on_bounds),
     )
-    stopped_by = STOPS[int(lanes.status[best])]
+    unfinished = (lanes.status[own.start : own.stop] == kernels.RUNNING).any()
+    stopped_by = Stop.TIME_LIMIT if unfinished else STOPS[int(lanes.status[best])]
     return FitResult(
         params=params,
         log_likelihood=history[-1],

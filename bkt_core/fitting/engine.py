@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from math import isnan
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bkt_core.errors import InvalidSequencesError
+from bkt_core.errors import InvalidSequencesError, UsageError
 from bkt_core.params import BktParams, Bounds
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ class FitOptions:
     #: For one call of `fit`; a limit that triggers makes results depend on the machine.
     max_seconds: float = 3600.0
     method: Method = Method.ACCELERATED
+
+    def __post_init__(self) -> None:
+        if not self.starts and self.n_starts < 1:
+            raise UsageError(f"n_starts must be at least 1, got {self.n_starts!r}.")
+        if self.max_steps < 0:
+            raise UsageError(f"max_steps must be at least 0, got {self.max_steps!r}.")
+        if not self.max_seconds > 0.0:
+            raise UsageError(f"max_seconds must be above 0, got {self.max_seconds!r}.")
+        if isnan(self.tolerance):
+            raise UsageError("tolerance must be a number of nats per attempt, got NaN.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

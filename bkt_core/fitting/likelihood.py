@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core import kernels
+from bkt_core.params import Bounds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Parameters stay this far inside (0, 1).
 MARGIN = 1e-10
+#: Where no bounds are asked for.
+OPEN_BOX = Bounds(*(4 * (MARGIN, 1.0 - MARGIN)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,11 +33,16 @@ class Evaluation:
     em_step: NDArray[np.float64]  # (4,) where one unbounded EM step leads
 
 
+def box_of(bounds: Bounds | None) -> Bounds:
+    """The box that a fit moves in: bounds of 0 and 1 are held a hair inside."""
+    return OPEN_BOX if bounds is None else bounds.inside(MARGIN)
+
+
 def evaluate(sequences: AttemptSequences, params: BktParams) -> Evaluation:
     """The exact (unclamped) likelihood of all users; parameters are held inside (0, 1)."""
     everyone = np.ones((1, sequences.n_users), dtype=np.bool_)
     tree = kernels.grow_tree(sequences.correct, sequences.offsets, everyone)
-    lower, upper = np.full(4, MARGIN), np.full(4, 1.0 - MARGIN)
+    lower, upper = np.array(OPEN_BOX.lower), np.array(OPEN_BOX.upper)
     start = np.clip(params.as_tuple(), lower, upper).reshape(1, 4)
     lane = new_lanes(start, n_sets=1, max_steps=1)
     kernels.climb(tree, lane, kernels.Rules(lower, upper, -np.inf, True), 1)

@@ -15,10 +15,10 @@ import numpy as np
 
 from bkt_core.errors import BktError
 from bkt_core.fitting.engine import FitResult, Stop, check_training_sets, outcome_of
-from bkt_core.fitting.likelihood import evaluate
+from bkt_core.fitting.likelihood import box_of, evaluate
 from bkt_core.fitting.starts import draw_starts
 from bkt_core.fitting.uncertainty import free_params, uncertainty_of
-from bkt_core.params import PARAM_NAMES, BktParams, Bounds
+from bkt_core.params import PARAM_NAMES, BktParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 #: pyBKT's EM has no Newton finish: it stops at this gain per attempt, in nats, or above.
 LEAST_TOLERANCE = 1e-8
-#: Iterations between two looks at the clock.
-ROUND = 25
+#: Iterations between two looks at the clock: so many, or fewer that walk so many attempts.
+ROUND, ATTEMPTS_PER_ROUND = 25, 1_000_000
+#: With fewer iterations in a row it cannot tell that it has converged.
+LEAST_ROUND = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,11 @@ class PyBktEngine:
         deadline = self.clock() + options.max_seconds
         results = []
         for seen in training_sets:
-            part = sequences.of_users(seen)
-            climbs = [
-                self._climb(part, BktParams(*start), options, deadline)
-                for start in draw_starts(options).tolist()
-            ]
+            part, climbs = sequences.of_users(seen), list[_Climb]()
+            for start in draw_starts(options).tolist():
+                if climbs and climbs[-1].stopped_by is Stop.TIME_LIMIT:
+                    break
+                climbs.append(self._climb(part, BktParams(*start), options, deadline))
             results.append(_result(part, climbs, options))
         return tuple(results)
 
@@ -80,7 +82,7 @@ class PyBktEngine:
         tolerance = max(options.tolerance, LEAST_TOLERANCE) * sequences.n_attempts
         history: list[float] = []
         model, stopped_by = new_model(start), Stop.MAX_STEPS
-        for n_steps in _rounds(options.max_steps):
+        for n_steps in _rounds(options.max_steps, sequences.n_attempts):
             model, gained = run_pybkt(model, sequences, tolerance=tolerance, n_steps=n_steps)
             history += gained
             if gained[1:] and abs(gained[-1] - gained[-2]) <= tolerance:
@@ -92,11 +94,12 @@ class PyBktEngine:
         return _Climb(params_of(model, start), tuple(history), stopped_by)
 
 
-def _rounds(max_steps: int) -> Iterator[int]:
-    """Numbers of iterations that add up to `max_steps`; at least three, or it never stops."""
+def _rounds(max_steps: int, n_attempts: int) -> Iterator[int]:
+    """Numbers of iterations that add up to `max_steps`."""
+    size = max(LEAST_ROUND, min(ROUND, ATTEMPTS_PER_ROUND // n_attempts))
     left = max(max_steps, 1)
     while left > 0:
-        now = left if left < ROUND + 3 else ROUND
+        now = left if left < size + LEAST_ROUND else size
         yield now
         left -= now
 
@@ -161,8 +164,11 @@ def _result(
 ) -> FitResult:
     """The best climb, moved into the bounds, with our likelihood and uncertainty there."""
     best = max(climbs, key=lambda climb: climb.log_likelihoods[-1])
-    params = best.params if options.bounds is None else options.bounds.clip(best.params)
-    on_bounds = (options.bounds or Bounds(*(4 * (0.0, 1.0)))).touched_by(params)
+    late = climbs[-1].stopped_by is Stop.TIME_LIMIT
+    stopped_by = Stop.TIME_LIMIT if late else best.stopped_by
+    box = box_of(options.bounds)
+    params = box.clip(best.params)
+    on_bounds = box.touched_by(params)
     here = evaluate(sequences, params)
     known = uncertainty_of(
         np.array(params.as_tuple()), here.information, here.complete, free_params(on_bounds)
@@ -172,8 +178,8 @@ def _result(
         params=params,
         log_likelihood=here.log_likelihood,
         log_likelihoods=best.log_likelihoods,
-        stopped_by=best.stopped_by,
-        outcome=outcome_of(best.stopped_by, known.identifiable, on_bounds),
+        stopped_by=stopped_by,
+        outcome=outcome_of(stopped_by, known.identifiable, on_bounds),
         n_steps=len(best.log_likelihoods),
         n_attempts=sequences.n_attempts,
         n_users=sequences.n_users,

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core import kernels
-from bkt_core.fitting.em_engine import OPEN_BOX
 from bkt_core.fitting.engine import Stop, outcome_of
-from bkt_core.fitting.likelihood import MARGIN, new_lanes
+from bkt_core.fitting.likelihood import box_of, new_lanes
 from bkt_core.fitting.uncertainty import free_params, uncertainty_of
 from bkt_core.params import BktParams
 
@@ -147,8 +146,8 @@ def _climb(
     tree: kernels.Tree, starts: NDArray[np.float64], prior: Prior, options: FitOptions
 ) -> _Ends:
     """MAP-EM of every training set at once, each from its row of `starts` (n_sets, 4)."""
-    box = options.bounds or OPEN_BOX
-    lower, upper = np.maximum(box.lower, MARGIN), np.minimum(box.upper, 1.0 - MARGIN)
+    box = box_of(options.bounds)
+    lower, upper = np.array(box.lower), np.array(box.upper)
     strength = np.array(prior.strength)
     pseudo_yes = strength * np.array(prior.mean.as_tuple())
     lanes = new_lanes(starts[:1], n_sets=len(starts), max_steps=1)
@@ -183,7 +182,7 @@ def _result(
     """The plain fit's record with the shrunk parameters and what is known of them."""
     values = ends.params[row]
     params = BktParams(*values.tolist())
-    on_bounds = (options.bounds or OPEN_BOX).touched_by(params)
+    on_bounds = box_of(options.bounds).touched_by(params)
     added = np.array(prior.strength) / (values * (1.0 - values))
     known = uncertainty_of(
         values,

@@ -23,15 +23,13 @@ pytestmark = pytest.mark.parity
 #: What two codes may differ by after the same number of steps.
 PARITY = 1e-9
 FROZEN = Path(__file__).with_name("pybkt_1_4_3.json")
-START = BktParams(0.4, 0.2, 0.15, 0.3)
+START, TRUTH = BktParams(0.4, 0.2, 0.15, 0.3), BktParams(0.3, 0.1, 0.1, 0.2)
 
 
 def simulated(n_users: int = 60) -> AttemptSequences:
     """Two attempts or more each: pyBKT does not count single ones towards slip and guess."""
     rng = np.random.default_rng(21)
-    return simulate(
-        BktParams(0.3, 0.1, 0.1, 0.2), lengths=draw_lengths(n_users, rng=rng), rng=rng
-    )
+    return simulate(TRUTH, lengths=draw_lengths(n_users, rng=rng), rng=rng)
 
 
 def everyone(sequences: AttemptSequences) -> np.ndarray:
@@ -121,14 +119,27 @@ def test_reaching_the_cap_is_said():
     assert capped.n_steps == 4
 
 
-def test_the_time_limit_is_kept():
+def test_the_time_limit_is_kept(monkeypatch):
+    """One round past it, no further start, and the least that a further set needs."""
+    monkeypatch.setattr(pybkt_engine, "ROUND", 4)
     sequences = simulated()
-    ticks = iter([0.0, 10.0])
+    ticks = iter([0.0, 10.0, 10.0])
     engine = PyBktEngine(clock=lambda: next(ticks))
-    options = FitOptions(n_starts=1, max_seconds=1.0, tolerance=1e-8)
-    late = engine.fit(sequences, everyone(sequences), replace(options, starts=(START,)))[0]
-    assert late.stopped_by in {Stop.TIME_LIMIT, Stop.CONVERGED}
-    assert late.n_steps <= pybkt_engine.ROUND
+    options = FitOptions(starts=(START, TRUTH), max_seconds=1.0)
+    sets = np.repeat(everyone(sequences), 2, axis=0)
+    for late in engine.fit(sequences, sets, options):
+        assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+        assert late.n_steps == pybkt_engine.ROUND
+        assert len(late.start_log_likelihoods) == 1
+
+
+def test_a_large_concept_looks_at_the_clock_more_often(monkeypatch):
+    sequences = simulated()
+    monkeypatch.setattr(pybkt_engine, "ATTEMPTS_PER_ROUND", 5 * sequences.n_attempts)
+    ticks = iter([0.0, 10.0])
+    options = FitOptions(starts=(START,), max_seconds=1.0)
+    engine = PyBktEngine(clock=lambda: next(ticks))
+    assert engine.fit(sequences, everyone(sequences), options)[0].n_steps == 5
 
 
 def test_no_process_is_started(monkeypatch):

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bkt_core import AttemptSequences, BktParams, Bounds, draw_lengths, kernels, simulate
-from bkt_core.errors import InvalidSequencesError, LikelihoodFellError
+from bkt_core.errors import InvalidSequencesError, LikelihoodFellError, UsageError
+from bkt_core.fitting import em_engine
 from bkt_core.fitting.em_engine import EmEngine
 from bkt_core.fitting.engine import FitOptions, FitResult, Method, Outcome, Stop
-from bkt_core.fitting.likelihood import evaluate
+from bkt_core.fitting.likelihood import MARGIN, evaluate
 from bkt_core.fitting.starts import draw_starts
 from tests.oracles import forward_backward
 from tests.strategies import as_lists, as_sequences, attempt_sequences, params_inside
@@ -83,8 +84,9 @@ def test_parameters_lie_in_the_bounds_exactly(sequences, data):
     pairs = zip(low, high, strict=True)
     box = Bounds(*(value for pair in pairs for value in pair))
     result = fit(sequences, FitOptions(bounds=box))
-    assert box.contain(result.params)
-    assert result.on_bounds == box.touched_by(result.params)
+    inside = box.inside(MARGIN)
+    assert inside.clip(result.params) == result.params
+    assert result.on_bounds == inside.touched_by(result.params)
 
 
 def test_the_maximum_is_one(simulated):
@@ -116,6 +118,17 @@ def test_a_parameter_on_a_bound_has_no_error_and_says_so(simulated):
     assert result.standard_errors["p_L0"] is None
     assert result.intervals["p_L0"] is None
     assert result.standard_errors["p_T"] > 0
+
+
+@pytest.mark.parametrize("bound", ["S_min", "G_min"])
+def test_a_bound_of_0_is_a_bound(bound):
+    """Nobody slips after one right answer, nobody guesses: the fit ends on that edge."""
+    outcomes = [[0] * n + [1] * (6 - n) for n in range(1, 6)] * 20
+    box = replace(Bounds(), **{bound: 0.0})
+    result = fit(as_sequences(outcomes), FitOptions(bounds=box))
+    assert bound in result.on_bounds
+    assert result.standard_errors[f"p_{bound[0]}"] is None
+    assert result.outcome is Outcome.ON_BOUND
 
 
 @given(sequences=attempt_sequences(max_users=15, longest=20), data=st.data())
@@ -186,6 +199,39 @@ def test_limits_are_named(simulated):
     options = FitOptions(max_seconds=1.0, method=Method.EM, tolerance=-1.0, max_steps=10**6)
     late = engine.fit(simulated, everyone(simulated), options)[0]
     assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+
+
+def test_a_start_that_ran_out_of_time_is_said_though_another_was_done(simulated, monkeypatch):
+    """The unfinished one might have won: how far it came is the machine's doing."""
+    monkeypatch.setattr(em_engine, "STEPS_BETWEEN_LOOKS", 0)  # the clock is read at each pass
+    ticks = iter([0.0, 0.5, 10.0])
+    options = FitOptions(
+        starts=(fit(simulated).params, BktParams(0.4, 0.4, 0.39, 0.39)),
+        max_seconds=1.0,
+        method=Method.EM,
+        tolerance=1e-9,
+    )
+    engine = EmEngine(clock=lambda: next(ticks))
+    late = engine.fit(simulated, everyone(simulated), options)[0]
+    assert late.log_likelihoods[-1] == late.start_log_likelihoods[0]
+    assert late.start_log_likelihoods[0] > late.start_log_likelihoods[1]
+    assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_starts": 0},
+        {"max_steps": -1},
+        {"max_seconds": 0.0},
+        {"max_seconds": float("nan")},
+        {"tolerance": float("nan")},
+    ],
+    ids=str,
+)
+def test_options_that_ask_for_no_fit_are_refused(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        FitOptions(**wrong)
 
 
 def test_a_result_survives_json(simulated):

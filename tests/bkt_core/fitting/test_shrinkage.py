@@ -109,7 +109,7 @@ def test_users_in_another_order_give_the_same_bits():
 def test_bounds_hold_and_are_named():
     box = Bounds(S_max=0.05)
     fit = _fit(ENGINE, simulated(SOUND, n_users=30, length=6, seed=1), FitOptions(bounds=box))
-    assert box.contain(fit.params)
+    assert box.clip(fit.params) == fit.params
     assert "S_max" in fit.on_bounds
     assert fit.intervals["p_S"] is None
 
