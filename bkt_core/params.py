@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import BktError, InvalidParamsError
@@ -122,32 +122,56 @@ class AlgoParams:
     #: Least expected gain of mastery over ten opportunities.
     min_learning_gain: float = 0.05
 
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("mastery_threshold", 0.0, 1.0),
+            ("min_attempts_for_fit", 1, math.inf),
+            ("min_learning_gain", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise BktError(f"{name} must lie in [{low:g}, {high:g}], got {value!r}.")
+
     @classmethod
     def from_json(cls, params: Mapping[str, Any]) -> AlgoParams:
         """Read the JSON of `algo_params`; a key that is missing keeps its default."""
         base = cls()
-        checks = params.get("degeneracy_checks", {})
+        box = _section(params, "constraints", tuple(one.name for one in fields(Bounds)))
+        checks = _section(params, "degeneracy_checks", (_STATES_DIFFER, "min_learning_gain"))
+        defaults = (
+            _number(params, f"default_{name.removeprefix('p_')}", value)
+            for name, value in FALLBACK_PARAMS.as_dict().items()
+        )
         return cls(
-            defaults=BktParams(
-                **{
-                    name: float(
-                        params.get(
-                            f"default_{name.removeprefix('p_')}", getattr(FALLBACK_PARAMS, name)
-                        )
-                    )
-                    for name in PARAM_NAMES
-                }
-            ),
-            bounds=Bounds(**params.get("constraints", {})),
-            mastery_threshold=float(params.get("mastery_threshold", base.mastery_threshold)),
+            defaults=BktParams(*defaults),
+            bounds=Bounds(**{key: _number(box, key, 0.0) for key in box}),
+            mastery_threshold=_number(params, "mastery_threshold", base.mastery_threshold),
             min_attempts_for_fit=int(
-                params.get("min_attempts_for_fit", base.min_attempts_for_fit)
+                _number(params, "min_attempts_for_fit", base.min_attempts_for_fit)
             ),
             require_learned_better_than_unlearned=bool(
-                checks.get(
-                    "require_learned_better_than_unlearned",
-                    base.require_learned_better_than_unlearned,
-                )
+                checks.get(_STATES_DIFFER, base.require_learned_better_than_unlearned)
             ),
-            min_learning_gain=float(checks.get("min_learning_gain", base.min_learning_gain)),
+            min_learning_gain=_number(checks, "min_learning_gain", base.min_learning_gain),
         )
+
+
+_STATES_DIFFER = "require_learned_better_than_unlearned"
+
+
+def _section(params: Mapping[str, Any], name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """The object under `name`, empty if there is none; a key that means nothing is refused."""
+    found = params.get(name, {})
+    if not isinstance(found, dict) or not found.keys() <= set(keys):
+        raise BktError(
+            f"{name} of an algorithm must be an object with keys among {', '.join(keys)}, "
+            f"got {found!r}."
+        )
+    return found
+
+
+def _number(values: Mapping[str, Any], key: str, default: float) -> float:
+    value = values.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BktError(f"{key} of an algorithm must be a number, got {value!r}.")
+    return float(value)
