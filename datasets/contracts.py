@@ -19,9 +19,8 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_ID_CHARACTERS = 255
 MAX_ID_BYTES = 1000
 
-#: What an attempt log must have, and what it may have.
+#: What an attempt log must have, and every column of ours that it may have.
 NEEDED_COLUMNS = ("user_id", "concept_id", "correct", "attempted_at")
-OPTIONAL_COLUMNS = ("attempt_id", "question_id")
 FILE_COLUMNS = ("attempt_id", "user_id", "question_id", "concept_id", "correct", "attempted_at")
 #: Two rows of one identity are the same attempt if these agree.
 CONTENT_COLUMNS = ("user_id", "question_id", "correct", "attempted_at")

@@ -13,7 +13,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bkt_core.errors import BktError
@@ -109,20 +109,6 @@ def register_parameters(
             version = int(created.version)
         client.set_registered_model_alias(model_name, "champion", str(version))
         return version
-
-
-def load_champion(tracking_uri: str, model_name: str) -> Any:  # noqa: ANN401 - MLflow's own type
-    """The registered model in force, with a `predict` that takes a frame of attempts."""
-    with _client(tracking_uri) as client:
-        from mlflow import pyfunc
-        from mlflow.artifacts import download_artifacts
-
-        found = client.get_model_version_by_alias(model_name, "champion")
-        with TemporaryDirectory() as scratch:
-            path = download_artifacts(
-                artifact_uri=found.source, dst_path=scratch, tracking_uri=tracking_uri
-            )
-            return pyfunc.load_model(path)
 
 
 @contextmanager

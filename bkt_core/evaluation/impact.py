@@ -26,11 +26,6 @@ class Impact:
     down: int  # would cease to be
 
     @property
-    def mastered_after(self) -> int:
-        """Masters under the challenger."""
-        return self.mastered_before + self.up - self.down
-
-    @property
     def crossing(self) -> int:
         """Users who would change sides."""
         return self.up + self.down

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -69,16 +69,6 @@ def score(correct: NDArray[np.int8], p_correct: NDArray[np.float64]) -> Scores:
         auc=area_under_curve(right, p_correct),
         calibration_error=_calibration_error(right, p_correct),
     )
-
-
-def score_pooled(
-    corrects: Iterable[NDArray[np.int8]], p_corrects: Iterable[NDArray[np.float64]]
-) -> Scores:
-    """Score the attempts of many concepts as one."""
-    corrects, p_corrects = list(corrects), list(p_corrects)
-    if not corrects:
-        return score(np.empty(0, dtype=np.int8), np.empty(0))
-    return score(np.concatenate(corrects), np.concatenate(p_corrects))
 
 
 def attempt_losses(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from bkt_core.evaluation.metrics import Scores, score, score_pooled
+from bkt_core.evaluation.metrics import Scores, score
 
 RTOL = 1e-12
 
@@ -70,12 +70,6 @@ def test_attempts_without_a_prediction_are_left_out(pairs):
     assert score(more, np.append(p_correct, [np.nan, np.nan])) == score(correct, p_correct)
 
 
-@given(predictions, predictions)
-def test_pooling_scores_the_attempts_of_all_as_one(first, second):
-    (a, p), (b, q) = _arrays(first), _arrays(second)
-    assert score_pooled([a, b], [p, q]) == score(np.append(a, b), np.append(p, q))
-
-
 def test_calibration_error_is_the_mean_gap_over_widths():
     """Ten attempts predicted .30 with five right, ten predicted .70 with seven right."""
     p_correct = np.repeat([0.30, 0.70], 10)
@@ -88,7 +82,7 @@ def test_no_predictions_have_no_scores():
     assert scores.n == 0
     assert scores.auc is None
     assert math.isnan(scores.log_loss)
-    assert score_pooled([], []).n == 0
+    assert score(np.empty(0, dtype=np.int8), np.empty(0)).n == 0
 
 
 @given(predictions)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bkt_core.evaluation.metrics import score, score_pooled
+from bkt_core.evaluation.metrics import score
 from bkt_core.evaluation.tally import CURVE_LENGTH, Tally, add_tallies, pool, tally
 from bkt_core.params import BktParams
 from bkt_core.replay import predict
@@ -27,7 +27,12 @@ def _concepts():
 
 def test_pooled_scores_are_those_of_all_attempts_at_once():
     concepts = list(_concepts())
-    whole = score_pooled([s.correct for s, _ in concepts], [p for _, p in concepts])
+    whole = score(
+        *(
+            np.concatenate(part)
+            for part in zip(*((s.correct, p) for s, p in concepts), strict=True)
+        )
+    )
     scores = [score(s.correct, p) for s, p in concepts]
     pooled = pool(scores, [tally(s, p) for s, p in concepts])
     assert pooled.n == whole.n
