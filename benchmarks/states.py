@@ -28,7 +28,8 @@ from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.copy_rows import copy_into, fill_temporary
 from datasets.store.mastery_states import STAGED_CHUNK, sweep
-from datasets.store.online import NewAttempt, record
+from datasets.store.new_attempt import NewAttempt
+from datasets.store.online import record
 from datasets.store.replays import warm_up
 from datasets.store.schema import upgrade
 from datasets.store.seeds import seed

@@ -1,9 +1,8 @@
-"""An answer as it comes in, storable by construction, and the keys of its rows."""
+"""An answer as it comes in, storable by construction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from bkt_core.errors import BadInputError
@@ -32,17 +31,6 @@ class NewAttempt:
         named = (self.idempotency_key, self.user_id, self.question_id or "", *self.concept_ids)
         for name in named:
             _require_storable(name)
-
-
-def attempt_key(idempotency_key: str, concept_id: str, n_concepts: int) -> str:
-    """The key of one concept's row: suffixed where the attempt has several concepts."""
-    if n_concepts == 1:
-        return idempotency_key
-    suffix = blake2b(concept_id.encode(), digest_size=8).hexdigest()
-    key = f"{idempotency_key}#{suffix}"
-    if len(key) <= MAX_ID_CHARACTERS:
-        return key
-    return f"{blake2b(idempotency_key.encode(), digest_size=32).hexdigest()}#{suffix}"
 
 
 def _require_storable(name: str) -> None:

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from bkt_core.errors import BadInputError
 from bkt_core.model import update_mastery
+from datasets.store.attempt_keys import keys_of_attempt
 from datasets.store.erasure import require_not_erased
 from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyConflictError
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_attempt
 from datasets.store.mastery_reads import STATE_COLUMNS, Mastery, is_current, state_of
-from datasets.store.new_attempt import NewAttempt, attempt_key
 from datasets.store.online_sql import INSERT_ATTEMPT, INSERT_STATE, LOCK_STATE, WRITE_STATE
 from datasets.store.replays import Replayed, replay_one
 from datasets.store.skill_params import InForce, in_force
-from datasets.store.tables import AttemptRow, QuestionConceptRow
+from datasets.store.tables import AttemptRow
 from datasets.store.types import in_utc
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from bkt_core.params import BktParams
     from datasets.store.mastery_reads import State
+    from datasets.store.new_attempt import NewAttempt
 
 #: An insert that lost its row to an erasure tries again this often.
 MAX_TRIES = 10
@@ -74,7 +74,7 @@ def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Reco
     Needs a READ COMMITTED transaction of its own on PostgreSQL. Raises `ErasedUserError`,
     `IdempotencyConflictError`, `BadInputError`: then roll back.
     """
-    keys = _keys(conn, attempt)
+    keys = keys_of_attempt(conn, attempt)
     reached("online: began")
     lock_attempt(conn, attempt.user_id, keys)
     reached("online: locked")
@@ -97,39 +97,6 @@ def lock_states(
     concepts = sorted(set(concept_ids), key=str.encode)
     lock_attempt(conn, user_id, concepts)
     return tuple(_locked_state(conn, user_id, concept, at) for concept in concepts)
-
-
-def _keys(conn: Connection, attempt: NewAttempt) -> dict[str, str]:
-    """The attempt's concepts in their order, each with the key of its row."""
-    concepts = set(attempt.concept_ids) or _mapped(conn, attempt)
-    if not concepts:
-        raise BadInputError(
-            f"An attempt needs a concept, and question {attempt.question_id!r} is mapped to "
-            "none; name the concepts or add the question to question_concepts."
-        )
-    ordered = sorted(concepts, key=str.encode)
-    return {c: attempt_key(attempt.idempotency_key, c, len(ordered)) for c in ordered}
-
-
-def _mapped(conn: Connection, attempt: NewAttempt) -> set[str]:
-    """The question's concepts; of a repeated attempt, the one it was stored with."""
-    if attempt.question_id is None:
-        return set()
-    if conn.dialect.name == "sqlite":
-        lock_attempt(conn, attempt.user_id, ())  # on SQLite the first statement is a write
-    found = conn.execute(
-        select(QuestionConceptRow.concept_id).where(
-            QuestionConceptRow.question_id == attempt.question_id
-        )
-    )
-    concepts = set(found.scalars())
-    stored = conn.execute(
-        select(AttemptRow.concept_id).where(
-            AttemptRow.idempotency_key == attempt.idempotency_key,
-            AttemptRow.user_id == attempt.user_id,
-        )
-    ).scalar_one_or_none()
-    return concepts if stored is None else {stored}
 
 
 def _record_at(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection, Engine
 
-    from datasets.store.online import NewAttempt, Recorded
+    from datasets.store.new_attempt import NewAttempt
+    from datasets.store.online import Recorded
     from datasets.store.skill_params import InForce
 
 _OVERWRITE = text(

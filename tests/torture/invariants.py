@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from datasets.store.attempt_keys import attempt_key
 from datasets.store.erasure import erase_user, erased_users
 from datasets.store.mastery_states import outstanding, sweep
-from datasets.store.online import attempt_key
 from datasets.store.session import make_engine, reading
 from tests.datasets.store.oracle import expected_states
 from tests.torture.batches import next_run, release_all, retrain

@@ -21,7 +21,7 @@ from tests.torture.bad_designs import record_with_early_params
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from datasets.store.online import NewAttempt
+    from datasets.store.new_attempt import NewAttempt
     from tests.torture.faults import Ledger
     from tests.torture.world import World
 

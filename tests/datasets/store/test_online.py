@@ -12,7 +12,8 @@ from bkt_core.errors import BadInputError
 from datasets.store.erasure import erase_user, lift
 from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyConflictError
 from datasets.store.mastery_reads import read_mastery
-from datasets.store.online import NewAttempt, Outcome, record, record_attempt
+from datasets.store.new_attempt import NewAttempt
+from datasets.store.online import Outcome, record, record_attempt
 from datasets.store.session import make_async_engine, reading
 from tests.datasets.store.oracle import expected_states, stored_states
 from tests.datasets.store.writing import promote
@@ -38,6 +39,13 @@ def write(engine, *attempts):
         with engine.begin() as conn:
             written.append(record(conn, one, at=STARTED))
     return written
+
+
+def map_question(engine, concepts):
+    with engine.begin() as conn:
+        conn.execute(text("DELETE FROM question_concepts"))
+        for concept in concepts:
+            conn.execute(text("INSERT INTO question_concepts VALUES ('q', :c)"), {"c": concept})
 
 
 def assert_states_equal_their_replay(engine):
@@ -97,14 +105,30 @@ def test_concepts_come_from_the_question_where_none_is_named(engine):
         write(engine, attempt("b", concepts=(), question="unknown"))
 
 
-def test_a_repeated_attempt_keeps_its_concept_when_the_mapping_has_grown(engine):
-    with engine.begin() as conn:
-        conn.execute(text("INSERT INTO question_concepts VALUES ('q', 'x')"))
+@pytest.mark.parametrize("key", ["a", "a" * 255, "%_#"])
+@pytest.mark.parametrize(
+    ("before", "after"), [("x", "xy"), ("xy", "x"), ("xy", "yz"), ("xy", "xyz"), ("xy", "")]
+)
+def test_a_repeated_attempt_keeps_its_concepts_when_the_mapping_was_edited(
+    engine, before, after, key
+):
+    """Editing the mapping changes later attempts only (DESIGN section 2)."""
+    map_question(engine, before)
+    write(engine, attempt(key, concepts=(), question="q"))
+    map_question(engine, after)
+    (again,) = write(engine, attempt(key, concepts=(), question="q"))
+    assert [one.mastery.concept_id for one in again] == list(before)
+    assert {one.outcome for one in again} == {Outcome.DUPLICATE}
+    assert_states_equal_their_replay(engine)
+
+
+def test_an_attempt_is_no_repetition_of_one_whose_key_begins_alike(engine):
+    map_question(engine, "xy")
     write(engine, attempt("a", concepts=(), question="q"))
-    with engine.begin() as conn:
-        conn.execute(text("INSERT INTO question_concepts VALUES ('q', 'y')"))
-    ((again,),) = write(engine, attempt("a", concepts=(), question="q"))
-    assert (again.outcome, again.mastery.concept_id) == (Outcome.DUPLICATE, "x")
+    write(engine, attempt("a#b", minutes=1, concepts=(), question="q"))
+    (told,) = write(engine, attempt("a#", minutes=2, concepts=(), question="q"))
+    assert {one.outcome for one in told} == {Outcome.RECORDED}
+    assert {n for _, n, _ in assert_states_equal_their_replay(engine).values()} == {3}
 
 
 def test_an_old_stamp_is_repaired_as_it_is_written_and_as_it_is_read(engine):

@@ -20,7 +20,8 @@ from datasets.store.errors import ErasedUserError
 from datasets.store.fault_points import install_harness
 from datasets.store.mastery_reads import read_mastery
 from datasets.store.mastery_states import sweep
-from datasets.store.online import NewAttempt, record
+from datasets.store.new_attempt import NewAttempt
+from datasets.store.online import record
 from datasets.store.rollback import roll_back
 from datasets.store.runs import start_run
 from datasets.store.session import reading
