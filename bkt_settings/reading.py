@@ -35,6 +35,10 @@ OTHER_VARIABLES = frozenset(
 )
 
 
+#: Settings whose value is never repeated.
+_SECRET_SETTINGS = frozenset({"database_url", "mlflow_tracking_uri", "source_url"})
+
+
 class Section(BaseModel):
     """One `[section]` of a file; a key that it does not know is an error."""
 
@@ -137,6 +141,6 @@ def _sentence(error: ValidationError) -> str:
         return f"The setting {where!r} is missing; conf/default.toml should hold it."
     if first["type"] == "value_error":
         return f"The settings of {where!r} are wrong: {first['ctx']['error']}."
-    secret = where == "database_url" or "token_keys" in where
+    secret = where in _SECRET_SETTINGS or "token_keys" in where
     came = "" if secret else f", got {first['input']!r}"
     return f"The setting {where!r} is wrong: {first['msg'].lower()}{came}."

@@ -24,6 +24,7 @@ from flows.ballot import Vote, vote_on, write_ballot
 from flows.database import open_database
 from flows.deliver import Delivery, deliver
 from flows.learn_prior import learn_prior_of, prior_facts
+from flows.run_events import concepts_judged, shard_done
 from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
 from flows.run_plan import RunPlan, fit_plan_of, flood_of
 from flows.run_tags import tags_of
@@ -109,6 +110,7 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
         futures = [runner.submit(fit_shard_task, {"job": job}) for job in jobs]
         for done in as_completed(futures):
             reports.append(done.result())
+            shard_done(reports[-1])
             advance(1)
     works = [work for job in jobs for work in read_works(job.out)]
     seconds = {
@@ -116,6 +118,7 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
     }
     prior = jobs[0].plan.prior if jobs else None
     fitted = conclude(settings, plan, extract, works, seconds, prior)
+    concepts_judged(fitted.evidence)
     return log_evidence(settings, plan, fitted)
 
 

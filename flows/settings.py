@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from bkt_core.evaluation.gates import GateLimits
 from bkt_core.fitting.engine import FitOptions, Method
@@ -14,6 +15,38 @@ from bkt_core.params import Bounds
 from bkt_settings.reading import FileSettings, Section, read_settings, refuse_unknown_variables
 from bkt_settings.serving import ServingSettings
 from flows.requests import EngineName
+
+
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    OFF = "off"
+
+
+class LogTarget(StrEnum):
+    """Where lines go."""
+
+    STDERR = "stderr"
+    RUN = "run"
+
+
+class LogSettings(Section):
+    """What a run writes while it works."""
+
+    format: LogFormat
+    level: LogLevel
+    to: LogTarget
 
 
 class ImportSettings(Section):
@@ -104,8 +137,10 @@ class RetentionSettings(Section):
 class Settings(FileSettings):
     """Every setting of every stage, frozen."""
 
-    mlflow_tracking_uri: str
+    mlflow_tracking_uri: SecretStr
     mlflow_experiment: str
+    source_url: SecretStr
+    log: LogSettings
     imports: ImportSettings = Field(alias="import")
     extract: ExtractSettings
     fit: FitSettings
@@ -125,8 +160,9 @@ class Settings(FileSettings):
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow records go."""
-        return self.mlflow_tracking_uri or f"sqlite:///{self.data_dir.resolve() / 'mlflow.db'}"
+        """Where MLflow records go, in clear: show it by `without_secret` only."""
+        named = self.mlflow_tracking_uri.get_secret_value()
+        return named or f"sqlite:///{self.data_dir.resolve() / 'mlflow.db'}"
 
     @property
     def artifact_root(self) -> str | None:

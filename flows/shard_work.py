@@ -6,6 +6,7 @@ Plain functions without Prefect: the same call runs in a thread, a process or el
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -90,26 +91,34 @@ class ConceptWork:
 
 
 def fit_shard(job: ShardJob) -> dict[str, Any]:
-    """Fit and judge every concept of one shard; returns its counts and seconds.
+    """Fit and judge every concept of one shard; returns what is told of it.
 
     The result is written to `job.out` when the shard is whole. A run that goes on where another
     was killed makes only what is missing or failed.
     """
-    seconds = {"fit": 0.0, "gate": 0.0}
-    if not (job.resumed and _is_sound(job.out)):
+    seconds, n_attempts = {"fit": 0.0, "gate": 0.0}, 0
+    if job.resumed and _is_sound(job.out):
+        works = read_works(job.out)
+    else:
         extract = open_extract(job.extract_root, job.out.parent)
         engine = engine_named(job.engine)
         digests = extract.concepts["digest"].to_pylist()
-        works = [
-            _work_on(attempts, digests[attempts.concept], engine, job, seconds)
-            for attempts in shard_sequences(
-                extract, job.shard, job.window, left_out=job.left_out
-            )
-            if attempts.sequences.n_attempts
-            and (not job.concepts or attempts.concept_id in job.concepts)
-        ]
+        works = []
+        for attempts in shard_sequences(extract, job.shard, job.window, left_out=job.left_out):
+            if job.concepts and attempts.concept_id not in job.concepts:
+                continue
+            if attempts.sequences.n_attempts:
+                n_attempts += attempts.sequences.n_attempts
+                digest = digests[attempts.concept]
+                works.append(_work_on(attempts, digest, engine, job, seconds))
         write_json(job.out, {"works": [_work_as_json(work) for work in works]})
-    return {"shard": job.shard, "out": str(job.out), "seconds": seconds}
+    return {
+        "shard": job.shard,
+        "out": str(job.out),
+        "seconds": seconds,
+        "attempts": n_attempts,
+        "concepts": dict(Counter(work.origin.value for work in works)),
+    }
 
 
 def _is_sound(out: Path) -> bool:

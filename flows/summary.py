@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import BktError
+from flows.run_log import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,7 +104,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - before
+            took = time.perf_counter() - before
+            self.seconds[name] += took
+            event("stage done", stage=name, seconds=round(took, 3))
 
     def as_json(self) -> dict[str, float]:
         """Seconds per stage and in all, rounded to milliseconds."""

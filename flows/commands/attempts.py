@@ -16,6 +16,7 @@ from datasets.attempt_queries import QuerySource, import_query
 from datasets.file_layouts import Layout
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.database import open_database
+from flows.redaction import secrets_of_address
 from flows.settings import load_settings
 
 if TYPE_CHECKING:
@@ -59,17 +60,17 @@ def import_attempts(
     max_quarantine
         Import nothing of a file when a larger share than this breaks a rule.
     from_database
-        Read from the platform's own database instead, by its URL.
+        Read from the platform's own database instead, by its URL; else by BKT_SOURCE_URL.
     query
         The SELECT whose rows are attempts, `attempt_id` among its columns.
     watermark
         A column of the query that only grows; the next import begins where this one ended.
     """
-    if files and (query is not None or watermark is not None):
-        raise UsageError("--query and --watermark go with --from-database, not with files.")
-    if bool(files) == (from_database is not None):
-        raise UsageError("bkt import needs files, or --from-database with --query; not both.")
     settings = load_settings()
+    if files and (query, watermark, from_database) != (None, None, None):
+        raise UsageError("--query, --watermark and --from-database do not go with files.")
+    if not files and query is None:
+        raise UsageError("bkt import needs files, or a --query that gives attempts.")
     options = ImportOptions(
         file=FileOptions(
             layout=layout,
@@ -82,11 +83,11 @@ def import_attempts(
         corrections=corrections,
         max_quarantine=max_quarantine,
     )
-    if from_database is not None:
-        if query is None:
-            raise UsageError("--from-database needs a --query that gives attempts.")
-        source_of = QuerySource(url=from_database, query=query, watermark=watermark)
-        return _import_query(settings, source_of, options, output)
+    if query is not None:
+        url = source_address(settings, from_database)
+        return _import_query(
+            settings, QuerySource(url=url, query=query, watermark=watermark), options, output
+        )
     with open_database(settings) as engine:
         reports = {
             str(path): import_file(
@@ -120,6 +121,19 @@ def _import_query(
     upto = "" if done.reached is None else f"; the next import begins before {done.reached}"
     output.give(payload, lambda console: console.print(f"{told}{upto}", markup=False))
     return 0
+
+
+def source_address(settings: Settings, given: str | None) -> str:
+    """Whose attempts a query gives; a password comes from the environment only."""
+    if given is not None and any(secrets_of_address(given)):
+        raise UsageError(
+            "A password on the command line is seen by everybody on this machine: "
+            "set BKT_SOURCE_URL instead, and leave --from-database out."
+        )
+    url = given or settings.source_url.get_secret_value()
+    if not url:
+        raise UsageError("--query needs --from-database URL, or the setting BKT_SOURCE_URL.")
+    return url
 
 
 def column_mapping(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
+from datasets.store.session import make_engine
 from flows.cli import run
 
 if TYPE_CHECKING:
@@ -74,6 +75,32 @@ def test_an_import_accounts_for_every_row_once_and_again(
     assert first["rows"] == {"read": 4, "accepted": 3, "duplicates": 0, "quarantined": 1}
     assert again["rows"] == {"read": 4, "accepted": 0, "duplicates": 3, "quarantined": 1}
     assert sum(first["reasons"].values()) == 1
+
+
+def test_a_query_reads_another_database_whose_password_is_never_typed(
+    initialised: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """By flag without a password, by variable with one; never by a flag with one."""
+    source = f"sqlite:///{initialised / 'platform.db'}"
+    engine = make_engine(source)
+    with engine.begin() as conn:
+        conn.exec_driver_sql("CREATE TABLE answers (n int, who text, at text)")
+        conn.exec_driver_sql("INSERT INTO answers VALUES (1, 'ada', '2026-01-01 00:00:00')")
+    engine.dispose()
+    query = (
+        "SELECT n AS attempt_id, who AS user_id, 'sums' AS concept_id, 1 AS correct, "
+        "at AS attempted_at FROM answers"
+    )
+    words = ("import", "--query", query, "--time-zone", "UTC")
+    assert "BKT_SOURCE_URL" in refusal(capsys, *words, exit_code=2)
+    typed = "postgresql://me:hush@h/db"
+    said = refusal(capsys, *words, "--from-database", typed, exit_code=2)
+    assert "BKT_SOURCE_URL" in said
+    assert "hush" not in said
+    told = answer(capsys, *words, "--from-database", source)
+    assert told["rows"] == {"read": 1, "accepted": 1, "duplicates": 0, "quarantined": 0}
+    monkeypatch.setenv("BKT_SOURCE_URL", source)
+    assert answer(capsys, *words)["rows"]["duplicates"] == 1
 
 
 def test_mastery_is_told_right_after_an_import(
