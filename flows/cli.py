@@ -76,6 +76,11 @@ _COMMANDS = (
         "flows.commands.reports:report",
         "Tell what a run did and why; compare two; deliver late evidence.",
     ),
+    (
+        "deploy",
+        "flows.commands.deployment:deploy",
+        "Set up the deployments on the Prefect server, and all they need; repeatable.",
+    ),
     ("serve", "flows.commands.serving:serve", "Serve mastery over HTTP."),
 )
 

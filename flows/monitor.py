@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from prefect import flow
 
 from bkt_core.evaluation.cross_validation import fold_of, predict_by_fold
 from bkt_core.evaluation.drift import judge_drift, measure_drift
@@ -21,8 +20,10 @@ from datasets.store.algorithms import active_algorithm
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.database import open_database
+from flows.deployed import deployed
 from flows.extract_attempts import extract_attempts
 from flows.operations import recorded
+from flows.requests import MonitorRequest
 from flows.run_plan import flood_of
 from flows.settings import load_settings
 
@@ -89,12 +90,14 @@ class Monitored:
         return asdict(self) | {"drifted": [asdict(one) for one in self.drifted]}
 
 
-@flow(name="monitor")
-def monitor() -> Monitored:
+@deployed("monitor")
+def monitor(request: MonitorRequest | None = None) -> Monitored:
     """Extract, score what came after each fit, and name the concepts that drifted."""
-    settings = load_settings()
+    settings, request = load_settings(), request or MonitorRequest()
     with open_database(settings) as engine:
-        return monitor_params(engine, settings, extract_attempts(settings).open())
+        return monitor_params(
+            engine, settings, extract_attempts(settings, full=request.full).open()
+        )
 
 
 def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Monitored:

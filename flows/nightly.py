@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from prefect import flow
 from sqlalchemy.exc import SQLAlchemyError
 
 from bkt_core.errors import BktError, UsageError
@@ -19,6 +18,7 @@ from datasets.store.runs import RunStatus, finish_run, run_lock, start_run
 from datasets.store.session import reading
 from flows.close_run import close_run
 from flows.database import open_database
+from flows.deployed import deployed, ended
 from flows.extract_attempts import Extracted, extract_attempts
 from flows.fit_concepts import fit_concepts
 from flows.promote_params import Promoted, promote_params
@@ -41,7 +41,7 @@ NOTHING_PROMOTED = Promoted(promoted=(), kept_after_all={})
 NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})
 
 
-@flow(name="nightly")
+@deployed("nightly")
 def nightly(request: RetrainRequest | None = None) -> RunSummary:
     """Extract, fit, gate, log, promote, recompute, snapshot."""
     settings, request, watch = load_settings(), request or RetrainRequest(), Stopwatch()
@@ -61,10 +61,10 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
                 recomputed = recompute_states(
                     settings, plan, lock.check, snapshot=fitted.has_news
                 )
-            return close_run(engine, settings, plan, fitted, promoted, recomputed, watch)
+            return ended(close_run(engine, settings, plan, fitted, promoted, recomputed, watch))
 
 
-@flow(name="trial-fit")
+@deployed("trial-fit")
 def trial_fit(request: FitRequest | None = None) -> RunSummary:
     """Extract, fit, gate and log; nothing is promoted, so no lock is needed."""
     settings, request, watch = load_settings(), request or FitRequest(), Stopwatch()
@@ -76,9 +76,8 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         plan = plan_night(engine, settings, request, extract)
         with recorded_failure(engine, plan):
             fitted = fit_concepts(settings, plan)
-            return close_run(
-                engine, settings, plan, fitted, NOTHING_PROMOTED, NOTHING_RECOMPUTED, watch
-            )
+            nothing = NOTHING_PROMOTED, NOTHING_RECOMPUTED
+            return ended(close_run(engine, settings, plan, fitted, *nothing, watch))
 
 
 def engine_of(settings: Settings, request: RetrainRequest | FitRequest) -> FitEngine:

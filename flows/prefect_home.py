@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from bkt_core.errors import UsageError
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from flows.settings import Settings
 
 #: Nothing leaves the machine.
 _OFFLINE = {
@@ -23,19 +25,28 @@ def stay_offline() -> None:
         os.environ.setdefault(name, value)
 
 
-def settle_prefect(data_dir: Path, *, debug: bool = False) -> None:
+def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
     """Set the environment for a run from the command line; call it before importing Prefect.
 
-    A configured server (`PREFECT_API_URL`) or home (`PREFECT_HOME`) is respected. Without one,
-    home is `<data_dir>/prefect`, so that a user's own profile cannot redirect a run.
+    A configured server (`PREFECT_API_URL`) is respected. Without one, where the settings allow
+    it, a run has its own below `<data_dir>/prefect`, so that neither a user's profile nor the
+    folder's prefect.toml redirects it.
     """
     stay_offline()
-    if "PREFECT_API_URL" in os.environ or "PREFECT_HOME" in os.environ:
+    if "PREFECT_API_URL" in os.environ:
         return
-    home = data_dir.resolve() / "prefect"
+    if not settings.prefect.own_server:
+        raise UsageError(
+            "PREFECT_API_URL must name the Prefect server, such as http://127.0.0.1:4200/api, "
+            "and is not set; the settings of this environment allow no server of a run's own."
+        )
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "true")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    if "PREFECT_HOME" in os.environ:
+        return
+    home = settings.data_dir.resolve() / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(home)
     os.environ.setdefault("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     # A refusal reaches the person as a sentence; Prefect would print its traceback first.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -38,8 +39,26 @@ def _aware(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+#: Days of the calendar (of every year a leap year); a Prefect server checks no formats.
+_DAY = (
+    r"\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)"
+    r"|02-(0[1-9]|[12]\d))"
+)
+_TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})"
+
 #: A moment with its time zone; a bare date is midnight UTC.
-Moment = Annotated[datetime, BeforeValidator(_day_is_midnight), AfterValidator(_aware)]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_day_is_midnight),
+    AfterValidator(_aware),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "pattern": f"^{_DAY}([T ]{_TIME})?$"}
+    ),
+]
+#: A day of the calendar.
+Day = Annotated[
+    date, WithJsonSchema({"type": "string", "format": "date", "pattern": f"^{_DAY}$"})
+]
 
 
 class Request(BaseModel):
@@ -81,3 +100,89 @@ class FitRequest(Request):
         None,
         description="The algorithm version whose bounds and rules apply; empty: the active.",
     )
+
+
+class MonitorRequest(BaseModel):
+    """A look at how the parameters in force predict what came after their fit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    full: bool = Field(False, description="Read the whole log again, not only what is new.")
+
+
+class DaysRequest(BaseModel):
+    """A range of past days, each as of its end in UTC."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first_day: Day = Field(description="The first day, such as 2026-01-31.")
+    last_day: Day = Field(description="The last day; it must be over.")
+    as_known: bool = Field(
+        False, description="What had been stored by then; else what had been answered by then."
+    )
+
+    @model_validator(mode="after")
+    def _days_run_forward(self) -> DaysRequest:
+        if self.first_day > self.last_day:
+            raise ValueError(
+                f"the days must run forward, got {self.first_day} to {self.last_day}"
+            )
+        return self
+
+
+class BackfillSnapshotsRequest(DaysRequest):
+    """The mastery snapshots that past days would have left."""
+
+    params_of: str | None = Field(
+        None,
+        description="Use the parameters that this run promoted; empty: today's, or with "
+        "'as known' those that were in force then.",
+    )
+
+
+class BackfillParamsRequest(DaysRequest):
+    """Fits on what was there at the end of one past day after another."""
+
+    step_days: int = Field(7, ge=1, le=3_660, description="Days from one fit to the next.")
+    concepts: tuple[str, ...] = Field((), description="Only these concepts; empty: all.")
+    engine: EngineName | None = Field(None, description="Empty: the engine of the settings.")
+    seed: int | None = Field(None, ge=0, description="Empty: the seed of the settings.")
+    promote: bool = Field(
+        False, description="Promote the winners of the last day, as a night would."
+    )
+
+
+class RecomputeRequest(BaseModel):
+    """Mastery replayed from the attempt log."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concepts: tuple[str, ...] = Field((), description="Only these concepts; empty: all.")
+    user: str | None = Field(None, description="Only this user; empty: everyone.")
+
+
+class RollbackRequest(BaseModel):
+    """Older parameters in force again, by concept or by run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concepts: tuple[str, ...] = Field((), description="The concepts, or name a run.")
+    run: str | None = Field(
+        None, description="Every concept whose parameters in force are this run's."
+    )
+    to: str | None = Field(
+        None,
+        pattern=r"^(default|[1-9][0-9]*)$",
+        description="The id of a row, or 'default'; empty: the row before.",
+    )
+    release: bool = Field(
+        False, description="Take the pin off instead, so that a run may promote again."
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_what(self) -> RollbackRequest:
+        if bool(self.concepts) == (self.run is not None):
+            raise ValueError("name concepts by --concept, or a run by --run, and not both")
+        if self.run is not None and (self.to is not None or self.release):
+            raise ValueError("--to and --release go with --concept; --run goes back by itself")
+        return self

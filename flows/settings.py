@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from bkt_core.evaluation.gates import GateLimits
 from bkt_core.fitting.engine import FitOptions, Method
@@ -95,16 +95,34 @@ class FitSettings(Section):
         )
 
 
+class Runner(StrEnum):
+    """Where shards are worked on."""
+
+    THREADS = "threads"
+    PROCESSES = "processes"
+    DASK = "dask"
+
+
 class RunSettings(Section):
     """How a run uses its machine, and when it gives up."""
 
+    runner: Runner
+    dask_address: str
     threads: int = Field(ge=0)
     max_failed_share: float = Field(ge=0, le=1)
 
     @property
     def n_threads(self) -> int:
-        """Shards worked on at once."""
+        """Shards worked on at once, in threads or in processes."""
         return self.threads or os.cpu_count() or 1
+
+    @model_validator(mode="after")
+    def _dask_has_an_address(self) -> RunSettings:
+        if (self.runner is Runner.DASK) != bool(self.dask_address):
+            raise ValueError(
+                'runner = "dask" and dask_address, such as "tcp://127.0.0.1:8786", go together'
+            )
+        return self
 
 
 class RecomputeSettings(Section):
@@ -124,6 +142,13 @@ class DoctorSettings(Section):
 
     min_free_gib: float = Field(ge=0)
     max_clock_skew_seconds: float = Field(gt=0)
+
+
+class PrefectSettings(Section):
+    """How runs stand to the Prefect server."""
+
+    own_server: bool
+    notification_block: str = Field(pattern=r"^([^/ ]+/[^/]+)?$")
 
 
 class RetentionSettings(Section):
@@ -148,6 +173,7 @@ class Settings(FileSettings):
     recompute: RecomputeSettings
     monitor: MonitorSettings
     doctor: DoctorSettings
+    prefect: PrefectSettings
     retention: RetentionSettings
     serving: ServingSettings
     gates: GateLimits

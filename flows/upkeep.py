@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from flows.requests import DaysRequest
     from flows.settings import Settings
 
 
@@ -36,18 +37,20 @@ class Backfilled:
     rows: dict[date, int]
 
 
-def days_between(first: str, last: str) -> list[date]:
+def days_of(request: DaysRequest) -> list[date]:
     """Every day from the first to the last, both included; none may lie ahead."""
-    try:
-        begins, ends = date.fromisoformat(first), date.fromisoformat(last)
-    except ValueError as error:
-        raise UsageError(f"--from and --to take days such as 2026-01-31: {error}.") from error
-    if begins > ends:
-        raise UsageError(f"--from must not come after --to, got {begins} and {ends}.")
+    refuse_future(request)
+    n_days = (request.last_day - request.first_day).days + 1
+    return [request.first_day + timedelta(days=n) for n in range(n_days)]
+
+
+def refuse_future(request: DaysRequest) -> None:
+    """A day that is not over yet cannot be filled in."""
     today = datetime.now(UTC).date()
-    if ends >= today:
-        raise UsageError(f"--to must be a past day, got {ends}; today is {today}.")
-    return [begins + timedelta(days=n) for n in range((ends - begins).days + 1)]
+    if request.last_day >= today:
+        raise UsageError(
+            f"--to must be a past day, got {request.last_day}; today is {today} (UTC)."
+        )
 
 
 def backfill_days(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:
     """Score the parameters in force on attempts after the data of their fit."""
-    settle_prefect(load_settings().data_dir, debug=output.debug)
+    settle_prefect(load_settings(), debug=output.debug)
     from flows.monitor import monitor as look
 
     found = look()

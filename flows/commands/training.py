@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from pydantic import ValidationError
 
-from bkt_core.errors import UsageError
 from datasets.attempt_columns import FileOptions
 from datasets.file_layouts import Layout
 from datasets.store.algorithms import active_algorithm
 from datasets.store.attempts import concepts_of_questions
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
+from flows.commands.asking import usage_errors
 from flows.commands.attempts import column_mapping
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.commands.run_table import show_run
@@ -27,8 +25,6 @@ from flows.requests import EngineName, FitRequest, RetrainRequest
 from flows.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
 
     from bkt_core.evaluation.metrics import Scores
@@ -72,7 +68,7 @@ def retrain(
         Write neither the database nor MLflow.
 
     """
-    with _usage_errors():
+    with usage_errors():
         request = RetrainRequest(
             since=since,
             until=until,
@@ -83,7 +79,7 @@ def retrain(
             full=full,
             dry_run=dry_run,
         )
-    settle_prefect(load_settings().data_dir, debug=output.debug)
+    settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import nightly
 
     return _give(nightly(request), output)
@@ -120,7 +116,7 @@ def fit(
         Read everything again, and refit also what changed too little.
 
     """
-    with _usage_errors():
+    with usage_errors():
         request = FitRequest(
             since=since,
             until=until,
@@ -130,7 +126,7 @@ def fit(
             algo=algo,
             full=full,
         )
-    settle_prefect(load_settings().data_dir, debug=output.debug)
+    settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import trial_fit
 
     return _give(trial_fit(request), output)
@@ -182,20 +178,6 @@ def evaluate(
     )
     output.give(scores.as_json(), lambda console: _show_scores(console, file, scores))
     return 0
-
-
-@contextmanager
-def _usage_errors() -> Iterator[None]:
-    """What pydantic refuses of a request, in one sentence."""
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise UsageError(f"{said.capitalize()}.") from error
-        flag = "--" + "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
-        raise UsageError(f"{flag}: {said}, got {first['input']!r}.") from error
 
 
 def _give(summary: RunSummary, output: Output) -> int:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from flows.commands.asking import usage_errors
 from flows.commands.output import DEFAULT_OUTPUT, Output
+from flows.requests import BackfillSnapshotsRequest
 from flows.settings import load_settings
-from flows.upkeep import backfill_days, days_between, prune_everything
+from flows.upkeep import backfill_days, days_of, prune_everything
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,8 +40,12 @@ def backfill_snapshots(
     params_of
         Use the parameters that this run promoted, where it has them.
     """
+    with usage_errors():
+        request = BackfillSnapshotsRequest(
+            first_day=from_, last_day=to, as_known=as_known, params_of=params_of
+        )
     done = backfill_days(
-        load_settings(), days_between(from_, to), as_known=as_known, params_of=params_of
+        load_settings(), days_of(request), as_known=as_known, params_of=params_of
     )
     payload = {"days": {day.isoformat(): rows for day, rows in done.rows.items()}}
     output.give(payload, lambda console: _show_backfill(console, done))

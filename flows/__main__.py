@@ -1,0 +1,5 @@
+"""`python -m flows` is `bkt`."""
+
+from flows.cli import main
+
+main()

@@ -1,0 +1,31 @@
+"""From flags to the request of a flow; what pydantic refuses is said in terms of the flags."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from bkt_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Fields of requests whose flag is called otherwise.
+FLAGS = {"first_day": "from", "last_day": "to", "step_days": "step", "concepts": "concept"}
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """What pydantic refuses of a request, in one sentence."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise UsageError(f"{said[:1].upper()}{said[1:]}.") from error
+        field = str(first["loc"][0])
+        flag = FLAGS.get(field, field.replace("_", "-"))
+        raise UsageError(f"--{flag}: {said}, got {first['input']!r}.") from error

@@ -1,0 +1,59 @@
+"""Flows that have a deployment: their runs have names people read, and say how they ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+
+from prefect import flow
+from prefect.states import Completed
+
+from flows.notifications import tell
+from flows.run_names import named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefect import Flow
+
+    from flows.summary import RunSummary
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Exit code -> the state of a run that is done and yet needs a look.
+STATES = {
+    3: "Nothing promoted",
+    4: "Some concepts failed",
+    6: "Evidence not delivered",
+}
+
+
+def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """A flow with named runs, of which people hear when one fails or needs a look."""
+
+    def as_flow(work: Callable[P, R]) -> Flow[P, R]:
+        return flow(
+            name=name,
+            flow_run_name=named(name),
+            on_failure=[tell],
+            on_crashed=[tell],
+            on_completion=[tell],
+        )(work)
+
+    return as_flow
+
+
+def ended(summary: RunSummary) -> RunSummary:
+    """The summary as a flow returns it: Prefect shows how the run ended, the caller gets it."""
+    name = STATES.get(summary.exit_code)
+    if name is None:
+        return summary
+    counts = summary.concepts
+    told = (
+        f"Run {summary.run_id[:12]}: {counts.seen} concepts, {counts.promoted} promoted, "
+        f"{counts.kept} kept, {counts.rejected} rejected, {counts.skipped} skipped, "
+        f"{counts.failed} failed.",
+        *summary.remarks,
+    )
+    # Prefect hands the data of a returned state to whoever called the flow.
+    return cast("RunSummary", Completed(name=name, message=" ".join(told), data=summary))

@@ -1,0 +1,60 @@
+"""Flows: what operators do by a form or a schedule; the command line does the same directly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.deployed import deployed
+from flows.operations import (
+    recompute,
+    release_concepts,
+    roll_back_concepts,
+    roll_back_run,
+)
+from flows.requests import BackfillSnapshotsRequest, RecomputeRequest, RollbackRequest
+from flows.settings import load_settings
+from flows.upkeep import backfill_days, days_of, prune_everything
+
+
+@deployed("backfill-snapshots")
+def backfill_snapshots(request: BackfillSnapshotsRequest) -> dict[str, int]:
+    """Rebuild the mastery snapshots of past days; returns the rows of each day."""
+    done = backfill_days(
+        load_settings(),
+        days_of(request),
+        as_known=request.as_known,
+        params_of=request.params_of,
+    )
+    return {day.isoformat(): rows for day, rows in done.rows.items()}
+
+
+@deployed("recompute")
+def recompute_mastery(request: RecomputeRequest) -> int:
+    """Replay mastery from the attempt log; returns how many states were written."""
+    return recompute(load_settings(), concepts=request.concepts, user=request.user)
+
+
+@deployed("rollback")
+def roll_back(request: RollbackRequest) -> dict[str, Any]:
+    """Put older parameters in force again, or let concepts go; returns what was done."""
+    settings = load_settings()
+    if request.release:
+        release_concepts(settings, request.concepts)
+        return {"released": list(request.concepts)}
+    report = (
+        roll_back_concepts(settings, request.concepts, to=request.to)
+        if request.run is None
+        else roll_back_run(settings, request.run)
+    )
+    return {
+        "run_id": report.run_id,
+        "rolled_back": [one.concept_id for one in report.rolled_back],
+        "left": list(report.left),
+        "states": report.states,
+    }
+
+
+@deployed("prune")
+def prune() -> dict[str, int]:
+    """Remove what is older than the settings keep it; returns what went, by name."""
+    return prune_everything(load_settings())
