@@ -6,21 +6,16 @@ their own at READ COMMITTED, and acknowledge nothing before it is committed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from datasets.store.attempt_history import attempt_history
 from datasets.store.errors import IdempotencyConflictError
 from datasets.store.new_attempt import NewAttempt
 from datasets.store.online import Outcome, Recorded, lock_states, record
-from datasets.store.service import (
-    Place,
-    lock_existing,
-    mastery_now,
-    place_of,
-    write_own_snapshot,
-)
+from datasets.store.service import lock_existing, mastery_now, write_own_snapshot
 from serving.params_cache import ParamsCache
 from serving.reading import Database, connection_of, state_response
 from serving.schemas import (
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from bkt_core.params import BktParams
+    from datasets.store.attempt_history import AttemptHistory, Place
 
 #: What `attempts.source` says of attempts that came through this layer.
 SOURCE = "service"
@@ -108,7 +103,8 @@ async def update_from_attempt(
         create_snapshot=create_snapshot,
     )
     conn = await connection_of(db)
-    return await conn.run_sync(_apply, user_id, attempt, at or datetime.now(UTC), cache)
+    now = at or datetime.now(UTC)
+    return await conn.run_sync(lambda sync: _Writer(sync, user_id, now, cache).apply(attempt))
 
 
 async def batch_update_from_attempts(
@@ -126,80 +122,82 @@ async def batch_update_from_attempts(
     def applied(sync: Connection) -> list[UpdateFromAttemptResponse]:
         lock_existing(sync, user_id, {a.concept_id for a in attempts if a.concept_id})
         in_time = sorted(range(len(attempts)), key=lambda i: attempts[i].attempted_at or now)
-        answers = {i: _apply(sync, user_id, attempts[i], now, cache) for i in in_time}
+        writer = _Writer(sync, user_id, now, cache)
+        answers = {i: writer.apply(attempts[i]) for i in in_time}
         return [answers[i] for i in range(len(attempts))]
 
     return await conn.run_sync(applied)
 
 
-def _apply(
-    conn: Connection,
-    user_id: str,
-    attempt: AttemptOfBatch,
-    now: datetime,
-    cache: ParamsCache | None,
-) -> UpdateFromAttemptResponse:
-    new = NewAttempt(
-        idempotency_key=attempt.idempotency_key or uuid4().hex,
-        user_id=user_id,
-        correct=int(attempt.correct),
-        attempted_at=attempt.attempted_at or now,
-        question_id=attempt.question_id,
-        concept_ids=(attempt.concept_id,) if attempt.concept_id is not None else (),
-        source=SOURCE,
-    )
-    recorded = record(conn, new, at=now)
-    if attempt.create_snapshot:
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """One user's attempts within one transaction, applied one after the other."""
+
+    conn: Connection
+    user_id: str
+    now: datetime
+    cache: ParamsCache | None
+    #: By concept, as long as nothing is added: a batch that is repeated reads each once.
+    histories: dict[str, AttemptHistory] = field(default_factory=dict)
+
+    def apply(self, attempt: AttemptOfBatch) -> UpdateFromAttemptResponse:
+        new = NewAttempt(
+            idempotency_key=attempt.idempotency_key or uuid4().hex,
+            user_id=self.user_id,
+            correct=int(attempt.correct),
+            attempted_at=attempt.attempted_at or self.now,
+            question_id=attempt.question_id,
+            concept_ids=(attempt.concept_id,) if attempt.concept_id is not None else (),
+            source=SOURCE,
+        )
+        recorded = record(self.conn, new, at=self.now)
         for one in recorded:
             if one.outcome is Outcome.RECORDED:
-                write_own_snapshot(conn, user_id, one.mastery, at=now)
-    first, *others = (_told(conn, new, one, cache) for one in recorded)
-    return UpdateFromAttemptResponse(
-        user_id=user_id,
-        question_id=attempt.question_id,
-        is_duplicate=recorded[0].outcome is Outcome.DUPLICATE,
-        also_updated=others,
-        **dict(first),
-    )
+                self.histories.pop(one.mastery.concept_id, None)
+                if attempt.create_snapshot:
+                    write_own_snapshot(self.conn, self.user_id, one.mastery, at=self.now)
+        first, *others = (self._told(new, one) for one in recorded)
+        return UpdateFromAttemptResponse(
+            user_id=self.user_id,
+            question_id=attempt.question_id,
+            is_duplicate=recorded[0].outcome is Outcome.DUPLICATE,
+            also_updated=others,
+            **dict(first),
+        )
 
+    def _told(self, attempt: NewAttempt, recorded: Recorded) -> ConceptUpdateResponse:
+        mastery = recorded.mastery
+        prior, p_correct = recorded.p_mastery_prior, recorded.p_correct
+        attempted_at = attempt.attempted_at
+        if prior is None or p_correct is None:
+            place = self._place(attempt, recorded)
+            prior, p_correct = place.p_mastery_without, place.p_correct
+            attempted_at = place.attempted_at
+        versions = self.cache or ParamsCache(0)
+        return ConceptUpdateResponse(
+            concept_id=mastery.concept_id,
+            p_mastery_prior=prior,
+            p_mastery_new=mastery.p_mastery,
+            mastery_change=mastery.p_mastery - prior,
+            n_attempts=mastery.n_attempts,
+            params_used=BKTParams(**recorded.params.as_dict()),
+            bkt_metadata=BKTMetadata(
+                p_correct_predicted=p_correct,
+                observation=1 if attempt.correct else 0,
+                algo_version=versions.version_name(self.conn, mastery.algo_version_id),
+                param_id=mastery.param_id,
+                attempted_at=attempted_at,
+            ),
+        )
 
-def _told(
-    conn: Connection, attempt: NewAttempt, recorded: Recorded, cache: ParamsCache | None
-) -> ConceptUpdateResponse:
-    mastery, params = recorded.mastery, recorded.params
-    prior, p_correct = recorded.p_mastery_prior, recorded.p_correct
-    attempted_at = attempt.attempted_at
-    if prior is None or p_correct is None:
-        place = _place(conn, attempt, recorded)
-        prior, p_correct = place.p_mastery_without, place.p_correct
-        attempted_at = place.attempted_at
-    version = (cache or ParamsCache(0)).version_name(conn, mastery.algo_version_id)
-    return ConceptUpdateResponse(
-        concept_id=mastery.concept_id,
-        p_mastery_prior=prior,
-        p_mastery_new=mastery.p_mastery,
-        mastery_change=mastery.p_mastery - prior,
-        n_attempts=mastery.n_attempts,
-        params_used=_letters(params),
-        bkt_metadata=BKTMetadata(
-            p_correct_predicted=p_correct,
-            observation=1 if attempt.correct else 0,
-            algo_version=version,
-            param_id=mastery.param_id,
-            attempted_at=attempted_at,
-        ),
-    )
-
-
-def _place(conn: Connection, attempt: NewAttempt, recorded: Recorded) -> Place:
-    """The stored attempt in its history; a key with another outcome is no repetition."""
-    place = place_of(
-        conn, attempt.user_id, recorded.mastery.concept_id, recorded.key, recorded.params
-    )
-    if place.correct != attempt.correct:
-        raise IdempotencyConflictError(key=attempt.idempotency_key)
-    return place
-
-
-def _letters(params: BktParams) -> BKTParams:
-    return BKTParams(**params.as_dict())
+    def _place(self, attempt: NewAttempt, recorded: Recorded) -> Place:
+        """The stored attempt in its history; a key with another outcome is no repetition."""
+        concept_id = recorded.mastery.concept_id
+        history = self.histories.get(concept_id)
+        if history is None:
+            history = attempt_history(self.conn, self.user_id, concept_id)
+            self.histories[concept_id] = history
+        place = history.place(recorded.key, recorded.params)
+        if place.correct != attempt.correct:
+            raise IdempotencyConflictError(key=attempt.idempotency_key)
+        return place

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import Integer, and_, bindparam, func, insert, literal, select
 
 from bkt_core.params import FALLBACK_PARAMS, AlgoParams, BktParams
-from bkt_core.replay import predict, replay
-from bkt_core.sequences import AttemptSequences
 from datasets.store.algorithms import ALGO_KEY, Algorithm, active_algorithm
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.locks import lock_attempt
@@ -21,7 +18,6 @@ from datasets.store.skill_params import InForce
 from datasets.store.tables import (
     AlgoParamsRow,
     AlgoVersionRow,
-    AttemptRow,
     MasteryStateRow,
     SkillParamsRow,
     SnapshotRow,
@@ -64,16 +60,6 @@ class MasteryThen:
     n_attempts: int
     last_attempt_at: datetime | None  # None: no attempts, or a snapshot
     written_at: datetime | None  # None: no attempts
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One attempt where it stands in its history, under given parameters."""
-
-    correct: int
-    attempted_at: datetime
-    p_mastery_without: float  # after all attempts but this one
-    p_correct: float  # predicted just before it
 
 
 LETTERS = (SkillParamsRow.p_l0, SkillParamsRow.p_t, SkillParamsRow.p_s, SkillParamsRow.p_g)
@@ -206,27 +192,6 @@ def mastery_then(
     )
 
 
-def place_of(
-    conn: Connection, user_id: str, concept_id: str, key: str, params: BktParams
-) -> Place:
-    """The attempt of that key in its history. Ask while the state's row is locked."""
-    rows = conn.execute(
-        select(AttemptRow.correct, AttemptRow.attempted_at, AttemptRow.idempotency_key)
-        .where(AttemptRow.user_id == user_id, AttemptRow.concept_id == concept_id)
-        .order_by(AttemptRow.attempted_at, AttemptRow.id)
-    ).all()
-    at = [row.idempotency_key for row in rows].index(key)
-    outcomes = np.array([row.correct for row in rows], dtype=np.int8)
-    others = np.delete(outcomes, at)
-    without = float(replay(_one_user(others), params)[0]) if others.size else params.p_L0
-    return Place(
-        rows[at].correct,
-        rows[at].attempted_at,
-        without,
-        float(predict(_one_user(outcomes), params)[at]),
-    )
-
-
 def lock_existing(conn: Connection, user_id: str, concept_ids: Iterable[str]) -> None:
     """The locks of several attempts at once, in the order that all writers keep."""
     concepts = sorted(set(concept_ids), key=str.encode)
@@ -279,7 +244,3 @@ def _params(row: Any, algorithm: Algorithm) -> BktParams:  # noqa: ANN401 - a ro
 def letters_of(row: Any) -> BktParams:  # noqa: ANN401 - a row with LETTERS
     """The four parameters of a row."""
     return BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
-
-
-def _one_user(outcomes: np.ndarray[tuple[int], np.dtype[np.int8]]) -> AttemptSequences:
-    return AttemptSequences(outcomes, np.array([0, outcomes.size], dtype=np.int64))

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from bkt_core.params import BktParams
@@ -188,6 +188,40 @@ def test_a_batch_is_applied_in_time_and_told_in_the_order_given(engine, database
     assert sorted(one.is_duplicate for one in told) == [False, False, False, True]
     with reading(engine) as conn:
         assert stored_states(conn) == expected_states(conn)
+
+
+def test_a_repeated_batch_reads_each_history_once(database_url):
+    """A client that repeats a long batch after a timeout must not wait longer each time."""
+    batch = [
+        AttemptOfBatch(
+            correct=i % 3 > 0,
+            concept_id=f"c{i % 2}",
+            idempotency_key=f"k{i}",
+            attempted_at=STARTED + timedelta(minutes=i),
+        )
+        for i in range(30)
+    ]
+    histories = []
+
+    async def send(db):
+        conn = await db.connection()
+
+        @event.listens_for(conn.sync_connection, "before_cursor_execute")
+        def note(_conn, _cursor, statement, *_more):
+            if "FROM attempts" in statement and "ORDER BY" in statement:
+                histories.append(statement)
+
+        return await batch_update_from_attempts(db, "ann", batch, at=LATER)
+
+    first = in_session(database_url, send)
+    histories.clear()
+    again = in_session(database_url, send)
+    assert len(histories) == 2
+    last = {one.concept_id: one for one in first}
+    for before, now in zip(first, again, strict=True):
+        assert now.is_duplicate
+        assert now.p_mastery_new == last[now.concept_id].p_mastery_new
+        assert now.bkt_metadata == before.bkt_metadata
 
 
 def test_mastery_is_read_under_the_parameters_in_force(engine, database_url):
