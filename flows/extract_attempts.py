@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
@@ -43,6 +44,7 @@ def database_broke_off(_task: object, _run: object, state: State[Any]) -> bool:
 
 @task(
     name="read-attempt-log",
+    cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=[2, 8],
     retry_jitter_factor=0.5,
