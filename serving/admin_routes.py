@@ -54,6 +54,7 @@ async def start_retrain(body: RetrainRequest, request: Request) -> Response:
         flags.append(("until", body.until.isoformat()))
     if body.full:
         flags.append(("full", True))
+    flags += [("approve", c) for c in body.approve_concept_ids]
     return await _launched(request, Order(Command.RETRAIN, tuple(flags)))
 
 

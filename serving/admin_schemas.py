@@ -36,6 +36,11 @@ class RetrainRequest(Wire):
     until: Moment | None = None
     concept_ids: list[Id] = Field([], max_length=MAX_CONCEPTS)
     full: StrictBool = False
+    approve_concept_ids: list[Id] = Field(
+        [],
+        max_length=MAX_CONCEPTS,
+        description="Concepts to promote although many users would change sides.",
+    )
 
     @model_validator(mode="after")
     def _window_runs_forward(self) -> RetrainRequest:
@@ -58,8 +63,12 @@ class RollbackRequest(Wire):
     def _says_what(self) -> RollbackRequest:
         if (self.concept_id is None) == (self.run_id is None):
             raise ValueError("name a concept_id or a run_id: exactly one")
-        if self.to is not None and (self.concept_id is None or self.release):
-            raise ValueError("`to` goes with a concept_id, and not with release")
+        if self.run_id is not None and (self.to is not None or self.release):
+            raise ValueError(
+                "`to` and `release` go with a concept_id, not with a run_id"
+            )
+        if self.to is not None and self.release:
+            raise ValueError("`to` goes back and `release` does not: name one of them")
         return self
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Seconds for one answer of the server.
 ANSWER_SECONDS = 15.0
 
+#: Flags that may repeat, and the fields of the flows' requests that hold them.
+_LISTS = {"concept": "concepts", "approve": "approve"}
 _STATUS = {
     "COMPLETED": Status.DONE,
     "FAILED": Status.FAILED,
@@ -125,11 +127,11 @@ class LauncherByCommand:
 
 
 def parameters(order: Order) -> dict[str, Any]:
-    """The order as the parameter `request` of a flow: repeated names become lists."""
+    """The order as the parameter `request` of a flow: flags that may repeat become lists."""
     request: dict[str, Any] = {}
     for name, value in order.flags:
-        if name == "concept":
-            request.setdefault("concepts", []).append(value)
+        if name in _LISTS:
+            request.setdefault(_LISTS[name], []).append(value)
         else:
             request[name] = value
     return {"request": request}

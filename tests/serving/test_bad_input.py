@@ -236,6 +236,8 @@ def test_an_erased_user(api, engine):
         ("/admin/rollback", {"concept_id": "c", "to": 2**63}),
         ("/admin/rollback", {"concept_id": "c", "to": "something"}),
         ("/admin/rollback", {"run_id": "r", "to": 3}),
+        ("/admin/rollback", {"run_id": "r", "release": True}),
+        ("/admin/rollback", {"concept_id": "c", "to": 3, "release": True}),
         ("/admin/rollback", {"run_id": "--to=default"}),
     ],
 )

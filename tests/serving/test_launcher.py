@@ -259,23 +259,3 @@ def test_commands_without_a_deployment_run_as_child_processes():
 
     assert asyncio.run(run()) == (["prefect", "process"], [True, True, False])
     assert process.closed
-
-
-def test_admin_requests_become_orders(plain_api):
-    """And the launch can be followed under the id that was answered."""
-    body = {"since": "2026-03-01T00:00:00+01:00", "full": True, "concept_ids": ["c"]}
-    answer = plain_api.post("/admin/retrain", body, "admin")
-    plain_api.post("/admin/recompute", {"everything": True}, "admin")
-    plain_api.post("/admin/rollback", {"concept_id": "c", "to": 7}, "admin")
-    plain_api.post("/admin/rollback", {"concept_id": "c", "to": "default"}, "admin")
-    plain_api.post("/admin/rollback", {"run_id": "r1", "release": True}, "admin")
-    assert [(o.command, o.flags) for o in plain_api.launcher.orders] == [
-        ("retrain", (("concept", "c"), ("since", "2026-02-28T23:00:00+00:00"), ("full", True))),
-        ("recompute", ()),
-        ("rollback", (("concept", "c"), ("to", "7"))),
-        ("rollback", (("concept", "c"), ("to", "default"))),
-        ("rollback", (("run", "r1"), ("release", True))),
-    ]
-    launch_id = answer.json()["launch_id"]
-    followed = plain_api.get(f"/admin/launches/{launch_id}", "admin")
-    assert followed.json() == answer.json()

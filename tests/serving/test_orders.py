@@ -1,0 +1,110 @@
+"""Admin requests become orders that the command line and the deployments understand."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+from cyclopts import CycloptsError
+
+from flows.cli import build_app
+from flows.requests import RecomputeRequest, RetrainRequest, RollbackRequest
+from serving.launcher import Command, arguments
+from serving.prefect_launcher import parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: What each deployment's flow takes as `request`.
+REQUESTS = {
+    Command.RETRAIN: RetrainRequest,
+    Command.RECOMPUTE: RecomputeRequest,
+    Command.ROLLBACK: RollbackRequest,
+}
+#: The flows that admin requests start.
+COMMANDS_OF = {"nightly", "recompute", "rollback"}
+#: Every admin request that is right, and the flags it becomes.
+ORDERS = [
+    ("retrain", {}, ()),
+    (
+        "retrain",
+        {"since": "2026-03-01T00:00:00+01:00", "full": True, "concept_ids": ["c", "d"]},
+        (
+            ("concept", "c"),
+            ("concept", "d"),
+            ("since", "2026-02-28T23:00:00+00:00"),
+            ("full", True),
+        ),
+    ),
+    ("retrain", {"approve_concept_ids": ["c", "d"]}, (("approve", "c"), ("approve", "d"))),
+    ("recompute", {"everything": True}, ()),
+    ("recompute", {"user_id": "ann"}, (("user", "ann"),)),
+    ("recompute", {"concept_ids": ["c", "d"]}, (("concept", "c"), ("concept", "d"))),
+    ("rollback", {"concept_id": "c"}, (("concept", "c"),)),
+    ("rollback", {"concept_id": "c", "to": 7}, (("concept", "c"), ("to", "7"))),
+    (
+        "rollback",
+        {"concept_id": "c", "to": "default"},
+        (("concept", "c"), ("to", "default")),
+    ),
+    ("rollback", {"concept_id": "c", "release": True}, (("concept", "c"), ("release", True))),
+    ("rollback", {"run_id": "r1"}, (("run", "r1"),)),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "flags"), ORDERS)
+def test_admin_requests_become_orders(plain_api, path, body, flags):
+    """And the launch can be followed under the id that was answered."""
+    answer = plain_api.post(f"/admin/{path}", body, "admin")
+    assert answer.status_code == 202
+    (order,) = plain_api.launcher.orders
+    assert (order.command, order.flags) == (path, flags)
+    followed = plain_api.get(f"/admin/launches/{answer.json()['launch_id']}", "admin")
+    assert followed.json() == answer.json()
+
+
+@pytest.mark.parametrize(("path", "body"), [case[:2] for case in ORDERS])
+def test_an_order_is_what_the_flow_and_the_command_line_take(plain_api, path, body):
+    """The service imports neither, so that only this test holds the three together."""
+    plain_api.post(f"/admin/{path}", body, "admin")
+    (order,) = plain_api.launcher.orders
+    request = REQUESTS[order.command](**parameters(order)["request"])
+    _, bound, ignored = build_app().parse_args(
+        arguments(order), exit_on_error=False, print_error=False
+    )
+    assert not ignored
+    given = bound.arguments
+    for flag, field in (("concept", "concepts"), ("approve", "approve")):
+        assert tuple(given.get(flag, ())) == tuple(getattr(request, field, ()))
+    for flag in ("user", "to", "run", "full", "release"):
+        assert given.get(flag) == (getattr(request, flag, None) or None)
+
+
+@pytest.mark.parametrize("hostile", ["--json", '["a"]', "a,b", "-1", "", " ", "a=b", "{}"])
+def test_a_concept_reaches_the_command_as_it_is(hostile):
+    """The command line takes a value that looks like a list or a flag for neither."""
+    tokens = ["recompute", f"--concept={hostile}", "--json"]
+    try:
+        _, bound, _ = build_app().parse_args(tokens, exit_on_error=False, print_error=False)
+    except CycloptsError:
+        assert hostile == "", "only an empty concept is refused"
+        return
+    assert bound.arguments["concept"] == (hostile,)
+
+
+def test_the_deployments_that_the_settings_tell_of_exist():
+    """Settings and document tell their names, which are empty without a server."""
+    described = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    existing = {f"{_flow_name(one['entrypoint'])}/{one['name']}" for one in described}
+    for path in ("conf/default.toml", "docs/api.md"):
+        told = set(re.findall(r"[`\"](\w+/[\w-]+)[`\"]", (ROOT / path).read_text()))
+        assert {"nightly/manual", "recompute/recompute", "rollback/rollback"} <= told, path
+        assert {name for name in told if name.split("/")[0] in COMMANDS_OF} <= existing, path
+
+
+def _flow_name(entrypoint: str) -> str:
+    path, _, name = entrypoint.partition(":")
+    module = import_module(path.removesuffix(".py").replace("/", "."))
+    return str(getattr(module, name).name)
