@@ -16,6 +16,7 @@ from flows.deliver import deliver, deliver_champion
 from flows.fit_concepts import count_origins
 from flows.promote_params import count_decisions
 from flows.report_page import write_page
+from flows.run_events import run_ended
 from flows.run_evidence import finished, write_evidence
 from flows.summary import ConceptCounts, RunSummary
 
@@ -61,8 +62,7 @@ def close_run(
             extract = open_extract(plan.extract_root, plan.run_dir)
             write_data_page(plan.run_dir, describe(extract))
             delivery = deliver(settings, plan, evidence)
-            if promoted.promoted:
-                delivery = deliver_champion(engine, settings, plan, delivery)
+        delivery = follow(engine, settings, plan, delivery)
         publish_run(settings, plan, evidence, delivery)
     summary = replace(
         summary,
@@ -80,7 +80,16 @@ def close_run(
                 at=datetime.now(UTC),
                 outcome=summary.as_json() | {"exit_code": summary.exit_code},
             )
+    run_ended(summary)
     return summary
+
+
+def follow(engine: Engine, settings: Settings, plan: RunPlan, delivery: Delivery) -> Delivery:
+    """After a night the registered model is what is in force, whoever put it there."""
+    if plan.kind != "retrain" or plan.dry_run or delivery.problem:
+        return delivery
+    problem = deliver_champion(engine, settings, mlflow_run_id=delivery.mlflow_run_id)
+    return replace(delivery, problem=problem)
 
 
 def status_of(fitted: Fitted) -> RunStatus:

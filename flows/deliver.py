@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasets.store.algorithms import algorithm
+from datasets.store.algorithms import active_algorithm
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
-from flows.tracking import TrackingUnavailableError, log_retrain, register_parameters
+from flows.tracking import log_retrain, register_parameters
+from flows.tracking_store import TrackingUnavailableError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
     from flows.run_evidence import RunEvidence
@@ -32,6 +35,11 @@ class Delivery:
 
 def deliver(settings: Settings, plan: RunPlan, evidence: RunEvidence) -> Delivery:
     """Log a run, or what has come to it since it was logged."""
+    return deliver_files(settings, plan.run_dir, evidence)
+
+
+def deliver_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> Delivery:
+    """The same of a run of which only the files are left."""
     try:
         return Delivery(
             log_retrain(
@@ -39,32 +47,37 @@ def deliver(settings: Settings, plan: RunPlan, evidence: RunEvidence) -> Deliver
                 settings.mlflow_experiment,
                 settings.artifact_root,
                 evidence,
-                plan.run_dir,
+                run_dir,
             )
         )
     except TrackingUnavailableError as error:
-        return Delivery(problem=str(error).replace("--relog RUN", f"--relog {plan.run_id}"))
+        run_id = evidence.facts.run_id
+        return Delivery(problem=str(error).replace("--relog RUN", f"--relog {run_id}"))
 
 
 def deliver_champion(
-    engine: Engine, settings: Settings, plan: RunPlan, delivery: Delivery
-) -> Delivery:
-    """Register what is in force now; the database has committed it, MLflow follows."""
-    if delivery.mlflow_run_id is None:
-        return delivery
+    engine: Engine, settings: Settings, *, mlflow_run_id: str | None = None
+) -> str | None:
+    """Let the registered model follow what the database has committed; says why it does not.
+
+    Repeatable, and to be called whenever something may have been switched: a run that was
+    killed before it came here, or a rollback, is made good by whoever calls it next.
+    """
     with reading(engine) as conn:
-        version = algorithm(conn, plan.algo_version)
+        version = active_algorithm(conn)
         active = active_params(conn, version.id)
     try:
         register_parameters(
             settings.tracking_uri,
-            delivery.mlflow_run_id,
+            settings.mlflow_experiment,
             MODEL_NAME,
             params={concept: stored.params for concept, stored in active.items()},
             defaults=version.params.defaults,
+            mlflow_run_id=mlflow_run_id,
         )
     except TrackingUnavailableError as error:
-        return Delivery(
-            delivery.mlflow_run_id, str(error).replace("--relog RUN", f"--relog {plan.run_id}")
+        return (
+            f"The alias `champion` of MLflow's model {MODEL_NAME} does not follow yet: "
+            f"{error.reason} The next night sees to it."
         )
-    return delivery
+    return None

@@ -22,9 +22,9 @@ from datasets.store.skill_params import active_params
 from flows.database import open_database
 from flows.deployed import deployed
 from flows.extract_attempts import extract_attempts
-from flows.operations import recorded
 from flows.requests import MonitorRequest
 from flows.run_plan import flood_of
+from flows.run_record import recorded
 from flows.settings import load_settings
 
 if TYPE_CHECKING:

@@ -1,31 +1,41 @@
-"""What a person does by hand: recompute, roll back, release, erase, lift."""
+"""What a person does by hand: recompute, roll back, release."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from getpass import getuser
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from bkt_core.errors import UsageError
 from datasets.store.algorithms import active_algorithm
+from datasets.store.errors import IncumbentChangedError
+from datasets.store.mastery_reads import has_states
 from datasets.store.mastery_states import sweep
-from datasets.store.rollback import concepts_of_run, release, roll_back, row_before
-from datasets.store.runs import RunStatus, finish_run, run_lock, start_run
+from datasets.store.rollback import (
+    concepts_of_run,
+    release,
+    require_pinned,
+    require_target,
+    roll_back,
+    row_before,
+)
+from datasets.store.run_lock import run_lock
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from datasets.store.user_sweep import sweep_user
 from flows.database import open_database
+from flows.deliver import deliver_champion
+from flows.run_folders import stored_run
+from flows.run_record import abandon_the_dead, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
+    from datasets.store.algorithms import Algorithm
     from datasets.store.rollback import RolledBack
-    from datasets.store.skill_params import StoredParams
     from flows.settings import Settings
 
 DEFAULTS = "default"
@@ -40,6 +50,17 @@ class RollbackReport:
     #: Concepts of the run that something newer has replaced already.
     left: tuple[str, ...]
     states: int
+    #: Why MLflow does not follow; None where it does.
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """Where one concept is to go back to; None: the defaults."""
+
+    to_param_id: int | None
+    #: The row that must still be in force; None: whatever is.
+    only_from: int | None
 
 
 def recompute(
@@ -48,106 +69,142 @@ def recompute(
     """Replay states from the log, up to date or not; returns how many were written."""
     with (
         open_database(settings) as engine,
-        run_lock(engine, holder="bkt recompute"),
-        recorded(engine, "recompute"),
+        run_lock(engine, holder="bkt recompute") as lock,
     ):
-        at = datetime.now(UTC)
-        if user is not None:
-            return sweep_user(engine, user, at=at, concepts=concepts)
-        return sweep(engine, at=at, concepts=sorted(concepts) or None, force=True).written
+        _refuse_unknown(engine, concepts, user)
+        abandon_the_dead(engine, settings)
+        with recorded(engine, "recompute"):
+            at = datetime.now(UTC)
+            if user is not None:
+                return sweep_user(
+                    engine, user, at=at, concepts=concepts, before_concept=lock.check
+                )
+            chosen = sorted(concepts) or None
+            return sweep(
+                engine, at=at, concepts=chosen, force=True, before_chunk=lock.check
+            ).written
 
 
 def roll_back_concepts(
     settings: Settings, concepts: Sequence[str], *, to: str | None
 ) -> RollbackReport:
-    """Go back `to` a row's id or to `default`; None: to what was in force before."""
+    """Go back `to` a row's id or to `default`; None: to what was in force before.
+
+    All concepts are looked at before the first is changed.
+    """
     with open_database(settings) as engine:
-        return _roll_back(engine, concepts, to=to, left=())
+        with reading(engine) as conn:
+            version = active_algorithm(conn)
+            ways = {concept: _way(conn, version, concept, to) for concept in concepts}
+        return _roll_back(engine, settings, version, ways, left=None)
 
 
-def roll_back_run(settings: Settings, run_id: str) -> RollbackReport:
+def roll_back_run(settings: Settings, run: str) -> RollbackReport:
     """Undo a run where it is still in force; what was promoted since is left, and named."""
     with open_database(settings) as engine:
         with reading(engine) as conn:
-            found = concepts_of_run(conn, run_id)
-        return _roll_back(engine, found.active, to=None, left=found.superseded)
+            version = active_algorithm(conn)
+            found = concepts_of_run(conn, stored_run(conn, run))
+            ways = {
+                concept: _Way(to_param_id=row_before(conn, param_id), only_from=param_id)
+                for concept, param_id in found.active.items()
+            }
+        return _roll_back(engine, settings, version, ways, left=found.superseded)
 
 
 def release_concepts(settings: Settings, concepts: Sequence[str]) -> None:
     """Take the pin off concepts, so that the next run may promote them again."""
-    with open_database(settings) as engine, recorded(engine, "release") as run_id:
+    with open_database(settings) as engine:
         with reading(engine) as conn:
             version = active_algorithm(conn)
-        for concept in concepts:
-            with engine.begin() as conn:
-                release(
-                    conn,
-                    run_id=run_id,
-                    concept_id=concept,
-                    algo_version_id=version.id,
-                    at=datetime.now(UTC),
-                    actor=getuser(),
-                )
-
-
-@contextmanager
-def recorded(engine: Engine, kind: str) -> Iterator[str]:
-    """A row of `bkt_run` before anything else, closed as done or failed; yields its id."""
-    run_id = uuid4().hex
-    with engine.begin() as conn:
-        start_run(conn, run_id=run_id, kind=kind, at=datetime.now(UTC))
-    status = RunStatus.FAILED
-    try:
-        yield run_id
-        status = RunStatus.DONE
-    finally:
-        with engine.begin() as conn:
-            finish_run(conn, run_id=run_id, status=status, at=datetime.now(UTC))
-
-
-def _roll_back(
-    engine: Engine, concepts: Sequence[str], *, to: str | None, left: tuple[str, ...]
-) -> RollbackReport:
-    with recorded(engine, "rollback") as run_id:
-        with reading(engine) as conn:
-            version = active_algorithm(conn)
-            active = active_params(conn, version.id)
-        targets = {concept: _target(engine, active, concept, to) for concept in concepts}
-        done = []
-        for concept, target in targets.items():
-            with engine.begin() as conn:
-                done.append(
-                    roll_back(
+            for concept in concepts:
+                require_pinned(conn, concept, version.id)
+        with recorded(engine, "release") as run_id:
+            for concept in concepts:
+                with engine.begin() as conn:
+                    release(
                         conn,
                         run_id=run_id,
                         concept_id=concept,
                         algo_version_id=version.id,
-                        to_param_id=target,
                         at=datetime.now(UTC),
                         actor=getuser(),
                     )
+
+
+def _refuse_unknown(engine: Engine, concepts: Collection[str], user: str | None) -> None:
+    """A user or a concept without attempts is a misspelling."""
+    with reading(engine) as conn:
+        if user is not None and not has_states(conn, user_id=user):
+            raise UsageError(f"--user must name a user with attempts, got {user!r}.")
+        for concept in concepts:
+            if not has_states(conn, concept_id=concept, user_id=user):
+                whom = "" if user is None else f" of user {user!r}"
+                raise UsageError(
+                    f"--concept must name concepts with attempts{whom}, got {concept!r}."
                 )
-        swept = sweep(engine, at=datetime.now(UTC), concepts=list(concepts))
+
+
+def _roll_back(
+    engine: Engine,
+    settings: Settings,
+    version: Algorithm,
+    ways: dict[str, _Way],
+    *,
+    left: tuple[str, ...] | None,
+) -> RollbackReport:
+    """One transaction per concept, then their states, then MLflow.
+
+    A concept that something newer took meanwhile is left alone; without a list to put it on
+    (`left` None) the first of them is an error, once the others have their states.
+    """
+    done: list[RolledBack] = []
+    changed: list[IncumbentChangedError] = []
+    with recorded(engine, "rollback") as run_id:
+        for concept, way in ways.items():
+            try:
+                with engine.begin() as conn:
+                    done.append(
+                        roll_back(
+                            conn,
+                            run_id=run_id,
+                            concept_id=concept,
+                            algo_version_id=version.id,
+                            to_param_id=way.to_param_id,
+                            only_from=way.only_from,
+                            at=datetime.now(UTC),
+                            actor=getuser(),
+                        )
+                    )
+            except IncumbentChangedError as error:
+                changed.append(error)
+        swept = sweep(engine, at=datetime.now(UTC), concepts=[one.concept_id for one in done])
+        problem = deliver_champion(engine, settings)
+        if changed and left is None:
+            raise changed[0]
     return RollbackReport(
-        run_id=run_id, rolled_back=tuple(done), left=left, states=swept.written
+        run_id=run_id,
+        rolled_back=tuple(done),
+        left=(*(left or ()), *(error.concept_id for error in changed)),
+        states=swept.written,
+        problem=problem,
     )
 
 
-def _target(
-    engine: Engine, active: dict[str, StoredParams], concept: str, to: str | None
-) -> int | None:
-    """The row to go back to; None is the defaults."""
-    if to == DEFAULTS:
-        return None
-    if to is not None:
-        if not to.isdecimal():
-            raise UsageError(f"--to takes a row's id or {DEFAULTS!r}, got {to!r}.")
-        return int(to)
-    incumbent = active.get(concept)
-    if incumbent is None:
-        raise UsageError(
-            f"Concept {concept!r} is at the defaults already, so there is nothing to go back "
-            "from; `bkt params --history` shows its rows, and --to chooses one."
-        )
-    with reading(engine) as conn:
-        return row_before(conn, incumbent.param_id)
+def _way(conn: Connection, version: Algorithm, concept: str, to: str | None) -> _Way:
+    """Where to, checked against what is there now."""
+    incumbent = active_params(conn, version.id).get(concept)
+    incumbent_id = incumbent.param_id if incumbent else None
+    if to is None:
+        if incumbent is None:
+            raise UsageError(
+                f"Concept {concept!r} is at the defaults already, so there is nothing to go "
+                "back from; `bkt params --history` shows its rows, and --to chooses one."
+            )
+        before = row_before(conn, incumbent.param_id)
+        return _Way(to_param_id=before, only_from=incumbent.param_id)
+    if to != DEFAULTS and not to.isdecimal():
+        raise UsageError(f"--to takes a row's id or {DEFAULTS!r}, got {to!r}.")
+    target = None if to == DEFAULTS else int(to)
+    require_target(conn, concept, version.id, target, incumbent_id)
+    return _Way(to_param_id=target, only_from=None)

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bkt_core.errors import UsageError
+from bkt_core.errors import BadInputError, UsageError
+from datasets.store.runs import runs_named
 from flows.run_evidence import FACTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
     from flows.settings import Settings
+
+
+def stored_run(conn: Connection, run: str) -> str:
+    """The id of a run of the database, by its id or the head of it."""
+    found = runs_named(conn, run) if run else ()
+    if len(found) == 1:
+        return found[0].run_id
+    said = f"{len(found)} runs begin with it" if found else "there is no such run"
+    raise BadInputError(
+        f"A run must be named by its id or the head of it, got {run!r}, and {said}; "
+        "`bkt status` lists the last ones."
+    )
 
 
 def run_folder(settings: Settings, run_id: str | None) -> Path:

@@ -14,13 +14,7 @@ from datasets.attempt_sequences import Window
 from datasets.fit_files import digest_of, settings_digest
 from datasets.floods import Flood, flooding_users
 from datasets.store.promotion_events import last_switch
-from datasets.store.runs import (
-    RunStatus,
-    abandon_unfinished,
-    find_unfinished,
-    list_runs,
-    start_run,
-)
+from datasets.store.runs import RunStatus, find_unfinished, list_runs, start_run
 from datasets.store.skill_params import active_params
 
 if TYPE_CHECKING:
@@ -31,8 +25,6 @@ if TYPE_CHECKING:
     from flows.requests import Request
     from flows.settings import Settings
 
-#: Kinds of run that hold the run lock, so that an unfinished one of them is a dead one.
-LOCKING_KINDS = ("retrain", "recompute", "backfill")
 PACKAGE_VERSION = version("bkt-pipeline")
 
 
@@ -93,7 +85,7 @@ def begin_run(
     """Name the run, and write its row before anything else is written.
 
     Call under the run lock where the kind takes one. An unfinished run of the same identity is
-    resumed under its own id; other unfinished ones are marked abandoned.
+    resumed under its own id.
     """
     engine_name = request.engine.value if request.engine else settings.fit.engine
     seed = settings.fit.seed if request.seed is None else request.seed
@@ -138,8 +130,6 @@ def begin_run(
         data_is_new = last_data_digest(conn) != extract.digest
         manifest = _manifest(settings, asked, extract, algorithm, incumbents)
         if not getattr(request, "dry_run", False):
-            if kind in LOCKING_KINDS:
-                abandon_unfinished(conn, kinds=LOCKING_KINDS, keep=run_id, at=at)
             start_run(
                 conn, run_id=run_id, kind=kind, identity=identity, at=at, manifest=manifest
             )

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from datasets.store.algorithms import active_algorithm
-from datasets.store.runs import RunStatus, lock_holder
+from datasets.store.run_lock import lock_holder
+from datasets.store.runs import RunStatus
 from datasets.store.session import reading, redacted
 from datasets.store.standing import last_runs, standing
 from flows.database import open_database

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-from bkt_core.errors import BktError
-from flows.redaction import without_secret
 from flows.report import summary_sentences
 from flows.run_evidence import evidence_files
 from flows.run_scalars import run_scalars, worst_concepts
+from flows.tracking_store import TrackingUnavailableError, is_absent, make_room, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,13 +31,15 @@ if TYPE_CHECKING:
     from flows.run_evidence import RunEvidence
 
 RUN_TAG = "bkt.run_id"
+#: Of a model version: which parameters it has.
+DIGEST_TAG = "bkt.parameters"
 #: Longest texts that MLflow's stores take.
 MAX_PARAM, MAX_TAG, MAX_DIGEST = 500, 5_000, 36
 PARAMS_PER_CALL = 100
 #: Without it MLflow opens the experiment as one about chat traces.
 _OPEN_AS = {"mlflow.experimentKind": "custom_model_development"}
-#: How long a server may take to accept a connection.
-PROBE_SECONDS = 5.0
+#: How a run that did not end well stands in MLflow.
+_ENDED = {"failed": "FAILED", "abandoned": "KILLED"}
 #: MLflow's own patience with a server that is down is minutes.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -47,18 +48,6 @@ _PATIENCE = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
-
-
-class TrackingUnavailableError(BktError):
-    """MLflow did not take the evidence; the run is done and its files hold everything."""
-
-    exit_code = 6
-
-    def __init__(self, *, tracking_uri: str, reason: str) -> None:
-        super().__init__(
-            f"The evidence was not delivered to MLflow at {without_secret(tracking_uri)}: "
-            f"{reason} It is kept in the run's files; `bkt report --relog RUN` delivers it."
-        )
 
 
 def log_retrain(
@@ -83,38 +72,50 @@ def log_retrain(
             client.log_artifact(run_id, str(file), None if inside == "." else inside)
         _log_table(client, run_id, worst_concepts(evidence))
         if evidence.facts.finished_at is not None:
-            failed = evidence.facts.status == "failed"
-            client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+            client.set_terminated(run_id, _ENDED.get(evidence.facts.status, "FINISHED"))
         return run_id
 
 
 def register_parameters(
     tracking_uri: str,
-    mlflow_run_id: str,
+    experiment: str,
     model_name: str,
     *,
     params: Mapping[str, BktParams],
     defaults: BktParams,
-) -> int:
-    """Register what is in force as a model version and move the alias `champion` to it.
+    mlflow_run_id: str | None = None,
+) -> int | None:
+    """Let the alias `champion` be the version with these parameters; returns its number.
 
-    Call it after the database has committed. The same run gets one version however often it
-    is called. Raises `TrackingUnavailableError`.
+    Call it after the database has committed. The same parameters have one version however
+    often it is called, and are found again after a rollback. A new version keeps its files with
+    the given run, else with the newest; None where MLflow has heard of nothing yet. Raises
+    `TrackingUnavailableError`.
     """
+    if is_absent(tracking_uri):
+        return None
+    content = {
+        "defaults": defaults.as_dict(),
+        "concepts": {concept: own.as_dict() for concept, own in sorted(params.items())},
+    }
+    digest = _digest(content)
     with _client(tracking_uri) as client:
-        version = _version_of(client, model_name, mlflow_run_id)
+        versions = _versions(client, model_name)
+        version = versions.by_digest.get(digest)
         if version is None:
-            source = _log_model(client, mlflow_run_id, params, defaults)
-            created = client.create_model_version(model_name, source, run_id=mlflow_run_id)
-            version = int(created.version)
-        client.set_registered_model_alias(model_name, "champion", str(version))
+            home = mlflow_run_id or _newest_run(client, experiment)
+            if home is None or not (params or versions.by_digest):
+                return None
+            version = _new_version(client, model_name, home, content, digest)
+        if version != versions.champion:
+            client.set_registered_model_alias(model_name, "champion", str(version))
         return version
 
 
 @contextmanager
 def _client(tracking_uri: str) -> Iterator[MlflowClient]:
     """A client of the store, whose every failure is one sentence."""
-    _probe(tracking_uri)
+    probe(tracking_uri)
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
@@ -123,38 +124,13 @@ def _client(tracking_uri: str) -> Iterator[MlflowClient]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        _make_room(tracking_uri)
+        make_room(tracking_uri)
         yield MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise TrackingUnavailableError(
             tracking_uri=tracking_uri, reason=f"{reason.rstrip('.')}."
         ) from error
-
-
-def _is_server(tracking_uri: str) -> bool:
-    return tracking_uri.startswith(("http://", "https://"))
-
-
-def _probe(tracking_uri: str) -> None:
-    """Find out in seconds that nobody listens."""
-    if not _is_server(tracking_uri):
-        return
-    parts = urlsplit(tracking_uri)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((parts.hostname or "", port), timeout=PROBE_SECONDS):
-            pass
-    except OSError as error:
-        raise TrackingUnavailableError(
-            tracking_uri=tracking_uri, reason=f"nobody answers ({error})."
-        ) from error
-
-
-def _make_room(tracking_uri: str) -> None:
-    """The folder of a local store."""
-    if tracking_uri.startswith("sqlite:///"):
-        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
@@ -231,36 +207,70 @@ def _log_table(client: MlflowClient, run_id: str, table: pl.DataFrame) -> None:
     client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))
 
 
-def _version_of(client: MlflowClient, model_name: str, mlflow_run_id: str) -> int | None:
-    """The version that this run registered, if any; the registered model is made if need be."""
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    """The registered versions of a model, by the digest of their parameters."""
+
+    by_digest: Mapping[str, int]
+    champion: int | None
+
+
+def _versions(client: MlflowClient, model_name: str) -> _Versions:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.get_registered_model(model_name)
+        model = client.get_registered_model(model_name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        client.create_registered_model(
-            model_name, description="BKT parameters in force, one version per promotion."
-        )
+        return _Versions({}, None)
     found = client.search_model_versions(f"name = '{model_name}'")
-    own = [int(version.version) for version in found if version.run_id == mlflow_run_id]
-    return max(own, default=None)
+    champion = model.aliases.get("champion")
+    return _Versions(
+        {version.tags.get(DIGEST_TAG, ""): int(version.version) for version in found},
+        None if champion is None else int(champion),
+    )
 
 
-def _log_model(
-    client: MlflowClient,
-    mlflow_run_id: str,
-    params: Mapping[str, BktParams],
-    defaults: BktParams,
-) -> str:
+def _newest_run(client: MlflowClient, experiment: str) -> str | None:
+    """The last night that MLflow has heard of."""
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    runs = client.search_runs(
+        [str(found.experiment_id)],
+        filter_string="tags.`bkt.kind` = 'retrain'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _new_version(
+    client: MlflowClient, model_name: str, home: str, content: dict[str, Any], digest: str
+) -> int:
+    """Register parameters whose files lie among a run's artifacts."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(
+            model_name, description="BKT parameters in force, one version per set of them."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = _log_model(client, home, content, digest)
+    created = client.create_model_version(
+        model_name, source, run_id=home, tags={DIGEST_TAG: digest}
+    )
+    return int(created.version)
+
+
+def _log_model(client: MlflowClient, home: str, content: dict[str, Any], digest: str) -> str:
     """Write the model's folder among the run's artifacts; returns its address."""
     from mlflow import pyfunc
 
-    content = {
-        "defaults": defaults.as_dict(),
-        "concepts": {concept: own.as_dict() for concept, own in sorted(params.items())},
-    }
+    inside = f"models/{digest}"
     with TemporaryDirectory() as scratch:
         file = Path(scratch) / "parameters.json"
         file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -272,6 +282,10 @@ def _log_model(
             code_paths=[str(Path(__file__).parent.parent / "bkt_core")],
             pip_requirements=["numpy", "numba", "pandas"],
         )
-        client.log_artifacts(mlflow_run_id, str(model), "model")
-    run = client.get_run(mlflow_run_id)
-    return f"{run.info.artifact_uri.rstrip('/')}/model"
+        client.log_artifacts(home, str(model), inside)
+    return f"{client.get_run(home).info.artifact_uri.rstrip('/')}/{inside}"
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """A name for a set of parameters, to the last bit."""
+    return blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

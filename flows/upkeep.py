@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from bkt_core.errors import UsageError
+from bkt_core.errors import BadInputError, UsageError
 from datasets.fit_files import digest_of
 from datasets.retention import prune_extracts
+from datasets.store.algorithms import active_algorithm
 from datasets.store.point_in_time import Clock, Moment, backfill_snapshots
-from datasets.store.runs import RunStatus, finish_run, run_lock, start_run
+from datasets.store.promotion_events import last_switch
+from datasets.store.run_lock import run_lock
 from datasets.store.session import reading
+from datasets.store.skill_params import params_of_run
 from datasets.store.snapshots import thin_snapshots
-from datasets.store.tables import AttemptRow
+from datasets.store.tables import AttemptCorrectionRow, AttemptRow
 from flows.database import open_database
 from flows.progress import progress
+from flows.run_folders import stored_run
+from flows.run_record import abandon_the_dead, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -61,12 +66,15 @@ def backfill_days(
     written: dict[date, int] = {}
     with (
         open_database(settings) as engine,
-        run_lock(engine, holder="bkt backfill"),
+        run_lock(engine, holder="bkt backfill") as lock,
         progress("backfill", len(days)) as advance,
     ):
         _refuse_days_before_the_log(engine, days, clock)
+        if params_of is not None:
+            params_of = _promoting_run(engine, params_of)
+        abandon_the_dead(engine, settings)
         for day in days:
-            written[day] = _backfill_day(engine, day, clock, params_of)
+            written[day] = _backfill_day(engine, day, clock, params_of, lock.check)
             advance(1)
     return Backfilled(written)
 
@@ -88,19 +96,51 @@ def prune_everything(settings: Settings) -> dict[str, int]:
     }
 
 
-def _backfill_day(engine: Engine, day: date, clock: Clock, params_of: str | None) -> int:
-    """One day under a run of its own, whose id says what it is."""
+def _backfill_day(
+    engine: Engine,
+    day: date,
+    clock: Clock,
+    params_of: str | None,
+    check: Callable[[], None],
+) -> int:
+    """One day under a run of its own, whose id says what it is made from.
+
+    A run holds one row per user and concept: where the log or the parameters have changed
+    since, the day is filled in under another.
+    """
     moment = datetime.combine(day, time.max, tzinfo=UTC)
     asked = {"day": day.isoformat(), "clock": clock.value, "params_of": params_of}
-    run_id = digest_of({"kind": "backfill", **asked})
-    with engine.begin() as conn:
-        start_run(conn, run_id=run_id, kind="backfill", at=datetime.now(UTC), manifest=asked)
-    n_rows = backfill_snapshots(
-        engine, [Moment(moment, run_id)], clock=clock, params_of=params_of
-    )
-    with engine.begin() as conn:
-        finish_run(conn, run_id=run_id, status=RunStatus.DONE, at=datetime.now(UTC))
-    return n_rows
+    run_id = digest_of({"kind": "backfill", "made_from": _sources(engine), **asked})
+    with recorded(engine, "backfill", run_id=run_id, manifest=asked):
+        return backfill_snapshots(
+            engine,
+            [Moment(moment, run_id)],
+            clock=clock,
+            params_of=params_of,
+            before_concept=check,
+        )
+
+
+def _sources(engine: Engine) -> list[int | None]:
+    """The last attempt, the last correction and the last switch."""
+    with reading(engine) as conn:
+        version = active_algorithm(conn)
+        last_rows = select(
+            select(func.max(AttemptRow.id)).scalar_subquery(),
+            select(func.max(AttemptCorrectionRow.id)).scalar_subquery(),
+        )
+        return [*conn.execute(last_rows).one(), last_switch(conn, version.id)]
+
+
+def _promoting_run(engine: Engine, run: str) -> str:
+    """The id of a run that has parameters to give."""
+    with reading(engine) as conn:
+        run_id = stored_run(conn, run)
+        if not params_of_run(conn, run_id):
+            raise BadInputError(
+                f"--params-of must name a run that promoted something, got {run!r}."
+            )
+    return run_id
 
 
 def _refuse_days_before_the_log(engine: Engine, days: Sequence[date], clock: Clock) -> None:

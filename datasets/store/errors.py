@@ -35,6 +35,19 @@ class LockedError(BktError):
         self.holder = holder
 
 
+class RunLockLostError(BktError):
+    """The lock of a run went with its connection, so that another run may have begun."""
+
+    exit_code = 5
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The run lock was lost with its connection to the database, so another run may "
+            "have begun; nothing more was written. Run the command again: it goes on from "
+            "what was committed."
+        )
+
+
 class ErasedUserError(BadInputError):
     """The user was erased, and nothing of theirs may come in."""
 
@@ -58,6 +71,18 @@ class IdempotencyConflictError(BadInputError):
 
 class RollbackError(BadInputError):
     """A rollback that names something that cannot be made active."""
+
+
+class IncumbentChangedError(RollbackError):
+    """Something newer came into force before a rollback of what was."""
+
+    def __init__(self, *, concept_id: str, expected: int, found: int | None) -> None:
+        now = "the defaults are" if found is None else f"row {found} is"
+        super().__init__(
+            f"Row {expected} must still be in force for {concept_id!r} to go back from it, and "
+            f"{now} by now; it was left alone. `bkt params --history` shows what came between."
+        )
+        self.concept_id = concept_id
 
 
 class UnknownAlgorithmError(BadInputError):

@@ -82,6 +82,18 @@ def read_mastery(
     return tuple(_now(conn, user_id, state_of(row)) for row in rows)
 
 
+def has_states(
+    conn: Connection, *, concept_id: str | None = None, user_id: str | None = None
+) -> bool:
+    """Whether there is a state at a concept, of a user, or of both."""
+    wanted = select(MasteryStateRow.concept_id)
+    if concept_id is not None:
+        wanted = wanted.where(MasteryStateRow.concept_id == concept_id)
+    if user_id is not None:
+        wanted = wanted.where(MasteryStateRow.user_id == user_id)
+    return conn.execute(wanted.limit(1)).first() is not None
+
+
 def state_of(row: Any) -> State:  # noqa: ANN401 - a row of STATE_COLUMNS
     """The row as a value."""
     return State(*row)

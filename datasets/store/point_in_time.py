@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -20,10 +20,13 @@ from datasets.store.skill_params import InForce, in_force, params_of_run, stored
 from datasets.store.types import UtcDateTime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
+
+#: Attempts that are in memory at once, unless one user has more.
+ROWS_AT_ONCE = 100_000
 
 _CONCEPTS = text(
     "SELECT DISTINCT concept_id FROM attempts WHERE concept_id IS NOT NULL ORDER BY concept_id"
@@ -90,44 +93,63 @@ def backfill_snapshots(
     *,
     clock: Clock = Clock.ANSWERED,
     params_of: str | None = None,
-    on_concept: Callable[[str, int], None] | None = None,
+    before_concept: Callable[[], None] = lambda: None,
 ) -> int:
     """Write the snapshot rows of past moments, oldest first; returns how many.
 
     `params_of` names a run whose parameters are used where it has them. Every moment needs a
     run of its own in `bkt_run`, as one run holds one row per user and concept. A loop of
-    transactions that may be repeated: rows that say what the row before says are not written.
+    transactions, before each of which `before_concept` may raise; repeated, it writes no row
+    that says what the row before says.
     """
     with reading(engine) as conn:
         concepts = list(conn.execute(_CONCEPTS).scalars())
     n_rows = 0
     for moment in sorted(moments, key=lambda one: one.at):
         for concept_id in concepts:
+            before_concept()
             with engine.begin() as conn:
                 lock_many_users(conn, [concept_id])  # an erasure waits: nobody comes back
                 stamp = _stamp(conn, concept_id, moment.at, clock, params_of)
-                past = mastery_at(conn, concept_id, moment.at, stamp, clock=clock)
-                n = _write(conn, concept_id, moment, stamp, past)
-            n_rows += n
-            if on_concept is not None:
-                on_concept(concept_id, n)
+                for past in mastery_at(conn, concept_id, moment.at, stamp, clock=clock):
+                    n_rows += _write(conn, concept_id, moment, stamp, past)
     return n_rows
 
 
 def mastery_at(
     conn: Connection, concept_id: str, at: datetime, stamp: InForce, *, clock: Clock
-) -> pl.DataFrame:
-    """Mastery of each user at a concept at a moment: user_id, p_mastery, n_attempts."""
+) -> Iterator[pl.DataFrame]:
+    """Mastery of each user at a concept at a moment: user_id, p_mastery, n_attempts.
+
+    Some users at a time, so that a concept with millions of attempts needs little memory.
+    """
     moment = "a.created_at" if clock is Clock.KNOWN else "a.attempted_at"
     statement = text(_LOG.format(moment=moment)).bindparams(
         bindparam("at", type_=UtcDateTime())
     )
-    known = int(clock is Clock.KNOWN)
-    rows = conn.execute(statement, {"concept_id": concept_id, "at": at, "known": known}).all()
-    if not rows:
-        return pl.DataFrame(
-            schema={"user_id": pl.String, "p_mastery": pl.Float64, "n_attempts": pl.Int64}
-        )
+    bound = {"concept_id": concept_id, "at": at, "known": int(clock is Clock.KNOWN)}
+    streamed = {"stream_results": True}
+    with conn.execute(statement, bound, execution_options=streamed) as found:
+        for rows in _whole_users(found.partitions(ROWS_AT_ONCE)):
+            yield _replayed(rows, stamp)
+
+
+def _whole_users(parts: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
+    """The same rows, ordered by user, cut where a user ends."""
+    waiting: list[Any] = []
+    for part in parts:
+        waiting += part
+        cut = len(waiting)
+        while cut and waiting[cut - 1].user_id == waiting[-1].user_id:
+            cut -= 1
+        if cut:
+            yield waiting[:cut]
+            waiting = waiting[cut:]
+    if waiting:
+        yield waiting
+
+
+def _replayed(rows: Sequence[Any], stamp: InForce) -> pl.DataFrame:
     users, outcomes = zip(*rows, strict=True)
     named = pl.Series(users, dtype=pl.String)
     begins = np.flatnonzero(named.ne_missing(named.shift()).to_numpy())
@@ -169,8 +191,6 @@ def _stamp(
 def _write(
     conn: Connection, concept_id: str, moment: Moment, stamp: InForce, past: pl.DataFrame
 ) -> int:
-    if past.is_empty():
-        return 0
     fill_temporary(conn, "past_state", _ROWS, past)
     done = conn.execute(
         _WRITE,

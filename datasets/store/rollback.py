@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from datasets.store.errors import RollbackError
+from datasets.store.errors import IncumbentChangedError, RollbackError
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_concept
 from datasets.store.promotion_events import Decision, is_pinned, record_decision
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+#: The largest id that the databases count to.
+MAX_ID = 2**63 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class RolledBack:
     """What was in force and what is now; None means the defaults."""
@@ -37,9 +41,9 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class RunConcepts:
-    """The concepts of a run: those whose active row is the run's, and the others."""
+    """The concepts of a run: those where its row, by its id, is active, and the others."""
 
-    active: tuple[str, ...]
+    active: dict[str, int]
     superseded: tuple[str, ...]
 
 
@@ -52,12 +56,15 @@ def roll_back(
     to_param_id: int | None,
     at: datetime,
     actor: str,
+    only_from: int | None = None,
     reason: str = "",
 ) -> RolledBack:
     """Make `to_param_id` (None: the defaults) active again and pin the concept.
 
     `run_id` is the row of this rollback in `bkt_run`. Repeated under the same run it changes
-    nothing. The states of the concept are old-stamped then, until a sweep.
+    nothing. Where the target was chosen because of the row in force, `only_from` names that
+    row: another one by now raises `IncumbentChangedError`. The states of the concept are
+    old-stamped then, until a sweep.
     """
     lock_concept(conn, concept_id)
     done = _event_of(conn, run_id, concept_id)
@@ -65,7 +72,11 @@ def roll_back(
         return done
     incumbent = active_params(conn, algo_version_id).get(concept_id)
     incumbent_id = incumbent.param_id if incumbent else None
-    _require_target(conn, concept_id, algo_version_id, to_param_id, incumbent_id)
+    if only_from not in (None, incumbent_id):
+        raise IncumbentChangedError(
+            concept_id=concept_id, expected=only_from, found=incumbent_id
+        )
+    require_target(conn, concept_id, algo_version_id, to_param_id, incumbent_id)
     deactivate(conn, concept_id, algo_version_id)
     if to_param_id is not None:
         activate(conn, to_param_id)
@@ -91,11 +102,7 @@ def release(
     lock_concept(conn, concept_id)
     if _event_of(conn, run_id, concept_id) is not None:
         return
-    if not is_pinned(conn, concept_id, algo_version_id):
-        raise RollbackError(
-            f"Concept {concept_id!r} must be pinned to be released, and it is not; "
-            "`bkt params --history` shows what happened to it."
-        )
+    require_pinned(conn, concept_id, algo_version_id)
     incumbent = active_params(conn, algo_version_id).get(concept_id)
     incumbent_id = incumbent.param_id if incumbent else None
     record_decision(
@@ -113,7 +120,7 @@ def concepts_of_run(conn: Connection, run_id: str) -> RunConcepts:
             f"Run {run_id!r} must have promoted something to be rolled back, and it has not."
         )
     return RunConcepts(
-        active=tuple(concept for concept, row in rows.items() if row.is_active),
+        active={concept: row.param_id for concept, row in rows.items() if row.is_active},
         superseded=tuple(concept for concept, row in rows.items() if not row.is_active),
     )
 
@@ -128,7 +135,16 @@ def row_before(conn: Connection, param_id: int) -> int | None:
     ).scalar_one_or_none()
 
 
-def _require_target(
+def require_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> None:
+    """Refuse to release a concept that nothing holds."""
+    if not is_pinned(conn, concept_id, algo_version_id):
+        raise RollbackError(
+            f"Concept {concept_id!r} must be pinned to be released, and it is not; "
+            "`bkt params --history` shows what happened to it."
+        )
+
+
+def require_target(
     conn: Connection,
     concept_id: str,
     algo_version_id: int,
@@ -141,7 +157,7 @@ def _require_target(
         raise RollbackError(f"{what} in force for {concept_id!r} already; nothing was changed.")
     if to_param_id is None:
         return
-    target = stored_params(conn, to_param_id)
+    target = stored_params(conn, to_param_id) if to_param_id <= MAX_ID else None
     if target is None:
         raise RollbackError(
             f"Row {to_param_id} must be one of bkt_skill_params, and there is none; "

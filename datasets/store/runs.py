@@ -1,41 +1,21 @@
-"""Runs: a row before anything else, and one run at a time."""
+"""Runs: a row before anything else, closed when they end."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import socket
-import time
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, select, text, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, select, update
 
-from datasets.store.errors import DatabaseError, LockedError
-from datasets.store.locks import named_key
 from datasets.store.sql import insert_into
 from datasets.store.tables import RunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from datetime import datetime
 
-_HOLDER_OF = text(
-    "SELECT coalesce(min(nullif(a.application_name, '')), 'another run') FROM pg_locks l "
-    "JOIN pg_stat_activity a ON a.pid = l.pid "
-    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
-    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND (l.classid::bigint << 32 | l.objid::bigint) = :key HAVING count(*) > 0"
-)
-
-
-#: Between two tries to take the run lock.
-PATIENCE_SECONDS = 0.2
+#: Kinds of run that hold the run lock, so that an unfinished one of them is a dead one.
+LOCKING_KINDS = ("retrain", "recompute", "backfill")
 
 
 class RunStatus(StrEnum):
@@ -60,13 +40,6 @@ class Run:
     started_at: datetime
     finished_at: datetime | None
     manifest: dict[str, Any]
-
-
-class RunLock(Protocol):
-    """The lock of the run that is going on."""
-
-    def check(self) -> None:
-        """Raise `DatabaseError` if the lock was lost, as when the server restarted."""
 
 
 def start_run(
@@ -128,6 +101,12 @@ def find_run(conn: Connection, run_id: str) -> Run | None:
     return next(iter(_runs(conn, RunRow.run_id == run_id)), None)
 
 
+def runs_named(conn: Connection, head: str) -> tuple[Run, ...]:
+    """Runs whose id begins so, the newest first; the one whose id it is alone."""
+    exact = _runs(conn, RunRow.run_id == head)
+    return exact or _runs(conn, RunRow.run_id.startswith(head, autoescape=True))
+
+
 def list_runs(conn: Connection, *, kind: str | None = None) -> tuple[Run, ...]:
     """All runs, the newest first."""
     return _runs(conn, *(() if kind is None else (RunRow.kind == kind,)))
@@ -139,18 +118,19 @@ def find_unfinished(conn: Connection, *, identity: str) -> Run | None:
     return next(iter(runs), None)
 
 
-def abandon_unfinished(conn: Connection, *, kinds: tuple[str, ...], keep: str | None, at:
-datetime) -> tuple[str, ...]:  # fmt: skip
-    """Mark other unfinished runs of these kinds `abandoned`. Call under the run lock."""
+def abandon_unfinished(
+    conn: Connection, *, kinds: tuple[str, ...] | None, keep: str | None, at: datetime
+) -> tuple[str, ...]:
+    """Mark unfinished runs of these kinds (None: of all), but for `keep`, `abandoned`."""
+    statement = update(RunRow).where(
+        RunRow.status == RunStatus.RUNNING.value, RunRow.run_id != (keep or "")
+    )
+    if kinds is not None:
+        statement = statement.where(RunRow.kind.in_(kinds))
     abandoned = conn.execute(
-        update(RunRow)
-        .where(
-            RunRow.status == RunStatus.RUNNING.value,
-            RunRow.kind.in_(kinds),
-            RunRow.run_id != (keep or ""),
+        statement.values(status=RunStatus.ABANDONED.value, finished_at=at).returning(
+            RunRow.run_id
         )
-        .values(status=RunStatus.ABANDONED.value, finished_at=at)
-        .returning(RunRow.run_id)
     )
     return tuple(sorted(abandoned.scalars()))
 
@@ -181,118 +161,3 @@ def _runs(conn: Connection, *conditions: Any) -> tuple[Run, ...]:  # noqa: ANN40
         )
         for row in rows
     )
-
-
-@contextmanager
-def run_lock(engine: Engine, *, holder: str) -> Iterator[RunLock]:
-    """Hold the lock that one run at a time may hold; it goes with its process.
-
-    `holder` names the run to a second one, which gets `LockedError`.
-    """
-    lock = _FileLock if engine.dialect.name == "sqlite" else _ServerLock
-    named = f"{holder} (process {os.getpid()} on {socket.gethostname()})"
-    with _patiently(lambda: lock.held(engine, named)) as it:
-        yield it
-
-
-@contextmanager
-def _patiently(held: Callable[[], AbstractContextManager[RunLock]]) -> Iterator[RunLock]:
-    """Ask a few times: who only looks at the lock holds it for a moment."""
-    with ExitStack() as stack:
-        for last in (False, False, True):
-            try:
-                lock = stack.enter_context(held())
-                break
-            except LockedError:
-                if last:
-                    raise
-                time.sleep(PATIENCE_SECONDS)
-        yield lock
-
-
-def lock_holder(engine: Engine) -> str | None:
-    """Who holds the run lock now; None if nobody does. Looks without touching it."""
-    if engine.dialect.name == "sqlite":
-        return _file_holder(Path(f"{engine.url.database}.lock"))
-    with engine.connect() as conn:
-        found = conn.execute(_HOLDER_OF, {"key": named_key("run")}).scalar_one_or_none()
-        return None if found is None else str(found)
-
-
-def _file_holder(path: Path) -> str | None:
-    """A shared lock that many may try at once; nothing is made where there is no file."""
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return file.read().strip() or "another run"
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class _ServerLock:
-    """An advisory lock of a connection that does nothing else."""
-
-    conn: Connection
-    key: int
-
-    @classmethod
-    @contextmanager
-    def held(cls, engine: Engine, holder: str) -> Iterator[_ServerLock]:
-        key = named_key("run")
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            name = {"name": holder[:63]}  # what PostgreSQL keeps
-            conn.execute(text("SELECT set_config('application_name', :name, false)"), name)
-            if not conn.execute(
-                text("SELECT pg_try_advisory_lock(:key)"), {"key": key}
-            ).scalar():
-                found = conn.execute(_HOLDER_OF, {"key": key}).scalar_one_or_none()
-                raise LockedError(holder=found or "another run")
-            try:
-                yield cls(conn, key)
-            finally:
-                conn.invalidate()  # closing the connection frees the lock, come what may
-
-    def check(self) -> None:
-        """Raise if the connection, and with it the lock, is gone."""
-        try:
-            self.conn.execute(text("SELECT 1"))
-        except DBAPIError as error:
-            raise DatabaseError(
-                "The connection with the run lock was lost, so another run may have begun; "
-                "run the command again."
-            ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _FileLock:
-    """A lock of the operating system on `<database>.lock`."""
-
-    path: Path | None
-
-    @classmethod
-    @contextmanager
-    def held(cls, engine: Engine, holder: str) -> Iterator[_FileLock]:
-        database = engine.url.database
-        if not database or database == ":memory:":
-            yield cls(None)
-            return
-        path = Path(f"{database}.lock")
-        with path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as taken:
-                file.seek(0)
-                raise LockedError(holder=file.read().strip() or "another run") from taken
-            file.seek(0)
-            file.truncate()
-            file.write(holder)
-            file.flush()
-            yield cls(path)
-            file.seek(0)
-            file.truncate()
-
-    def check(self) -> None:
-        """A lock of the operating system is not lost while its process lives."""

@@ -43,7 +43,10 @@ def make_engine(url: str, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchem
     address = parsed(url)
     driver, _ = _drivers(address)
     if driver == "postgresql+psycopg":
-        options.setdefault("connect_args", {"options": "-c timezone=UTC"})
+        # A connection that does nothing for an hour, as that of the run lock, must not be
+        # forgotten by what lies between.
+        alive = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
+        options.setdefault("connect_args", {"options": "-c timezone=UTC", **alive})
     elif address.database not in (None, "", ":memory:"):
         # ADBC brings an SQLite of its own. Two in one process must never hold the same file
         # open: each closing drops the locks of the other, and takes its write-ahead log away.

@@ -15,18 +15,24 @@ from datasets.store.skill_params import in_force
 from datasets.store.tables import MasteryStateRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from sqlalchemy import Engine
 
 
 def sweep_user(
-    engine: Engine, user_id: str, *, at: datetime, concepts: Collection[str] = ()
+    engine: Engine,
+    user_id: str,
+    *,
+    at: datetime,
+    concepts: Collection[str] = (),
+    before_concept: Callable[[], None] = lambda: None,
 ) -> int:
     """Replay the user's states, at these concepts or at all; returns how many were written.
 
-    One transaction per concept, so that it may be interrupted and repeated.
+    One transaction per concept, before which `before_concept` may raise, so that it may be
+    interrupted and repeated.
     """
     with reading(engine) as conn:
         known = conn.execute(
@@ -35,7 +41,11 @@ def sweep_user(
             .order_by(MasteryStateRow.concept_id)
         ).scalars()
         chosen = [concept for concept in known if not concepts or concept in concepts]
-    return sum(_sweep_one(engine, user_id, concept, at) for concept in chosen)
+    n_written = 0
+    for concept in chosen:
+        before_concept()
+        n_written += _sweep_one(engine, user_id, concept, at)
+    return n_written
 
 
 def _sweep_one(engine: Engine, user_id: str, concept_id: str, at: datetime) -> int:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from flows.operations import RollbackReport
 
 
+#: Done, but MLflow does not follow.
+EXIT_NOT_DELIVERED = 6
+
+
 def rollback(
     *,
     concept: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = (),
@@ -72,9 +76,10 @@ def rollback(
         ],
         "left": list(report.left),
         "states": report.states,
+        "remarks": [report.problem] if report.problem else [],
     }
     output.give(payload, lambda console: _show_rollback(console, report))
-    return 0
+    return EXIT_NOT_DELIVERED if report.problem else 0
 
 
 def erase(
@@ -134,3 +139,5 @@ def _show_rollback(console: Console, report: RollbackReport) -> None:
     for concept in report.left:
         console.print(f"{concept}: left, something newer is in force", markup=False)
     console.print(f"{report.states:,} states replayed.")
+    if report.problem:
+        console.print(f"note: {report.problem}", markup=False)

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from bkt_core.errors import UsageError
 from flows.commands.output import DEFAULT_OUTPUT, Output
+from flows.database import open_database
 from flows.report import report_json, show_report
 from flows.report_comparison import compare_runs, show_comparison
 from flows.report_page import write_comparison
@@ -65,6 +66,7 @@ def _compare(settings: Settings, runs: tuple[str, str], output: Output) -> int:
 
 
 def _relog(settings: Settings, run: str, output: Output) -> int:
+    from flows.deliver import deliver_champion
     from flows.tracking import log_retrain
 
     folder = run_folder(settings, run)
@@ -75,6 +77,8 @@ def _relog(settings: Settings, run: str, output: Output) -> int:
         read_evidence(folder),
         folder,
     )
+    with open_database(settings) as engine:
+        deliver_champion(engine, settings, mlflow_run_id=mlflow_run_id)
     output.give(
         {"run_id": folder.name, "mlflow_run_id": mlflow_run_id},
         lambda console: console.print(f"Delivered as MLflow run {mlflow_run_id}."),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
+from datasets.attempt_import import ImportOptions, import_file
 from datasets.store.schema import upgrade
 from datasets.store.seeds import seed
 from datasets.store.session import make_engine
+from datasets.synthetic import SimulationPlan, write_simulation
 from flows.prefect_home import stay_offline
 from tests.moments import STARTED
 
@@ -70,3 +74,44 @@ def tracked_home(bkt_home: Path, migrated_tracking_store: Path) -> Path:
     """The data folder with an MLflow store in it."""
     shutil.copy(migrated_tracking_store, bkt_home / "mlflow.db")
     return bkt_home
+
+
+def fill(engine: Engine, home: Path, *, n_users: int = 80, n_concepts: int = 5) -> None:
+    """Simulated attempts, and two concepts that cannot be fitted: tiny, and all right."""
+    path = home / "attempts.parquet"
+    write_simulation(path, SimulationPlan(n_concepts=n_concepts, n_users=n_users, seed=4))
+    log = pl.read_parquet(path)
+    tiny = log.head(5).with_columns(
+        concept_id=pl.lit("tiny"), attempt_id=pl.col("attempt_id") + 10**7
+    )
+    one_sided = log.head(40).with_columns(
+        concept_id=pl.lit("all right"),
+        correct=pl.lit(1, dtype=pl.Int8),
+        attempt_id=pl.col("attempt_id") + 2 * 10**7,
+    )
+    pl.concat([log, tiny, one_sided]).write_parquet(path)
+    report = import_file(
+        engine, path, ImportOptions(), quarantine_root=home / "q", at=datetime.now(UTC)
+    )
+    assert report.rows.accepted == report.rows.read == log.height + 45
+
+
+@pytest.fixture
+def night(tracked_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A database of each kind with attempts, named by the settings."""
+    url = engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("BKT_DATABASE_URL", url)
+    fill(engine, tracked_home)
+    return engine
+
+
+@pytest.fixture
+def sqlite_night(
+    tracked_home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> Engine:
+    """The same on SQLite alone."""
+    monkeypatch.setenv(
+        "BKT_DATABASE_URL", sqlite_engine.url.render_as_string(hide_password=False)
+    )
+    fill(sqlite_engine, tracked_home)
+    return sqlite_engine

@@ -11,9 +11,9 @@ import pytest
 from datasets.attempt_import import ImportOptions, import_file
 from datasets.errors import ExtractError, QuarantineLimitError
 from datasets.store.errors import LockedError
-from datasets.store.runs import RunStatus, list_runs, run_lock
+from datasets.store.run_lock import run_lock
+from datasets.store.runs import RunStatus, list_runs
 from datasets.store.session import reading
-from datasets.synthetic import SimulationPlan, write_simulation
 from flows import extract_attempts as extraction
 from flows import promote_params as promotion
 from flows.nightly import nightly, trial_fit
@@ -30,47 +30,6 @@ if TYPE_CHECKING:
     from flows.summary import RunSummary
 
 pytestmark = [pytest.mark.harness, pytest.mark.usefixtures("prefect_server")]
-
-
-def fill(engine: Engine, home: Path, *, n_users: int = 80, n_concepts: int = 5) -> None:
-    """Simulated attempts, and two concepts that cannot be fitted: tiny, and all right."""
-    path = home / "attempts.parquet"
-    write_simulation(path, SimulationPlan(n_concepts=n_concepts, n_users=n_users, seed=4))
-    log = pl.read_parquet(path)
-    tiny = log.head(5).with_columns(
-        concept_id=pl.lit("tiny"), attempt_id=pl.col("attempt_id") + 10**7
-    )
-    one_sided = log.head(40).with_columns(
-        concept_id=pl.lit("all right"),
-        correct=pl.lit(1, dtype=pl.Int8),
-        attempt_id=pl.col("attempt_id") + 2 * 10**7,
-    )
-    pl.concat([log, tiny, one_sided]).write_parquet(path)
-    report = import_file(
-        engine, path, ImportOptions(), quarantine_root=home / "q", at=datetime.now(UTC)
-    )
-    assert report.rows.accepted == report.rows.read == log.height + 45
-
-
-@pytest.fixture
-def night(tracked_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """A database of each kind with attempts, named by the settings."""
-    url = engine.url.render_as_string(hide_password=False)
-    monkeypatch.setenv("BKT_DATABASE_URL", url)
-    fill(engine, tracked_home)
-    return engine
-
-
-@pytest.fixture
-def sqlite_night(
-    tracked_home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> Engine:
-    """The same on SQLite alone."""
-    monkeypatch.setenv(
-        "BKT_DATABASE_URL", sqlite_engine.url.render_as_string(hide_password=False)
-    )
-    fill(sqlite_engine, tracked_home)
-    return sqlite_engine
 
 
 def test_a_night_leaves_every_state_at_the_replay_of_its_attempts(
@@ -105,12 +64,12 @@ def test_a_night_that_dies_between_switches_goes_on_under_its_own_id(
 
     def promote_two(*arguments: object) -> object:
         if len(done) == 2:
-            raise ConnectionResetError("pulled the plug")
+            raise KeyboardInterrupt
         done.append(arguments[2])
         return switch(*arguments)
 
     monkeypatch.setattr(promotion, "promote", promote_two)
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(KeyboardInterrupt):
         nightly(RetrainRequest())
     monkeypatch.setattr(promotion, "promote", switch)
     with reading(sqlite_night) as conn:

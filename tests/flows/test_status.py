@@ -14,7 +14,8 @@ from rich.console import Console
 from bkt_core.params import BktParams
 from datasets.store.mastery_states import sweep
 from datasets.store.rollback import roll_back
-from datasets.store.runs import RunStatus, finish_run, run_lock, start_run
+from datasets.store.run_lock import run_lock
+from datasets.store.runs import RunStatus, finish_run, start_run
 from flows import prefect_api
 from flows.cli import run
 from flows.commands.status import show_standing

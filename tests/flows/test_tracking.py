@@ -17,12 +17,8 @@ from flows.redaction import without_secret
 from flows.report_page import write_page
 from flows.run_evidence import write_evidence
 from flows.run_scalars import run_scalars
-from flows.tracking import (
-    RUN_TAG,
-    TrackingUnavailableError,
-    log_retrain,
-    register_parameters,
-)
+from flows.tracking import RUN_TAG, log_retrain, register_parameters
+from flows.tracking_store import TrackingUnavailableError
 from tests.bkt_core.evaluation.fits import SOUND, simulated
 from tests.flows.judged_runs import LIMITS, evidence_of, judged
 
@@ -132,7 +128,7 @@ def test_the_registered_model_predicts_what_the_pipeline_predicts(
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     run_id = _log(store, evidence, folder, tmp_path)
     params = {"known": SOUND}
-    register_parameters(store, run_id, "bkt-mastery", params=params, defaults=DEFAULTS)
+    _register(store, params, mlflow_run_id=run_id)
     sequences = simulated(SOUND, n_users=20, length=5, seed=3)
     expected = np.concatenate([predict(sequences, SOUND), predict(sequences, DEFAULTS)])
     users = np.repeat([f"u{n:02d}" for n in range(20)], 5)
@@ -146,15 +142,47 @@ def test_the_registered_model_predicts_what_the_pipeline_predicts(
     assert model.predict(frame.iloc[order]).tolist() == expected[order].tolist()
 
 
-def test_the_alias_follows_the_last_promotion_and_a_run_has_one_version(
+def _register(store, params, *, mlflow_run_id=None):
+    return register_parameters(
+        store,
+        "bkt-retrain",
+        "bkt-mastery",
+        params=params,
+        defaults=DEFAULTS,
+        mlflow_run_id=mlflow_run_id,
+    )
+
+
+def test_the_alias_is_at_the_parameters_in_force_which_have_one_version(
     store, evidence, folder, tmp_path
 ):
+    """A promotion, the same again, another, back to the first, an alias removed by hand."""
+
+    def champion() -> int:
+        return int(_client(store).get_model_version_by_alias("bkt-mastery", "champion").version)
+
     run_id = _log(store, evidence, folder, tmp_path)
-    given = {"params": {"known": SOUND}, "defaults": DEFAULTS}
-    assert register_parameters(store, run_id, "bkt-mastery", **given) == 1
-    assert register_parameters(store, run_id, "bkt-mastery", **given) == 1
+    for params, given, expected in (
+        ({"known": SOUND}, run_id, 1),
+        ({"known": SOUND}, run_id, 1),
+        ({"known": DEFAULTS}, None, 2),
+        ({"known": SOUND}, None, 1),
+        ({}, None, 3),
+        ({"known": DEFAULTS}, None, 2),
+    ):
+        assert _register(store, params, mlflow_run_id=given) == champion() == expected
     found = _client(store).get_model_version_by_alias("bkt-mastery", "champion")
-    assert (int(found.version), found.run_id) == (1, run_id)
+    assert found.run_id == run_id
+    _client(store).delete_registered_model_alias("bkt-mastery", "champion")
+    assert _register(store, {"known": DEFAULTS}) == champion() == 2
+
+
+def test_a_store_that_has_heard_of_nothing_stays_as_it_is(store, tmp_path):
+    assert _register(store, {"known": SOUND}) is None
+    assert _client(store).search_registered_models() == []
+    absent = tmp_path / "absent.db"
+    assert _register(f"sqlite:///{absent}", {"known": SOUND}) is None
+    assert not absent.exists()
 
 
 def test_a_server_that_is_down_is_one_sentence_within_seconds(evidence, folder):

@@ -20,7 +20,8 @@ from datasets.store.fault_points import reached
 from datasets.store.mastery_states import STAGED, outstanding, sweep
 from datasets.store.promotion_events import pinned_concepts
 from datasets.store.rollback import release, roll_back
-from datasets.store.runs import RunStatus, finish_run, list_runs, run_lock, start_run
+from datasets.store.run_lock import run_lock
+from datasets.store.runs import RunStatus, finish_run, list_runs, start_run
 from datasets.store.session import make_engine, reading
 from datasets.store.skill_params import Challenger, active_params, switch
 from datasets.store.snapshots import write_snapshots

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 #: The chance that a child dies at a point it reaches: the first times, and from then on.
 FIRST_KILL = 0.4
 WANTED_KILLS = 2
-#: Points of the online path are reached 500 times as often as the others.
-LATER_KILL = {"online": 0.0006, "import": 0.01}
+#: Points of the online path are reached 500 times as often as most others; a night passes a
+#: hundred points of its sweep, and some nights must come to their end.
+LATER_KILL = {"online": 0.0006, "import": 0.01, "sweep": 0.004, "snapshot": 0.01}
 LATER_KILL_ELSEWHERE = 0.02
 #: The chance that a child dawdles at a point, which widens every race, and for how long at
 #: most.

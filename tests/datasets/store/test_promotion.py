@@ -9,19 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from bkt_core.params import BktParams
-from datasets.store.errors import LockedError, RollbackError
+from datasets.store.errors import IncumbentChangedError, RollbackError
 from datasets.store.promotion_events import Decision, history
 from datasets.store.rollback import concepts_of_run, release, roll_back, row_before
-from datasets.store.runs import (
-    RunStatus,
-    abandon_unfinished,
-    find_run,
-    find_unfinished,
-    finish_run,
-    lock_holder,
-    run_lock,
-    start_run,
-)
+from datasets.store.runs import start_run
 from datasets.store.session import reading
 from datasets.store.skill_params import Switch, active_params, in_force
 from tests.datasets.store.writing import PARAMS, promote
@@ -30,7 +21,7 @@ from tests.moments import STARTED
 OTHER = BktParams(p_L0=0.2, p_T=0.1, p_S=0.1, p_G=0.2)
 
 
-def rolled_back(engine, run_id, concept_id, to):
+def rolled_back(engine, run_id, concept_id, to, *, only_from=None):
     with engine.begin() as conn:
         start_run(conn, run_id=run_id, kind="rollback", at=STARTED)
         return roll_back(
@@ -39,6 +30,7 @@ def rolled_back(engine, run_id, concept_id, to):
             concept_id=concept_id,
             algo_version_id=1,
             to_param_id=to,
+            only_from=only_from,
             at=STARTED,
             actor="olga",
             reason="too many crossed the threshold",
@@ -130,7 +122,12 @@ def test_a_rollback_to_a_wrong_row_is_refused_and_changes_nothing(engine):
     mine = promote(engine, "run-1", "fractions").param_id
     theirs = promote(engine, "run-1", "decimals").param_id
     before = active(engine)
-    for to, why in ((999, "there is none"), (theirs, "must be of concept"), (mine, "already")):
+    for to, why in (
+        (999, "there is none"),
+        (2**70, "there is none"),
+        (theirs, "must be of concept"),
+        (mine, "already"),
+    ):
         with pytest.raises(RollbackError, match=why):
             rolled_back(engine, "back-1", "fractions", to)
     with pytest.raises(RollbackError, match="already"):
@@ -138,15 +135,26 @@ def test_a_rollback_to_a_wrong_row_is_refused_and_changes_nothing(engine):
     assert active(engine) == before
 
 
+def test_a_rollback_chosen_for_what_was_in_force_does_not_undo_what_came_meanwhile(engine):
+    first = promote(engine, "run-1", "fractions").param_id
+    second = promote(engine, "run-2", "fractions", OTHER).param_id
+    newest = promote(engine, "run-3", "fractions").param_id
+    with pytest.raises(IncumbentChangedError, match=f"Row {second} must still be in force"):
+        rolled_back(engine, "back-1", "fractions", first, only_from=second)
+    assert active(engine) == {"fractions": newest}
+    assert rolled_back(engine, "back-2", "fractions", first, only_from=newest)
+    assert active(engine) == {"fractions": first}
+
+
 def test_a_rollback_of_a_run_names_what_it_leaves(engine):
-    promote(engine, "run-1", "fractions")
+    first = promote(engine, "run-1", "fractions").param_id
     promote(engine, "run-1", "decimals")
     promote(engine, "run-2", "decimals", OTHER)
     with reading(engine) as conn:
         concepts = concepts_of_run(conn, "run-1")
         with pytest.raises(RollbackError, match="must have promoted"):
             concepts_of_run(conn, "run-9")
-    assert (concepts.active, concepts.superseded) == (("fractions",), ("decimals",))
+    assert (concepts.active, concepts.superseded) == ({"fractions": first}, ("decimals",))
 
 
 NONSENSE = (
@@ -188,32 +196,6 @@ def test_the_database_refuses_moments_that_the_two_would_order_differently(engin
         return  # a timestamptz is one moment, however it was written
     with pytest.raises(IntegrityError), engine.begin() as conn:
         conn.execute(text("UPDATE attempts SET attempted_at = :m"), {"m": moment})
-
-
-def test_a_second_run_is_told_who_holds_the_lock(engine):
-    with run_lock(engine, holder="bkt retrain run-1") as lock:
-        lock.check()
-        assert "run-1" in (lock_holder(engine) or "")
-        with pytest.raises(LockedError, match="run-1") as refused, run_lock(engine, holder="b"):
-            pass
-        assert refused.value.exit_code == 5
-    assert lock_holder(engine) is None
-
-
-def test_an_unfinished_run_is_found_by_its_identity_and_others_are_abandoned(engine):
-    with engine.begin() as conn:
-        for run_id, identity in (("a", "same"), ("b", "other"), ("c", None)):
-            start_run(conn, run_id=run_id, kind="retrain", at=STARTED, identity=identity)
-        finish_run(
-            conn, run_id="c", status=RunStatus.DONE, at=STARTED, manifest={"x": float("nan")}
-        )
-        found = find_unfinished(conn, identity="same")
-        assert found is not None
-        assert found.run_id == "a"
-        assert abandon_unfinished(conn, kinds=("retrain",), keep="a", at=STARTED) == ("b",)
-        done = find_run(conn, "c")
-        assert done is not None
-        assert (done.status, done.manifest) == (RunStatus.DONE, {"x": None})
 
 
 def test_rows_of_parameters_are_never_deleted(engine):

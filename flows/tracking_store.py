@@ -1,0 +1,54 @@
+"""Where MLflow keeps things: whether it is there, found out in seconds, and how it fails."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bkt_core.errors import BktError
+from flows.redaction import without_secret
+
+#: How long a server may take to accept a connection.
+PROBE_SECONDS = 5.0
+_LOCAL = "sqlite:///"
+
+
+class TrackingUnavailableError(BktError):
+    """MLflow did not take the evidence; the run is done and its files hold everything."""
+
+    exit_code = 6
+
+    def __init__(self, *, tracking_uri: str, reason: str) -> None:
+        super().__init__(
+            f"The evidence was not delivered to MLflow at {without_secret(tracking_uri)}: "
+            f"{reason} It is kept in the run's files; `bkt report --relog RUN` delivers it."
+        )
+        self.reason = reason
+
+
+def probe(tracking_uri: str) -> None:
+    """Find out in seconds that nobody listens."""
+    if not tracking_uri.startswith(("http://", "https://")):
+        return
+    parts = urlsplit(tracking_uri)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=PROBE_SECONDS):
+            pass
+    except OSError as error:
+        raise TrackingUnavailableError(
+            tracking_uri=tracking_uri, reason=f"nobody answers ({error})."
+        ) from error
+
+
+def is_absent(tracking_uri: str) -> bool:
+    """Whether this is a local store into which nothing was ever logged."""
+    file = tracking_uri.removeprefix(_LOCAL)
+    return file != tracking_uri and not Path(file).exists()
+
+
+def make_room(tracking_uri: str) -> None:
+    """The folder of a local store."""
+    if tracking_uri.startswith(_LOCAL):
+        Path(tracking_uri.removeprefix(_LOCAL)).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,181 @@
+"""What a person does by hand: all of it or nothing, and a row of `bkt_run` that has an end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from bkt_core.errors import BadInputError, UsageError
+from bkt_core.params import BktParams
+from datasets.store.errors import IncumbentChangedError, RollbackError
+from datasets.store.runs import RunStatus, list_runs, start_run
+from datasets.store.session import reading
+from datasets.store.skill_params import active_params
+from flows import operations
+from flows.operations import recompute, release_concepts, roll_back_concepts, roll_back_run
+from flows.run_record import recorded
+from flows.settings import load_settings
+from tests.datasets.store.oracle import expected_states, stored_states
+from tests.datasets.store.writing import import_rows, promote
+from tests.moments import STARTED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from flows.settings import Settings
+
+OTHER = BktParams(p_L0=0.2, p_T=0.1, p_S=0.1, p_G=0.2)
+
+
+@pytest.fixture
+def settings(bkt_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that name the database of the test, with answers at two concepts."""
+    assert bkt_home.is_dir()
+    monkeypatch.setenv("BKT_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    import_rows(engine, [{"concept": c, "user": u} for c in ("a", "b") for u in ("ann", "bob")])
+    return load_settings()
+
+
+def in_force(engine: Engine) -> dict[str, int]:
+    with reading(engine) as conn:
+        return {concept: row.param_id for concept, row in active_params(conn, 1).items()}
+
+
+def runs_of(engine: Engine, kind: str) -> list[tuple[RunStatus, object]]:
+    with reading(engine) as conn:
+        return [(run.status, run.manifest.get("outcome")) for run in list_runs(conn, kind=kind)]
+
+
+def promoted_meanwhile(engine: Engine, concept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a night promote a concept after a rollback has looked, before it takes its lock."""
+
+    def late(*arguments: object) -> object:
+        promote(engine, "run-late", concept)
+        return recorded(*arguments)
+
+    monkeypatch.setattr(operations, "recorded", late)
+
+
+def test_a_rollback_by_run_leaves_what_was_promoted_while_it_began(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    for concept in ("a", "b"):
+        promote(engine, "run-1", concept, OTHER)
+    promoted_meanwhile(engine, "b", monkeypatch)
+    report = roll_back_run(settings, "run-1")
+    assert [one.concept_id for one in report.rolled_back] == ["a"]
+    assert report.left == ("b",)
+    assert list(in_force(engine)) == ["b"]
+    with reading(engine) as conn:
+        assert expected_states(conn).keys() == {(u, c) for u in ("ann", "bob") for c in "ab"}
+
+
+def test_a_rollback_to_the_row_before_refuses_where_another_came_meanwhile(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    promote(engine, "run-1", "a", OTHER)
+    promoted_meanwhile(engine, "a", monkeypatch)
+    with pytest.raises(IncumbentChangedError, match="left alone"):
+        roll_back_concepts(settings, ["a"], to=None)
+    with reading(engine) as conn:
+        newest = active_params(conn, 1)["a"]
+    assert newest.run_id == "run-late"
+    ((status, said),) = runs_of(engine, "rollback")
+    assert status is RunStatus.FAILED
+    assert "must still be in force" in str(said)
+
+
+def test_of_several_concepts_one_that_cannot_go_back_keeps_all_where_they_are(
+    settings: Settings, engine: Engine
+):
+    first = promote(engine, "run-1", "a").param_id
+    promote(engine, "run-2", "a", OTHER)
+    theirs = promote(engine, "run-2", "b", OTHER).param_id
+    before = in_force(engine)
+    for to, error in (
+        (str(first), RollbackError),
+        ("seven", UsageError),
+        ("9" * 30, RollbackError),
+    ):
+        with pytest.raises(error):
+            roll_back_concepts(settings, ["a", "b"], to=to)
+    with pytest.raises(UsageError, match="'nosuch'"):
+        roll_back_concepts(settings, ["a", "nosuch"], to=None)
+    with pytest.raises(RollbackError, match="already"):
+        roll_back_concepts(settings, ["b"], to=str(theirs))
+    with pytest.raises(BadInputError, match="no such run"):
+        roll_back_run(settings, "run-9")
+    with pytest.raises(BadInputError, match="2 runs begin with it"):
+        roll_back_run(settings, "run")
+    with pytest.raises(RollbackError, match="must be pinned"):
+        release_concepts(settings, ["a"])
+    assert in_force(engine) == before
+    assert runs_of(engine, "rollback") == runs_of(engine, "release") == []
+
+
+def test_what_went_back_is_pinned_swept_and_released(settings: Settings, engine: Engine):
+    first = promote(engine, "run-1", "a").param_id
+    promote(engine, "run-2", "a", OTHER)
+    report = roll_back_concepts(settings, ["a", "a"], to=str(first))
+    assert (len(report.rolled_back), report.states, report.problem) == (1, 2, None)
+    assert in_force(engine) == {"a": first}
+    with engine.begin() as conn:  # b was never swept
+        conn.execute(text("DELETE FROM bkt_user_skill_state WHERE concept_id = 'b'"))
+        conn.execute(text("DELETE FROM attempts WHERE concept_id = 'b'"))
+    with reading(engine) as conn:
+        assert stored_states(conn) == expected_states(conn)
+    release_concepts(settings, ["a"])
+    with pytest.raises(RollbackError, match="must be pinned"):
+        release_concepts(settings, ["a"])
+    assert [status for status, _ in runs_of(engine, "release")] == [RunStatus.DONE]
+
+
+def test_a_recomputation_of_what_is_not_there_is_refused(settings: Settings, engine: Engine):
+    import_rows(engine, [{"concept": "b", "user": "carl", "key": "c"}])
+    for named in (
+        {"concepts": ("nosuch",)},
+        {"concepts": ("a", "nosuch")},
+        {"user": "nobody"},
+        {"user": "carl", "concepts": ("a",)},
+    ):
+        with pytest.raises(UsageError, match="with attempts"):
+            recompute(settings, **named)
+    assert runs_of(engine, "recompute") == []
+    assert recompute(settings, user="carl", concepts=("b",)) == 1
+    assert recompute(settings, concepts=("a",)) == 2
+    assert recompute(settings) == 5
+
+
+def test_whatever_is_raised_the_row_has_an_end_and_names_no_user(
+    settings: Settings, engine: Engine
+):
+    assert settings.data_dir.is_dir()
+    with (
+        pytest.raises(DBAPIError, match="no_such"),
+        recorded(engine, "rollback"),
+        engine.begin() as conn,
+    ):
+        conn.execute(text("SELECT :user FROM no_such_table"), {"user": "user-4711"})
+    with pytest.raises(KeyboardInterrupt), recorded(engine, "release"):
+        raise KeyboardInterrupt
+    ((status, said),) = runs_of(engine, "rollback")
+    assert status is RunStatus.FAILED
+    assert "no_such_table" in str(said)
+    assert "user-4711" not in str(said)
+    assert runs_of(engine, "release")[0][0] is RunStatus.FAILED
+
+
+def test_a_later_run_gives_an_end_to_those_that_were_killed(settings: Settings, engine: Engine):
+    with engine.begin() as conn:
+        for run_id, kind in (("1", "rollback"), ("2", "fit"), ("3", "recompute")):
+            start_run(conn, run_id=run_id, kind=kind, at=STARTED)
+    recompute(settings, concepts=("a",))
+    for kind in ("rollback", "fit"):
+        assert runs_of(engine, kind) == [(RunStatus.ABANDONED, None)]
+    statuses = [status for status, _ in runs_of(engine, "recompute")]
+    assert sorted(statuses) == [RunStatus.ABANDONED, RunStatus.DONE]
