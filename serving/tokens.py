@@ -133,12 +133,18 @@ def _is_loopback(address: str) -> bool:
 def _prepared(algorithm: TokenAlgorithm, key: str) -> Any:  # noqa: ANN401 - PyJWT's own key types
     """The key as PyJWT wants it, read once."""
     try:
-        return jwt.get_algorithm_by_name(algorithm.value).prepare_key(key)
+        prepared = jwt.get_algorithm_by_name(algorithm.value).prepare_key(key)
     except (jwt.InvalidKeyError, ValueError, TypeError) as error:
         raise UsageError(
             f"A key in serving.token_keys must be a public key in PEM for {algorithm}; "
             f"it cannot be read: {type(error).__name__}."
         ) from error
+    if hasattr(prepared, "private_bytes"):
+        raise UsageError(
+            f"A key in serving.token_keys must be a public key in PEM for {algorithm}, got a "
+            "private one; leave that with the issuer of the tokens."
+        )
+    return prepared
 
 
 def _why(error: Exception) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from bkt_core.errors import UsageError
 from bkt_settings.reading import read_settings
@@ -39,6 +41,26 @@ def test_a_public_key_that_is_none_is_refused_and_not_repeated():
     with pytest.raises(UsageError, match="PEM") as refused:
         Tokens(serving(**rules))
     assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key"),
+    [
+        ("RS256", rsa.generate_private_key(65_537, 2_048)),
+        ("ES256", ec.generate_private_key(ec.SECP256R1())),
+        ("EdDSA", ed25519.Ed25519PrivateKey.generate()),
+    ],
+)
+def test_a_private_key_is_refused_and_not_repeated(algorithm, key):
+    """Who verifies needs the public key alone; with RS256 every request would be a 500."""
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    with pytest.raises(UsageError, match="public key") as refused:
+        Tokens(serving(token_algorithm=algorithm, token_keys=[pem]))
+    assert pem[40:60] not in str(refused.value)
 
 
 @pytest.mark.parametrize("read", [load_settings, load_service_settings])
