@@ -64,9 +64,7 @@ class RollbackRequest(Wire):
         if (self.concept_id is None) == (self.run_id is None):
             raise ValueError("name a concept_id or a run_id: exactly one")
         if self.run_id is not None and (self.to is not None or self.release):
-            raise ValueError(
-                "`to` and `release` go with a concept_id, not with a run_id"
-            )
+            raise ValueError("`to` and `release` go with a concept_id, not with a run_id")
         if self.to is not None and self.release:
             raise ValueError("`to` goes back and `release` does not: name one of them")
         return self

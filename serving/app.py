@@ -7,11 +7,9 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import numpy as np
 from fastapi import FastAPI
 
-from bkt_core import AttemptSequences, predict, replay, update_mastery
-from bkt_core.params import FALLBACK_PARAMS
+from datasets.store.replays import warm_up
 from serving import admin_routes, learning_routes, operations_routes, problems
 from serving.document import document_of
 from serving.limits import BodyLimit
@@ -51,7 +49,7 @@ def create_app(
                 "no token_keys are set: tokens come from /v1/development/token, "
                 "for this machine only, and end with this process"
             )
-        _warm_up()
+        warm_up()  # the first request need not wait for the compiler
         yield
         await service.close()
 
@@ -77,14 +75,6 @@ def create_app(
     # FastAPI has clients replace this method to complete the document.
     app.openapi = lambda: document_of(app, learners_submit=own.learners_submit)  # type: ignore[method-assign]
     return app
-
-
-def _warm_up() -> None:
-    """Load the compiled model before the first request has to wait for it."""
-    one = AttemptSequences(np.array([1], np.int8), np.array([0, 1], np.int64))
-    replay(one, FALLBACK_PARAMS)
-    predict(one, FALLBACK_PARAMS)
-    update_mastery(0.5, 1, 0.1, 0.1, 0.25)
 
 
 def _name(route: APIRoute) -> str:

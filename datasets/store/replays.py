@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 
 from bkt_core.model import update_mastery
 from bkt_core.params import FALLBACK_PARAMS
-from bkt_core.replay import replay
+from bkt_core.replay import predict, replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.copy_rows import fill_temporary
 from datasets.store.tables import AttemptRow
@@ -53,7 +53,9 @@ class Replayed:
 
 def warm_up() -> None:
     """Load the compiled model, which takes seconds the first time, before any lock is held."""
-    replay(_one_user(np.ones(1, dtype=np.int8)), FALLBACK_PARAMS)
+    one = _one_user(np.ones(1, dtype=np.int8))
+    replay(one, FALLBACK_PARAMS)
+    predict(one, FALLBACK_PARAMS)
     update_mastery(0.5, 1, 0.1, 0.1, 0.1)
 
 
