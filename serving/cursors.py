@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from starlette.exceptions import HTTPException
-
-from serving.schemas import FIRST_MOMENT
+from serving.problems import RefusedError
+from serving.schemas import FIRST_MOMENT, MAX_SERIAL
 
 _SEPARATOR = "\n"
 
@@ -36,6 +35,16 @@ def run_after(cursor: str | None) -> tuple[datetime, str] | None:
         raise _refusal() from error
 
 
+def event_before(cursor: str | None) -> int | None:
+    """The id of the event a page begins before."""
+    if cursor is None:
+        return None
+    (text,) = _parts(cursor, 1)
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SERIAL:
+        raise _refusal()
+    return int(text)
+
+
 def _parts(cursor: str, n_parts: int) -> list[str]:
     try:
         text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
@@ -47,5 +56,7 @@ def _parts(cursor: str, n_parts: int) -> list[str]:
     return parts
 
 
-def _refusal() -> HTTPException:
-    return HTTPException(422, "The cursor must be a next_cursor of this list.")
+def _refusal() -> RefusedError:
+    return RefusedError(
+        422, "The cursor must be a next_cursor of this list.", kind="bad-cursor"
+    )

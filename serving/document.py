@@ -29,6 +29,7 @@ _WITH_INPUT = {"422": "The request is not what this document describes."}
 _WITH_BODY = {
     "400": "The body is no JSON.",
     "413": "The body or the batch is too large.",
+    "415": "The body is not called JSON.",
 }
 _OF_OPERATION = {
     "submit_attempt": {"404", "409", "410"},

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
 from bkt_settings.serving import Unknown
 from datasets.store.service_lists import (
@@ -16,13 +15,13 @@ from datasets.store.service_lists import (
     user_is_known,
 )
 from serving.access import GuardedRoute, visit_of
-from serving.cursors import concept_after, cursor_of
+from serving.cursors import concept_after, cursor_of, event_before
 from serving.mastery import (
     AttemptOfBatch,
     batch_update_from_attempts,
     update_from_attempt,
 )
-from serving.problems import UnknownIdError
+from serving.problems import RefusedError, UnknownIdError
 from serving.reading import get_active_params, get_mastery_page
 from serving.schemas import (
     Attempt,
@@ -86,10 +85,11 @@ async def submit_batch(body: BatchUpdateRequest, request: Request) -> Response:
     service = _service(request)
     visit_of(request).require_user(body.user_id)
     if len(body.attempts) > service.settings.max_batch:
-        raise HTTPException(
+        raise RefusedError(
             413,
             f"A batch may hold {service.settings.max_batch} attempts, it has "
             f"{len(body.attempts)}; send several.",
+            kind="batch-too-large",
         )
     _require_present(service, body.attempts)
 
@@ -163,11 +163,12 @@ async def read_params_history(
     """Who decided what on a concept's parameters, when and why; the newest first."""
     service = _service(request)
     limit = min(asked.limit, service.settings.max_page)
+    before = event_before(asked.cursor)
 
     async def work(conn: AsyncConnection) -> ParamsHistoryResponse:
         await _require_known_ids(conn, service, None, [asked.concept_id], ())
         events = await conn.run_sync(
-            history_page, asked.concept_id, before=asked.before, limit=limit + 1
+            history_page, asked.concept_id, before=before, limit=limit + 1
         )
         told = [
             ParamsEventResponse(
@@ -187,7 +188,7 @@ async def read_params_history(
         return ParamsHistoryResponse(
             concept_id=asked.concept_id,
             events=told,
-            next_before=told[-1].event_id if more else None,
+            next_cursor=cursor_of(str(told[-1].event_id)) if more else None,
         )
 
     return as_json(await service.database.read(work))
@@ -212,10 +213,11 @@ def _require_present(service: Service, attempts: Iterable[Attempt]) -> None:
     latest = service.latest
     for attempt in attempts:
         if attempt.attempted_at is not None and attempt.attempted_at > latest:
-            raise HTTPException(
+            raise RefusedError(
                 422,
                 f"attempted_at must not lie in the future, got "
                 f"{attempt.attempted_at.isoformat()}; check the clock of the sender.",
+                kind="in-the-future",
             )
 
 

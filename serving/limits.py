@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 
-from serving.problems import problem
+from serving.problems import RefusedError, problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,7 +42,9 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
-                raise HTTPException(413, self._refusal, {"Connection": "close"})
+                raise RefusedError(
+                    413, self._refusal, kind="body-too-large", headers={"Connection": "close"}
+                )
             return message
 
         return counted

@@ -66,6 +66,21 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
 
 
+class RefusedError(HTTPException):
+    """A refusal of the service's own, with a name for programs."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        kind: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.kind = kind
+
+
 class UnknownIdError(BktError):
     """An id that the settings ask to refuse because nobody has seen it."""
 
@@ -113,7 +128,10 @@ def register(app: FastAPI) -> None:
 
 async def _from_http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's handlers are typed wider
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, of bytes that are no text
+        return _not_json("it cannot be read")
+    kind = error.kind if isinstance(error, RefusedError) else None
+    return problem(error.status_code, str(error.detail), kind=kind, headers=error.headers)
 
 
 async def _from_validation(_request: Request, error: Exception) -> Response:
@@ -125,6 +143,14 @@ async def _from_validation(_request: Request, error: Exception) -> Response:
             "The batch has more attempts than this service takes at once; send several.",
             kind="batch-too-large",
         )
+    if isinstance(error.body, bytes) and error.body:
+        return problem(
+            415,
+            "The body must be JSON and say so: Content-Type: application/json.",
+            kind="not-called-json",
+        )
+    if found[0]["type"] == "json_invalid":
+        return _not_json(f"{found[0]['ctx']['error']}, at character {found[0]['loc'][1]}")
     errors = [_field_error(one) for one in found[:MAX_ERRORS]]
     return problem(
         422,
@@ -132,6 +158,10 @@ async def _from_validation(_request: Request, error: Exception) -> Response:
         kind="bad-request-content",
         errors=errors,
     )
+
+
+def _not_json(why: str) -> Response:
+    return problem(400, f"The body must be JSON: {printable(why)}.", kind="not-json")
 
 
 def _is_long_batch(found: Mapping[str, Any]) -> bool:

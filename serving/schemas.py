@@ -222,7 +222,7 @@ class ParamsHistoryRequest(Wire):
 
     concept_id: Id
     limit: int = Field(100, ge=1, le=10_000)
-    before: Serial | None = Field(None, description="The `next_before` of the page before.")
+    cursor: str | None = Field(None, max_length=2000)
 
 
 class ParamsHistoryResponse(Wire):
@@ -230,4 +230,4 @@ class ParamsHistoryResponse(Wire):
 
     concept_id: str
     events: list[ParamsEventResponse]
-    next_before: int | None
+    next_cursor: str | None

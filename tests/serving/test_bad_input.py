@@ -113,6 +113,7 @@ def test_a_body_of_10_megabytes(plain_api, declared):
         headers=bearer() | {"Content-Type": "application/json"},
     )
     assert_problem(answer, 413)
+    assert answer.json()["type"] == "urn:bkt:problem:body-too-large"
 
 
 def test_a_batch_of_10_000_attempts(sqlite_url):
@@ -126,7 +127,8 @@ def test_a_batch_of_10_000_attempts(sqlite_url):
             return api.post("/attempts/batch", {"user_id": "ann", "attempts": attempts})
 
         for n in (501, 10_000, 10_001):
-            assert_problem(batch(n), 413)
+            assert_problem(answer := batch(n), 413)
+            assert answer.json()["type"] == "urn:bkt:problem:batch-too-large"
         assert n_attempts(sqlite_url) == 0
         assert batch(500).status_code == 200
     assert n_attempts(sqlite_url) == 500
@@ -146,23 +148,30 @@ def test_a_batch_with_one_bad_attempt_stores_none(api, engine):
             assert conn.execute(select(func.count()).select_from(table)).scalar() == 0
 
 
-BODIES = [b"", b"{", b"[]", b"null", b"7", b'"a"', b"\xff\xfe", b"[" * 100_000, b'{"a":1e999}']
+NOT_JSON = [b"{", b"\xff\xfe", b"[" * 100_000, b"{'a': 1}"]
+NO_REQUEST = [b"", b"[]", b"null", b"7", b'"a"', b'{"a":1e999}']
 
 
-@pytest.mark.parametrize("body", BODIES)
-def test_bodies_that_are_no_request(plain_api, body):
+@pytest.mark.parametrize(
+    ("body", "status"), [(b, 400) for b in NOT_JSON] + [(b, 422) for b in NO_REQUEST]
+)
+def test_bodies_that_are_no_request(plain_api, body, status):
     answer = plain_api.http.post(
         f"{ROOT}/attempts",
         content=body,
         headers=bearer() | {"Content-Type": "application/json"},
     )
-    assert answer.status_code in {400, 422}
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert_problem(answer, status)
+    if status == 400:
+        assert answer.json()["type"] == "urn:bkt:problem:not-json"
 
 
-def test_a_body_that_is_not_called_json(plain_api):
-    headers = bearer() | {"Content-Type": "text/plain"}
-    assert_problem(plain_api.http.post(f"{ROOT}/attempts", content=b"{}", headers=headers), 422)
+@pytest.mark.parametrize("called", ["text/plain", "application/xml", None])
+def test_a_body_that_is_not_called_json(plain_api, called):
+    headers = bearer() | ({"Content-Type": called} if called else {})
+    answer = plain_api.http.post(f"{ROOT}/attempts", content=b"{}", headers=headers)
+    assert_problem(answer, 415)
+    assert "application/json" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("cursor", ["!", "é", "AA==", "QQ", "a" * 3000, "MDAwMS0wMS0wMQph"])

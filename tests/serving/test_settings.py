@@ -44,20 +44,24 @@ def test_a_public_key_that_is_none_is_refused_and_not_repeated():
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "key"),
+    ("algorithm", "new_key"),
     [
-        ("RS256", rsa.generate_private_key(65_537, 2_048)),
-        ("ES256", ec.generate_private_key(ec.SECP256R1())),
-        ("EdDSA", ed25519.Ed25519PrivateKey.generate()),
+        ("RS256", lambda: rsa.generate_private_key(65_537, 2_048)),
+        ("ES256", lambda: ec.generate_private_key(ec.SECP256R1())),
+        ("EdDSA", ed25519.Ed25519PrivateKey.generate),
     ],
 )
-def test_a_private_key_is_refused_and_not_repeated(algorithm, key):
+def test_a_private_key_is_refused_and_not_repeated(algorithm, new_key):
     """Who verifies needs the public key alone; with RS256 every request would be a 500."""
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
+    pem = (
+        new_key()
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
     with pytest.raises(UsageError, match="public key") as refused:
         Tokens(serving(token_algorithm=algorithm, token_keys=[pem]))
     assert pem[40:60] not in str(refused.value)
