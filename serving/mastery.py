@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from bkt_core.errors import BadInputError
 from datasets.store.attempt_history import attempt_history
 from datasets.store.errors import IdempotencyConflictError
 from datasets.store.new_attempt import NewAttempt
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from datasets.store.attempt_history import AttemptHistory, Place
+    from bkt_core.errors import BadInputError
+from datasets.store.attempt_history import AttemptHistory, Place
 
 #: What `attempts.source` says of attempts that came through this layer.
 SOURCE = "service"
@@ -62,6 +64,8 @@ async def get_or_create_user_state(
     Mastery before any attempt is the p_L0 in force, or `default_from_L0` where that is a number
     of the caller's. Commit a state that was inserted here together with an attempt.
     """
+    if not 0.0 <= default_from_L0 <= 1.0:
+        raise BadInputError(f"default_from_L0 must lie in [0, 1], got {default_from_L0!r}.")
     now = at or datetime.now(UTC)
     conn = await connection_of(db)
 

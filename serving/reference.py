@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from html import escape
 from typing import Any
 
@@ -103,17 +104,24 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
         for field, of in schema.get("properties", {}).items()
     )
     about = escape(schema.get("description", ""))
+    examples = "".join(
+        f"<h4>Example</h4><pre>{escape(json.dumps(one, indent=2))}</pre>"
+        for one in schema.get("examples", ())
+    )
     return (
         f'<article id="schema-{escape(name)}"><h3>{escape(name)}</h3><p>{about}</p>'
-        f"<table>{rows}</table></article>"
+        f"<table>{rows}</table>{examples}</article>"
     )
 
 
 def _row(name: str, kind: str, schema: dict[str, Any], *, required: bool) -> str:
     need = "required" if required else ""
     notes = [escape(schema["description"].rstrip("."))] if "description" in schema else []
+    limits = schema
+    for choice in schema.get("anyOf", ()):  # those of `string or null` stand with the string
+        limits = choice | limits
     notes += [
-        f"{label} {escape(str(schema[key]))}" for key, label in _LIMITS.items() if key in schema
+        f"{label} {escape(str(limits[key]))}" for key, label in _LIMITS.items() if key in limits
     ]
     return (
         f"<tr><th>{escape(name)}</th><td>{kind} <em>{need}</em></td>"

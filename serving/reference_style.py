@@ -30,6 +30,10 @@ summary b {
 }
 summary b.get { background: var(--get); }
 summary b.post { background: var(--post); }
+pre {
+  background: var(--soft); padding: .5rem .75rem; border-radius: .25rem; overflow-x: auto;
+  font: .85rem/1.4 ui-monospace, monospace; margin: 0;
+}
 .access { background: var(--soft); padding: .25rem .5rem; border-radius: .25rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td {

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     StrictBool,
     model_validator,
 )
@@ -29,6 +30,15 @@ FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 #: How a moment begins; a number of seconds is not taken for one.
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_SERIAL = 2**63 - 1
+#: What the document shows; it is a request that succeeds.
+EXAMPLE_USER: dict[str, JsonValue] = {"user_id": "ann"}
+EXAMPLE_ATTEMPT: dict[str, JsonValue] = {
+    "question_id": "fractions-3-q7",
+    "concept_id": "fractions-3",
+    "correct": True,
+    "idempotency_key": "9f2c1f8e-4a52-4b7b",
+    "attempted_at": "2026-01-31T12:00:00+00:00",
+}
 
 
 def _storable(text: str) -> str:
@@ -103,11 +113,17 @@ class Attempt(Wire):
 class UpdateFromAttemptRequest(Attempt):
     """One answer of one user."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_USER | EXAMPLE_ATTEMPT]})
+
     user_id: Id
 
 
 class BatchUpdateRequest(Wire):
     """Answers of one user, all stored or none, applied in the order of their times."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [EXAMPLE_USER | {"attempts": [EXAMPLE_ATTEMPT]}]}
+    )
 
     user_id: Id
     attempts: list[Attempt] = Field(min_length=1, max_length=MOST_ATTEMPTS)

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import uvicorn
 
 from benchmarks.http_load import ask, post
 from tests.serving.calling import KEY, ROOT, token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fastapi import FastAPI
 
 START_SECONDS = 90
 #: Longer than any test.
@@ -47,6 +51,24 @@ def served(database_url: str, data_dir: Path, **variables: str) -> Iterator[int]
     finally:
         child.terminate()
         child.wait(timeout=30)
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of an application that a thread of this process serves."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until = time.monotonic() + START_SECONDS
+    while not server.started:
+        assert time.monotonic() < until, "the application must start"
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def service_environment(database_url: str, data_dir: Path) -> dict[str, str]:

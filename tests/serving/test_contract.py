@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from bkt_core.errors import BadInputError
 from bkt_core.params import BktParams
 from datasets.store.session import make_async_engine, reading
 from datasets.store.tables import QuestionConceptRow
@@ -125,6 +126,9 @@ def test_a_state_is_created_at_what_the_parameters_begin_with(engine, database_u
 
     assert (state().p_mastery, state().n_attempts) == (PARAMS.p_L0, 0)
     assert state(default_from_L0=0.42).p_mastery == 0.42
+    for no_probability in (1.5, -0.1, float("nan")):
+        with pytest.raises(BadInputError, match="default_from_L0"):
+            state(default_from_L0=no_probability)
     update(database_url, True, "k1")
     assert state(default_from_L0=0.42).p_mastery == mastery([1], PARAMS.as_tuple())
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+
+import pytest
 
 from datasets.store.session import make_engine, reading
 from serving.access import ACCESS
 from serving.params_cache import ParamsCache
 from serving.reference import reference_page
 from tests.datasets.store.writing import PARAMS, promote
-from tests.serving.calling import ROOT
+from tests.serving.calling import ROOT, new_api
+from tests.serving.running import listening
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def test_health_readiness_and_metrics(plain_api):
@@ -36,8 +43,6 @@ def test_metrics_hold_no_ids(plain_api):
 
 
 def test_a_database_that_was_not_migrated_is_told_so(tmp_path):
-    from tests.serving.calling import new_api
-
     api = new_api(f"sqlite:///{tmp_path / 'empty.db'}")
     with api.http.running():
         for answer in (
@@ -75,6 +80,44 @@ def test_the_page_names_every_route_and_fetches_nothing(plain_api):
     assert not re.search(r"<script|<link|<img|src=|@import|url\(|https?://", page)
     for operation in ACCESS:
         assert f'id="{operation}"' in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_the_page_opens_in_a_browser(sqlite_url, tmp_path):
+    """Under its own Content-Security-Policy, without a complaint."""
+    flags = ["--headless=new", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    if os.geteuid() == 0:
+        flags.append("--no-sandbox")
+    with listening(new_api(sqlite_url).app) as address:
+        command = [str(CHROMIUM), *flags, "--enable-logging=stderr", "--dump-dom"]
+        done = subprocess.run(
+            [*command, f"{address}/docs"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    assert "<h1>BKT service" in done.stdout
+    for operation in ACCESS:
+        assert f'<details id="{operation}">' in done.stdout
+    assert "CONSOLE" not in done.stderr, done.stderr
+
+
+def test_the_examples_of_the_document_succeed(plain_api):
+    schemas = plain_api.app.openapi()["components"]["schemas"]
+    for path, name in (
+        ("/attempts", "UpdateFromAttemptRequest"),
+        ("/attempts/batch", "BatchUpdateRequest"),
+    ):
+        for example in schemas[name]["examples"]:
+            assert plain_api.post(path, example).status_code == 200
+
+
+def test_limits_are_told_also_where_a_field_may_be_null(plain_api):
+    page = plain_api.http.get("/docs").text
+    row = re.search(r"<tr><th>question_id</th>.*?</tr>", page, re.DOTALL)
+    assert row
+    assert "characters at most 255" in row[0]
 
 
 def test_what_stands_in_the_document_cannot_become_markup():

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.generation import GenerationMode
 
@@ -17,7 +14,7 @@ from serving.access import ACCESS, PUBLIC, Reach
 from serving.tokens import Role
 from tests.datasets.store.writing import promote
 from tests.serving.calling import attempt, bearer, new_api
-from tests.serving.running import free_port
+from tests.serving.running import listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,15 +38,8 @@ def live(fresh_sqlite, tmp_path_factory) -> Iterator[tuple[str, schemathesis.Bas
     promote(engine, "run-1", "fractions")
     engine.dispose()
     api = new_api(f"sqlite:///{path}")
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(api.app, port=port, log_level="critical"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}", schemathesis.openapi.from_dict(api.app.openapi())
-    server.should_exit = True
-    thread.join()
+    with listening(api.app) as address:
+        yield address, schemathesis.openapi.from_dict(api.app.openapi())
 
 
 def operation_of(document: schemathesis.BaseSchema, name: str) -> schemathesis.APIOperation:
