@@ -4,43 +4,37 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect import flow
 
 from bkt_core.errors import BktError
-from bkt_core.evaluation.selection import Champion, decide
-from datasets.attempt_sequences import Window
+from bkt_core.evaluation.selection import decide
 from datasets.extract import open_extract
 from datasets.store.algorithms import algorithm
 from datasets.store.promotion_events import pinned_concepts
 from datasets.store.session import reading
-from datasets.store.skill_params import active_params
 from flows.artifacts import shard_progress
 from flows.ballot import Vote, vote_on, write_ballot
+from flows.dask_cluster import require_same_files
 from flows.database import open_database
 from flows.deliver import Delivery, deliver
-from flows.learn_prior import learn_prior_of, prior_facts
+from flows.learn_prior import prior_facts
 from flows.run_events import concepts_judged, shard_done
 from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
-from flows.run_plan import RunPlan, fit_plan_of, flood_of
+from flows.run_plan import RunPlan
 from flows.run_tags import tags_of
 from flows.settings import Settings
-from flows.shard_work import ConceptWork, Incumbent, Origin, ShardJob, fit_shard, read_works
+from flows.shard_plan import flood_remark, in_order, plan_shards
+from flows.shard_runs import run_shards
+from flows.shard_work import ConceptWork, Origin, read_works
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from prefect.futures import PrefectFuture
-    from prefect.task_runners import TaskRunner
-
     from bkt_core.fitting.shrinkage import Prior
     from datasets.extract import Extract
-    from datasets.store.skill_params import StoredParams
 
 
 class BreakerError(BktError):
@@ -94,25 +88,19 @@ class Fitted:
         )
 
 
-fit_shard_task = task(name="fit-shard", cache_policy=NO_CACHE)(fit_shard)
-
-
 @flow(name="fit-concepts")
 def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
     """Fit and judge every shard, then decide over the whole run and write the ballot."""
     extract = open_extract(plan.extract_root, plan.run_dir)
+    require_same_files(settings, plan.extract_root)
     jobs = plan_shards(settings, plan, extract)
     reports: list[dict[str, Any]] = []
-    with (
-        threads_of(settings) as runner,
-        shard_progress("fit", len(jobs)) as advance,
-    ):
-        futures = [runner.submit(fit_shard_task, {"job": job}) for job in jobs]
-        for done in as_completed(futures):
-            reports.append(done.result())
-            shard_done(reports[-1])
+    with shard_progress("fit", len(jobs)) as advance:
+        for report in run_shards(settings, jobs, extract):
+            reports.append(report)
+            shard_done(report)
             advance(1)
-    works = [work for job in jobs for work in read_works(job.out)]
+    works = [work for job in in_order(jobs) for work in read_works(job.out)]
     seconds = {
         stage: sum(report["seconds"][stage] for report in reports) for stage in ("fit", "gate")
     }
@@ -130,83 +118,6 @@ def log_evidence(settings: Settings, plan: RunPlan, fitted: Fitted) -> Fitted:
     delivery = deliver(settings, plan, fitted.evidence)
     seconds = {**fitted.seconds, "log": time.perf_counter() - before}
     return replace(fitted, delivery=delivery, seconds=seconds)
-
-
-def threads_of(settings: Settings) -> TaskRunner[PrefectFuture[Any]]:
-    """As many threads as the settings allow; the kernels release the GIL."""
-    return cast(
-        "TaskRunner[PrefectFuture[Any]]",
-        ThreadPoolTaskRunner(max_workers=settings.run.n_threads),
-    )
-
-
-def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[ShardJob]:
-    """One job per shard, with the incumbents of its concepts."""
-    with open_database(settings) as engine, reading(engine) as conn:
-        version = algorithm(conn, plan.algo_version)
-        stored = active_params(conn, version.id)
-    fit_plan = fit_plan_of(settings, version, seed=plan.seed)
-    fit_plan = replace(fit_plan, prior=learn_prior_of(settings, plan, fit_plan, extract))
-    last = extract.concepts["last_attempt_at"].to_pylist()
-    ends = dict(zip(extract.concepts["concept_id"].to_pylist(), last, strict=True))
-    incumbents = {
-        concept: incumbent_of(row, newest=ends.get(concept)) for concept, row in stored.items()
-    }
-    flood = flood_of(settings, extract)
-    shards = extract.concepts["shard"].to_pylist()
-    by_shard: dict[int, dict[str, Incumbent]] = {}
-    for concept, shard in zip(ends, shards, strict=True):
-        if not plan.concepts or concept in plan.concepts:
-            own = by_shard.setdefault(shard, {})
-            if concept in incumbents:
-                own[concept] = incumbents[concept]
-    return [
-        ShardJob(
-            extract_root=plan.extract_root,
-            shard=shard,
-            out=plan.run_dir / "shards" / f"shard-{shard:04d}.json",
-            fits_dir=plan.fits_dir,
-            engine=plan.engine,
-            plan=fit_plan,
-            limits=settings.gates,
-            window=Window(since=plan.since, until=plan.until),
-            settings_digest=plan.settings_digest,
-            min_new_share=settings.fit.min_new_share,
-            full=plan.full,
-            resumed=plan.resumed,
-            concepts=frozenset(plan.concepts),
-            incumbents=by_shard[shard],
-            left_out=None if flood is None else flood.users,
-        )
-        for shard in sorted(by_shard)
-    ]
-
-
-def flood_remark(settings: Settings, extract: Extract) -> tuple[str, ...]:
-    """What a person should know of users that were left out of the fit."""
-    flood = flood_of(settings, extract)
-    if flood is None or not flood.n_users:
-        return ()
-    return (
-        f"{flood.n_users:,} users with more than {settings.extract.flood_attempts_per_hour:,} "
-        f"attempts in an hour, {flood.share:.1%} of the log, were left out of the fits; "
-        "their mastery is kept.",
-    )
-
-
-def incumbent_of(row: StoredParams, *, newest: datetime | None) -> Incumbent:
-    """The row in force, aged by how far its data ended before the newest attempt."""
-    until = row.fitted_on_data_to
-    age = None if until is None or newest is None else (newest - until).total_seconds() / 86_400
-    champion = Champion.from_metrics(
-        row.params, row.metrics, age_days=age, param_id=row.param_id
-    )
-    return Incumbent(
-        champion=champion,
-        n_attempts=row.n_attempts,
-        fit_key=row.metrics.get("fit_key"),
-        settings_digest=row.metrics.get("settings_digest"),
-    )
 
 
 def conclude(

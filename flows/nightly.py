@@ -12,6 +12,7 @@ from datasets.store.algorithms import active_algorithm, algorithm
 from datasets.store.run_lock import alongside, run_lock
 from datasets.store.session import reading
 from flows.close_run import close_run
+from flows.dask_cluster import require_same_versions
 from flows.database import open_database
 from flows.deployed import deployed, ended
 from flows.extract_attempts import Extracted, extract_attempts
@@ -45,6 +46,7 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
         open_database(settings) as engine,
         run_lock(engine, holder="bkt retrain") as lock,
     ):
+        require_same_versions(settings)
         with watch.stage("compile"):
             compile_kernels(engine_of(settings, request), settings.gates)
         with watch.stage("extract"), recorded_refusal(engine, "retrain", request):
@@ -77,6 +79,7 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         open_database(settings) as engine,
         alongside(engine),
     ):
+        require_same_versions(settings)
         with watch.stage("compile"):
             compile_kernels(engine_of(settings, request), settings.gates)
         with watch.stage("extract"), recorded_refusal(engine, "fit", request):

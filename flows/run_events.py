@@ -31,6 +31,11 @@ def shard_done(report: Mapping[str, Any]) -> None:
     )
 
 
+def shard_lost(shard: int, tries: int, error: Exception) -> None:
+    """One line for a shard whose worker died, or that raised; it is begun anew."""
+    event("shard lost", logging.WARNING, shard=shard, tries=tries, error=repr(error))
+
+
 def concepts_judged(evidence: RunEvidence) -> None:
     """One line per concept that was rejected, with its checks, or that failed."""
     stopped = evidence.concepts.filter(pl.col("decision").is_in(["rejected", "failed"]))

@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.evaluation.evidence_json import evidence_as_json, evidence_from_json
 from bkt_core.evaluation.selection import ConceptEvidence, judge_concept, keep_untested
@@ -20,12 +22,11 @@ from bkt_core.fitting.engines import engine_named
 from datasets.attempt_sequences import shard_sequences
 from datasets.extract import open_extract
 from datasets.fit_files import fit_key, read_fit, write_fit
-from datasets.parquet import read_json, write_json
+from datasets.parquet import read_json, read_table, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from bkt_core.evaluation.concept_fit import ConceptFit
@@ -76,7 +77,8 @@ class ShardJob:
     #: Only these concepts; empty: all.
     concepts: frozenset[str] = frozenset()
     incumbents: Mapping[str, Incumbent] = field(default_factory=dict)
-    left_out: NDArray[np.bool_] | None = None
+    #: The file with the codes of users who do not train; None: everyone does.
+    left_out: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,8 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
         engine = engine_named(job.engine)
         digests = extract.concepts["digest"].to_pylist()
         works = []
-        for attempts in shard_sequences(extract, job.shard, job.window, left_out=job.left_out):
+        left_out = _left_out(job, extract.users.num_rows)
+        for attempts in shard_sequences(extract, job.shard, job.window, left_out=left_out):
             if job.concepts and attempts.concept_id not in job.concepts:
                 continue
             if attempts.sequences.n_attempts:
@@ -119,6 +122,33 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
         "attempts": n_attempts,
         "concepts": dict(Counter(work.origin.value for work in works)),
     }
+
+
+def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any]:
+    """Write down that a shard could not be worked on, concept by concept; as `fit_shard`."""
+    works = [
+        ConceptWork(
+            concept_id=concept, origin=Origin.FAILED, fit_key=None, evidence=None, error=error
+        )
+        for concept in concepts
+    ]
+    write_json(job.out, {"works": [_work_as_json(work) for work in works]})
+    return {
+        "shard": job.shard,
+        "out": str(job.out),
+        "seconds": {"fit": 0.0, "gate": 0.0},
+        "attempts": 0,
+        "concepts": {Origin.FAILED.value: len(works)},
+    }
+
+
+def _left_out(job: ShardJob, n_users: int) -> NDArray[np.bool_] | None:
+    """Who does not train, as a mask over the codes of users."""
+    if job.left_out is None:
+        return None
+    mask = np.zeros(n_users, np.bool_)
+    mask[read_table(job.left_out, ["user"])["user"].to_numpy()] = True
+    return mask
 
 
 def _is_sound(out: Path) -> bool:
@@ -174,24 +204,31 @@ def _work_on(
         )
 
 
-def _kept_untested(attempts: ConceptAttempts, key: str, job: ShardJob) -> ConceptWork | None:
-    """The incumbent as it is, where nothing or too little has changed since its fit."""
-    incumbent = job.incumbents.get(attempts.concept_id)
+def keeps_without_a_test(
+    job: ShardJob, concept_id: str, key: str, n_attempts: int
+) -> tuple[str, str] | None:
+    """Why a concept keeps what is in force, as name and sentence; None: it is fitted."""
+    incumbent = job.incumbents.get(concept_id)
     if incumbent is None or incumbent.fit_key is None:
         return None
-    n_new = attempts.sequences.n_attempts - incumbent.n_attempts
-    share = abs(n_new) / max(incumbent.n_attempts, 1)
     if incumbent.fit_key == key:
-        name, sentence = "unchanged", "The same attempts and settings as those in force."
-    elif (
-        not job.full
-        and incumbent.settings_digest == job.settings_digest
-        and share < job.min_new_share
-    ):
-        name = "too_little_new"
-        sentence = f"{n_new} new attempts, {share:.1%} of what the parameters in force saw."
-    else:
+        return "unchanged", "The same attempts and settings as those in force."
+    n_new = n_attempts - incumbent.n_attempts
+    share = abs(n_new) / max(incumbent.n_attempts, 1)
+    same_settings = incumbent.settings_digest == job.settings_digest
+    if job.full or not same_settings or share >= job.min_new_share:
         return None
+    sentence = f"{n_new} new attempts, {share:.1%} of what the parameters in force saw."
+    return "too_little_new", sentence
+
+
+def _kept_untested(attempts: ConceptAttempts, key: str, job: ShardJob) -> ConceptWork | None:
+    """The incumbent as it is, where nothing or too little has changed since its fit."""
+    why = keeps_without_a_test(job, attempts.concept_id, key, attempts.sequences.n_attempts)
+    incumbent = job.incumbents.get(attempts.concept_id)
+    if why is None or incumbent is None or incumbent.fit_key is None:
+        return None
+    name, sentence = why
     fit = read_fit(job.fits_dir, incumbent.fit_key)
     if fit is None:
         return None  # its file was pruned: judged again

@@ -11,10 +11,10 @@ from bkt_core.params import BktParams
 from datasets.extract import extract_attempts
 from datasets.store.algorithms import algorithm
 from datasets.store.session import reading
-from flows.fit_concepts import plan_shards
 from flows.requests import FitRequest
 from flows.run_plan import begin_run
 from flows.settings import load_settings
+from flows.shard_plan import plan_shards
 from flows.shard_work import fit_shard, read_works
 from tests.flows.attempt_logs import fill_log
 

@@ -18,11 +18,11 @@ from datasets.store.runs import RunStatus, list_runs, start_run
 from datasets.store.session import reading
 from datasets.store.skill_params import Challenger, switch
 from flows.commands.monitoring import retrain_command, show_monitored
-from flows.fit_concepts import plan_shards
 from flows.monitor import monitor_params
 from flows.requests import FitRequest
 from flows.run_plan import begin_run
 from flows.settings import load_settings
+from flows.shard_plan import plan_shards
 from flows.shard_work import fit_shard, read_works
 from tests.flows.attempt_logs import fill_log
 
