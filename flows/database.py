@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError
+
+from datasets.store.errors import DatabaseError
 from datasets.store.schema import require_current
-from datasets.store.session import make_engine
+from datasets.store.session import make_engine, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +21,20 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Engine]:
-    """An engine on a database that is up to date; closed at the end."""
+    """An engine on a database that is up to date; closed at the end.
+
+    Raises `DatabaseError`: if the database goes away meanwhile.
+    """
     engine = make_engine(settings.database)
     try:
         require_current(engine)
         yield engine
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise DatabaseError(
+            f"The database {redacted(settings.database)} went away while it was used; what was "
+            "committed stays. Run the command again when it answers."
+        ) from error
     finally:
         engine.dispose()

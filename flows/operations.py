@@ -179,9 +179,9 @@ def _roll_back(
             except IncumbentChangedError as error:
                 changed.append(error)
         swept = sweep(engine, at=datetime.now(UTC), concepts=[one.concept_id for one in done])
-        problem = deliver_champion(engine, settings)
         if changed and left is None:
             raise changed[0]
+    problem = deliver_champion(engine, settings) if done else None
     return RollbackReport(
         run_id=run_id,
         rolled_back=tuple(done),

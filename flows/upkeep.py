@@ -117,7 +117,7 @@ def _backfill_day(
             [Moment(moment, run_id)],
             clock=clock,
             params_of=params_of,
-            before_concept=check,
+            before_part=check,
         )
 
 

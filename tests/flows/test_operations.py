@@ -10,11 +10,12 @@ from sqlalchemy.exc import DBAPIError
 
 from bkt_core.errors import BadInputError, UsageError
 from bkt_core.params import BktParams
-from datasets.store.errors import IncumbentChangedError, RollbackError
+from datasets.store.errors import DatabaseError, IncumbentChangedError, RollbackError
 from datasets.store.runs import RunStatus, list_runs, start_run
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows import operations
+from flows.database import open_database
 from flows.operations import recompute, release_concepts, roll_back_concepts, roll_back_run
 from flows.run_record import recorded
 from flows.settings import load_settings
@@ -168,6 +169,22 @@ def test_whatever_is_raised_the_row_has_an_end_and_names_no_user(
     assert "no_such_table" in str(said)
     assert "user-4711" not in str(said)
     assert runs_of(engine, "release")[0][0] is RunStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    "database_kind", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+def test_a_database_that_goes_away_is_one_sentence(settings: Settings, engine: Engine):
+    with (
+        pytest.raises(DatabaseError, match="went away") as refused,
+        open_database(settings) as opened,
+        opened.begin() as conn,
+    ):
+        pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with engine.begin() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        conn.execute(text("SELECT 1"))
+    assert "Run the command again" in str(refused.value)
 
 
 def test_a_later_run_gives_an_end_to_those_that_were_killed(settings: Settings, engine: Engine):

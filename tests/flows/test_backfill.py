@@ -1,0 +1,158 @@
+"""`bkt backfill snapshots`: the rows of past days, exactly as they were written, or anew."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from bkt_core.errors import BadInputError, UsageError
+from bkt_core.params import BktParams
+from datasets.store import point_in_time
+from datasets.store.mastery_states import sweep
+from datasets.store.new_attempt import NewAttempt
+from datasets.store.online import record
+from datasets.store.rollback import roll_back
+from datasets.store.runs import RunStatus, list_runs, start_run
+from datasets.store.session import reading
+from datasets.store.snapshots import write_snapshots
+from flows.settings import load_settings
+from flows.upkeep import backfill_days
+from tests.datasets.store.writing import promote
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from flows.settings import Settings
+
+FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+DAYS = [(FIRST + timedelta(days=n)).date() for n in range(5)]
+OTHER = BktParams(p_L0=0.2, p_T=0.3, p_S=0.1, p_G=0.2)
+
+
+@pytest.fixture
+def settings(bkt_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that name the database of the test."""
+    assert bkt_home.is_dir()
+    monkeypatch.setenv("BKT_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    return load_settings()
+
+
+@pytest.fixture
+def quiet_days(engine: Engine) -> Engine:
+    """Answers by day and a night after each: promotions, a rollback, a day without answers."""
+    for n, day in enumerate(DAYS):
+        at = FIRST + timedelta(days=n)
+        if n != 3:
+            for i, user in enumerate(("ann", "bob", "carl")):
+                if (i + n) % 3:
+                    _answer(engine, f"{user}-{n}", user, at + timedelta(minutes=i), n % 2)
+        _night(engine, day, n, at + timedelta(hours=12))
+    return engine
+
+
+def _answer(engine: Engine, key: str, user: str, at: datetime, correct: int) -> None:
+    attempt = NewAttempt(
+        idempotency_key=key,
+        user_id=user,
+        correct=correct,
+        attempted_at=at,
+        concept_ids=("sums", "products") if user == "bob" else ("sums",),
+    )
+    with engine.begin() as conn:
+        record(conn, attempt, at=at)
+
+
+def _night(engine: Engine, day: date, n: int, at: datetime) -> None:
+    run_id = f"night-{n}"
+    if n in (1, 2):
+        promote(
+            engine, run_id, "sums", OTHER if n == 2 else BktParams(0.3, 0.1, 0.1, 0.2), at=at
+        )
+    with engine.begin() as conn:
+        start_run(conn, run_id=run_id, kind="retrain", at=at)
+        if day == DAYS[4]:
+            roll_back(
+                conn, run_id=run_id, concept_id="sums", algo_version_id=1, to_param_id=1,
+                at=at, actor="test",
+            )  # fmt: skip
+    sweep(engine, at=at)
+    write_snapshots(engine, run_id=run_id, at=at)
+
+
+def rows_by_day(engine: Engine) -> list[tuple[object, ...]]:
+    query = (
+        "SELECT snapshot_at, user_id, concept_id, p_mastery, n_attempts, param_id, "
+        "algo_version_id FROM mastery_snapshot"
+    )
+    with reading(engine) as conn:
+        rows = [tuple(row) for row in conn.execute(text(query))]
+    return sorted(((str(row[0])[:10], *row[1:]) for row in rows), key=repr)
+
+
+@pytest.mark.parametrize("at_once", [1, 100_000])
+def test_as_known_gives_exactly_the_rows_that_were_written_at_the_time(
+    settings: Settings, quiet_days: Engine, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Which rows on which day, mastery to the last bit, attempts, parameters."""
+    monkeypatch.setattr(point_in_time, "ROWS_AT_ONCE", at_once)
+    written = rows_by_day(quiet_days)
+    assert len(written) > 10
+    again = backfill_days(settings, DAYS, as_known=True, params_of=None)
+    assert set(again.rows.values()) == {0}
+    with quiet_days.begin() as conn:
+        conn.execute(text("DELETE FROM mastery_snapshot"))
+        conn.execute(text("DELETE FROM bkt_run WHERE kind = 'backfill'"))
+    backfill_days(settings, DAYS, as_known=True, params_of=None)
+    assert rows_by_day(quiet_days) == written
+
+
+def test_a_day_is_filled_in_anew_when_the_parameters_have_changed(
+    settings: Settings, quiet_days: Engine
+):
+    first = backfill_days(settings, DAYS[:1], as_known=False, params_of=None)
+    again = backfill_days(settings, DAYS[:1], as_known=False, params_of=None)
+    promote(quiet_days, "later", "products", OTHER)
+    anew = backfill_days(settings, DAYS[:1], as_known=False, params_of=None)
+    assert (first.rows[DAYS[0]], again.rows[DAYS[0]], anew.rows[DAYS[0]]) == (2, 0, 1)
+
+
+def test_the_parameters_of_a_run_are_used_where_it_has_them(
+    settings: Settings, quiet_days: Engine
+):
+    backfill_days(settings, DAYS[:1], as_known=False, params_of="night-2")
+    ids = {(row[2], row[5]) for row in rows_by_day(quiet_days) if row[0] == str(DAYS[0])}
+    assert ("sums", 2) in ids
+    assert ("products", 2) not in ids
+
+
+def test_what_makes_no_sense_is_refused_and_leaves_no_row(
+    settings: Settings, quiet_days: Engine
+):
+    for run, error in (("nosuch", BadInputError), ("night-0", BadInputError)):
+        with pytest.raises(error):
+            backfill_days(settings, DAYS, as_known=False, params_of=run)
+    with pytest.raises(UsageError, match="first attempt"):
+        backfill_days(settings, [DAYS[0] - timedelta(days=9)], as_known=True, params_of=None)
+    with reading(quiet_days) as conn:
+        assert list_runs(conn, kind="backfill") == ()
+
+
+def test_a_backfill_that_breaks_is_failed(
+    settings: Settings, quiet_days: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(point_in_time, "replay", broken)
+    with pytest.raises(RuntimeError):
+        backfill_days(settings, DAYS, as_known=False, params_of=None)
+    with reading(quiet_days) as conn:
+        (run,) = list_runs(conn, kind="backfill")
+    assert run.status is RunStatus.FAILED
+    assert "out of luck" in run.manifest["outcome"]["error"]
