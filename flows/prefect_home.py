@@ -17,8 +17,6 @@ _OFFLINE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # Prefect would pickle results, and the exceptions of failed runs, into its storage.
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-    # No pickle is read from what MLflow stores.
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
