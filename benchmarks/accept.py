@@ -73,7 +73,7 @@ class Chain:
 
 
 def replayed(outcomes: list[int], p_L0: float, p_T: float, p_S: float, p_G: float) -> float:
-    """DESIGN section 4 in plain Python, independent of the product."""
+    """docs/algorithms.md, section 2, in plain Python, independent of the product."""
 
     def clamp(p: float) -> float:
         return min(max(p, P_MIN), P_MAX)

@@ -6,7 +6,8 @@ from __future__ import annotations
 class BktError(Exception):
     """Root of all refusals; its text is one or two sentences for a person.
 
-    `exit_code` is what the command line returns when the error reaches it (DESIGN section 10).
+    `exit_code` is what the command line returns when the error reaches it
+    (docs/command-line.md).
     """
 
     exit_code = 1

@@ -2,7 +2,7 @@
 
 All of them stand in this one file because Numba's disk cache watches only the file of the
 cached function. `fastmath` stays off: the order of operations is part of the contract
-(DESIGN section 4), and plain Python gives the same bits.
+(docs/algorithms.md, section 2), and plain Python gives the same bits.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class BktParams:
         return dict(zip(PARAM_NAMES, self.as_tuple(), strict=True))
 
 
-#: What a concept without any parameters gets (DESIGN section 3, level 3).
+#: What a concept without any parameters gets (docs/tables.md, level 3).
 FALLBACK_PARAMS = BktParams(p_L0=0.1, p_T=0.1, p_S=0.1, p_G=0.25)
 
 

@@ -25,7 +25,7 @@ class AccountingError(BktError):
 
 
 class QuarantineLimitError(BktError):
-    """Too many rows were set aside to trust what is left (DESIGN section 8)."""
+    """Too many rows were set aside to trust what is left (docs/tables.md)."""
 
     exit_code = 3
 

@@ -1,4 +1,4 @@
-"""What a run did, in numbers: the object of `bkt retrain --json` (DESIGN section 10)."""
+"""What a run did, in numbers: the object of `bkt retrain --json` (docs/command-line.md)."""
 
 from __future__ import annotations
 

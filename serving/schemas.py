@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-#: An id has at most this many characters and UTF-8 bytes (DESIGN section 2).
+#: An id has at most this many characters and UTF-8 bytes (docs/tables.md).
 MAX_ID_CHARACTERS = 255
 MAX_ID_BYTES = 1000
 #: Concepts that one request may name.

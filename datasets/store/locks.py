@@ -1,4 +1,4 @@
-"""Locks of a transaction, by concept and by user (DESIGN section 6).
+"""Locks of a transaction, by concept and by user (docs/protocol.md).
 
 On PostgreSQL these are advisory locks that end with the transaction. Concepts share a fixed
 number of keys, so that an import of any number of concepts needs a bounded number of locks. On

@@ -1,4 +1,4 @@
-"""One attempt of one user, as the platform's service writes it (DESIGN section 6).
+"""One attempt of one user, as the platform's service writes it (docs/protocol.md).
 
 In this order: locks, state rows, which parameters are active, the attempt, the new mastery.
 That order is what keeps updates from being lost while parameters change and sweeps run; no

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """Which level of the hierarchy answered (DESIGN section 3)."""
+    """Which level of the hierarchy answered (docs/tables.md)."""
 
     CONCEPT = "concept"
     ALGORITHM = "algorithm"
@@ -84,7 +84,7 @@ _STATES = (
 
 
 def concept_params(conn: Connection, concept_id: str) -> ConceptParams:
-    """The hierarchy of DESIGN section 3 for one concept, of one moment."""
+    """The hierarchy of docs/tables.md for one concept, of one moment."""
     row = conn.execute(
         select(
             AlgoVersionRow.version,

@@ -1,4 +1,4 @@
-"""The tables (DESIGN section 2): what the database itself refuses stands here.
+"""The tables (docs/tables.md): what the database itself refuses stands here.
 
 Attempts and what belongs to them stand in `attempt_tables.py`, and are to be had from here.
 `migrations/` writes the same schema without importing either; a test compares the two on both

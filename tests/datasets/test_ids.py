@@ -33,7 +33,7 @@ surrogates = st.text(
 
 
 def is_allowed(identifier: str) -> bool:
-    """What DESIGN section 2 says of an id, in plain Python."""
+    """What docs/tables.md says of an id, in plain Python."""
     try:
         data = identifier.encode()
     except UnicodeEncodeError:

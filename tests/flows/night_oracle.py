@@ -31,7 +31,7 @@ def clamp(p: float) -> float:
 
 
 def replayed(outcomes: list[int], p_L0: float, p_T: float, p_S: float, p_G: float) -> float:
-    """DESIGN section 4, without a line of the product."""
+    """docs/algorithms.md, section 2, without a line of the product."""
     p, t, s, g = clamp(p_L0), clamp(p_T), clamp(p_S), clamp(p_G)
     for correct in outcomes:
         c = clamp(p * (1.0 - s) + (1.0 - p) * g)

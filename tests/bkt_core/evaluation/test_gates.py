@@ -88,7 +88,7 @@ def test_too_little_data_is_skipped_before_any_fit(sequences, name):
 
 
 def test_just_enough_data_is_fitted():
-    """Ten attempts, two users, one of another outcome: the least that DESIGN section 7 asks."""
+    """Ten attempts, two users, one of another outcome: the least that is fitted."""
     report = data_checks(_sequences([1] * 9, [0]), ALGO)
     assert report.decision is Decision.PROMOTED
     assert folds_check(2, needed=2).passed

@@ -13,7 +13,7 @@ def clamped(p: float) -> float:
 
 
 def mastery(outcomes: list[int], params: tuple[float, float, float, float]) -> float:
-    """Replay outcomes from p_L0 (DESIGN section 4)."""
+    """Replay outcomes from p_L0 (docs/algorithms.md, section 2)."""
     p, t, s, g = (clamped(value) for value in params)
     for correct in outcomes:
         c = clamped(p * (1.0 - s) + (1.0 - p) * g)

@@ -112,7 +112,7 @@ def test_concepts_come_from_the_question_where_none_is_named(engine):
 def test_a_repeated_attempt_keeps_its_concepts_when_the_mapping_was_edited(
     engine, before, after, key
 ):
-    """Editing the mapping changes later attempts only (DESIGN section 2)."""
+    """Editing the mapping changes later attempts only."""
     map_question(engine, before)
     write(engine, attempt(key, concepts=(), question="q"))
     map_question(engine, after)
