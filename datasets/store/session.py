@@ -146,6 +146,7 @@ def _open_sqlite(dbapi_connection: Any, _record: Any) -> None:  # noqa: ANN401 -
         f"busy_timeout = {SQLITE_BUSY_MS}",
         "journal_mode = WAL",
         "synchronous = FULL",  # an acknowledged attempt survives a power cut
+        "cache_size = -65536",  # KiB: an index of hashes is written all over, 2 MiB would swap
         "foreign_keys = ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
