@@ -21,6 +21,12 @@ class RowCounts:
         if min(parts) < 0 or sum(parts) != self.read:
             raise AccountingError(**self.as_dict())
 
+    def __add__(self, other: RowCounts) -> RowCounts:
+        """The counts of both."""
+        return RowCounts(
+            **{name: n + other.as_dict()[name] for name, n in self.as_dict().items()}
+        )
+
     @property
     def quarantined_share(self) -> float:
         """Quarantined rows of those read, 0 where nothing was read."""
@@ -34,3 +40,6 @@ class RowCounts:
             "duplicates": self.duplicates,
             "quarantined": self.quarantined,
         }
+
+
+NO_ROWS = RowCounts(read=0, accepted=0, duplicates=0, quarantined=0)

@@ -34,7 +34,7 @@ class FileOptions:
     time_zone: str | None = None
     concept_delimiter: str | None = None
     #: Between columns of text files; the name's ending decides where it is None.
-    column_delimiter: str | None = None
+    delimiter: str | None = None
     #: Fractions of a point count as right from here on; None: only 0 and 1 are outcomes.
     partial_credit_from: float | None = None
 
@@ -43,6 +43,12 @@ class FileOptions:
             require_time_zone(self.time_zone)
         if self.concept_delimiter == "":
             raise UsageError("--concept-delimiter must not be empty.")
+        if self.delimiter is not None and (
+            len(self.delimiter.encode()) != 1 or self.delimiter in '\r\n"'
+        ):
+            raise UsageError(
+                f"--delimiter takes one ASCII character such as ';', got {self.delimiter!r}."
+            )
         if self.partial_credit_from is not None and not 0.0 < self.partial_credit_from <= 1.0:
             raise UsageError(
                 "The partial-credit threshold must lie in (0, 1], "
@@ -51,11 +57,12 @@ class FileOptions:
 
 
 def attempts_from_table(
-    table: pa.Table, plan: ColumnPlan, options: FileOptions
+    table: pa.Table, plan: ColumnPlan, options: FileOptions, *, first_row: int = 1
 ) -> pl.DataFrame:
-    """The columns of an Arrow table as ours; rows are numbered from 1."""
+    """The columns of an Arrow table as ours; rows are numbered from `first_row`."""
     n_rows = table.num_rows
-    columns = [pl.Series("row", range(1, n_rows + 1), dtype=pl.Int64)]
+    table = _without_dictionaries(table)
+    columns = [pl.int_range(first_row, first_row + n_rows, eager=True).alias("row")]
     is_unicode = pl.Series("is_unicode", [True], dtype=pl.Boolean).new_from_index(0, n_rows)
     for name in ("attempt_id", "user_id", "question_id", "concept_id"):
         joined = [_ids(table[source], source) for source in plan.sources.get(name, ())]
@@ -92,8 +99,6 @@ class _Ids:
 def _ids(column: pa.ChunkedArray, name: str) -> _Ids:
     """Ids as text: whole numbers in decimal, UUIDs in lower case, bytes as UTF-8."""
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _ids(column.cast(kind.value_type), name)
     if isinstance(kind, pa.UuidType):
         return _all_unicode(
             pl.Series(
@@ -105,11 +110,36 @@ def _ids(column: pa.ChunkedArray, name: str) -> _Ids:
         return _all_unicode(pl.Series([None] * len(column), dtype=pl.String))
     if pa.types.is_integer(kind):
         return _all_unicode(_series(column).cast(pl.String))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _decoded(column.cast(pa.large_binary()))
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if _is_text(kind) or _is_bytes(kind):
         return _decoded(column.cast(pa.large_binary()))
     raise FileFormatError(f"{name} must be text, whole numbers or UUIDs, got {kind}.")
+
+
+def _without_dictionaries(table: pa.Table) -> pa.Table:
+    """Columns that hold codes of their values, as categories do, as the values themselves."""
+    for place, (name, kind) in enumerate(
+        zip(table.schema.names, table.schema.types, strict=True)
+    ):
+        if pa.types.is_dictionary(kind):
+            values = table.column(place).cast(kind.value_type)
+            table = table.set_column(place, name, values)
+    return table
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+    )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+    )
 
 
 def _decoded(column: pa.ChunkedArray) -> _Ids:
@@ -147,7 +177,7 @@ def _outcomes(column: pa.ChunkedArray, plan: ColumnPlan, options: FileOptions) -
     kind = column.type
     if pa.types.is_boolean(kind) or pa.types.is_null(kind):
         return _series(column).cast(pl.Int8)
-    if pa.types.is_binary(kind):
+    if _is_bytes(kind):
         text = _decoded(column.cast(pa.large_binary())).text.str.strip_chars()
         return _graded(_points_from_text(text, plan), options)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -181,9 +211,7 @@ def _times(column: pa.ChunkedArray, time_zone: str | None) -> pl.Series:
     kind = column.type
     if pa.types.is_null(kind):
         return pl.Series([None] * len(column), dtype=TIME)
-    if pa.types.is_binary(kind):
-        return times_from_text(_decoded(column.cast(pa.large_binary())).text, time_zone)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_bytes(kind) or _is_text(kind):
         return times_from_text(_decoded(column.cast(pa.large_binary())).text, time_zone)
     if not pa.types.is_timestamp(kind):
         raise FileFormatError(f"attempted_at must be timestamps or ISO 8601 text, got {kind}.")
@@ -194,7 +222,7 @@ def _times_from_order(column: pa.ChunkedArray) -> pl.Series:
     """Moments that only carry the order: one second per step."""
     order = (
         _decoded(column.cast(pa.large_binary())).text.cast(pl.Int64, strict=False)
-        if (pa.types.is_binary(column.type))
+        if _is_bytes(column.type)
         else _series(column).cast(pl.Int64, strict=False)
     )
     frame = order.to_frame("o")

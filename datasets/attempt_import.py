@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -9,27 +10,28 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from bkt_core.errors import UsageError
-from datasets.accounting import RowCounts
+from datasets.accounting import NO_ROWS, RowCounts
 from datasets.attempt_columns import FileOptions
-from datasets.attempt_files import read_attempt_file
+from datasets.attempt_files import open_attempt_file
 from datasets.contracts import (
     CONFLICTS_WITH_STORED,
     USER_WAS_ERASED,
 )
 from datasets.errors import QuarantineLimitError
-from datasets.import_plan import ImportPlan, plan_import
-from datasets.quarantine import RuleCount, write_quarantine
-from datasets.store.attempts import concepts_of_questions, write_attempts
+from datasets.import_plan import RowRules, survey
+from datasets.quarantine import MAX_ROWS, RuleCount, write_quarantine
+from datasets.store.attempts import AttemptWriter, concepts_of_questions
+from datasets.store.session import reading
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
-    from datasets.attempt_files import AttemptFile
+    from datasets.import_plan import ImportPlan, Survey
 
-#: Outcomes of `store.attempts.write_attempts` that set a whole row aside, and the rule.
+#: Outcomes of `AttemptWriter.write` that set a whole row aside, and the rule.
 _REFUSED = {"conflict": CONFLICTS_WITH_STORED, "erased": USER_WAS_ERASED}
 MAX_SOURCE_CHARACTERS = 255
 
@@ -42,11 +44,14 @@ class ImportOptions:
     #: Whose attempt ids these are; part of every identity.
     source: str = ""
     #: Clocks may run ahead of ours by this much.
-    future_skew: timedelta = timedelta(minutes=5)
+    future_skew: timedelta = timedelta(0)
     #: A stored attempt that differs in `correct` alone is corrected.
     corrections: bool = False
     #: Share of quarantined rows above which nothing is imported; None: the good rows are kept.
     max_quarantine: float | None = None
+    #: The only users and concepts there are; None: any id may be one.
+    known_users: frozenset[str] | None = None
+    known_concepts: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if "\0" in self.source or len(self.source) > MAX_SOURCE_CHARACTERS:
@@ -57,6 +62,18 @@ class ImportOptions:
             raise UsageError(
                 f"--max-quarantine takes a share in [0, 1], got {self.max_quarantine!r}."
             )
+
+    def rules(self, engine: Engine, at: datetime) -> RowRules:
+        """What rows are judged by at the moment `at`."""
+        with reading(engine) as conn:
+            mapping = concepts_of_questions(conn)
+        return RowRules(
+            source=self.source,
+            latest=at + self.future_skew,
+            concepts_of=mapping,
+            known_users=self.known_users,
+            known_concepts=self.known_concepts,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +90,7 @@ class ImportReport:
     corrected: int
     #: Rows that name more than one concept.
     multi_concept: int
+    #: Where rows that were set aside lie, if any were.
     quarantine: Path
 
 
@@ -85,65 +103,90 @@ def import_file(
     `QuarantineLimitError`: if more than the allowed share is quarantined; nothing was
     written to the database.
     """
-    file = read_attempt_file(path, options.file)
-    folder = quarantine_root / f"import-{file.digest[:16]}"
-    return import_rows(engine, file, options, folder=folder, at=at)
+    file = open_attempt_file(path, options.file)
+    found = survey(file, options.rules(engine, at))
+    asked = f"{file.digest}\n{options.source}\n{options.file}"
+    folder = quarantine_root / f"import-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    with engine.begin() as conn:
+        return import_rows(conn, found, options, folder=folder, at=at)
 
 
 def import_rows(
-    engine: Engine, file: AttemptFile, options: ImportOptions, *, folder: Path, at: datetime
+    conn: Connection, found: Survey, options: ImportOptions, *, folder: Path, at: datetime
 ) -> ImportReport:
-    """Import rows that were read, in one transaction; the quarantine goes into `folder`."""
-    with engine.begin() as conn:
-        plan = plan_import(
-            file,
-            source=options.source,
-            latest=at + options.future_skew,
-            concepts_of=concepts_of_questions(conn),
-        )
-        written = write_attempts(conn, plan.new, at=at, corrections=options.corrections)
-        report = _account(file, plan, written, folder)
-        _refuse_too_many(report, options)
+    """Import rows that were surveyed, in the caller's transaction; `folder` takes the others.
+
+    Raises `QuarantineLimitError`: the caller must not commit.
+    """
+    account = _Account()
+    writer = AttemptWriter(conn, at=at, corrections=options.corrections)
+    for plan in found.plans():
+        account.enter(plan, writer.write(plan.new))
+    writer.finish()
+    report = account.report(folder)
+    _refuse_too_many(report, options)
     return report
 
 
-def _account(
-    file: AttemptFile, plan: ImportPlan, written: pl.DataFrame, folder: Path
-) -> ImportReport:
-    """Count every row of the file once, and write the quarantine."""
-    by_row = written.group_by("row").agg(
-        *((pl.col("outcome") == name).any().alias(name) for name in (*_REFUSED, "duplicate")),
-        fresh=pl.col("outcome").is_in(["inserted", "corrected"]).any(),
-    )
-    refused = [
-        by_row.filter(pl.col(outcome)).select("row", rule=pl.lit(rule), rules=pl.lit(rule))
-        for outcome, rule in _REFUSED.items()
-    ]
-    broken = pl.concat([plan.broken, *refused]).unique("row", keep="first").sort("row")
-    kept = by_row.join(broken, on="row", how="anti")
-    rows = RowCounts(
-        read=file.rows.height,
-        accepted=kept.filter("fresh").height,
-        duplicates=plan.duplicates.height + kept.filter(~pl.col("fresh")).height,
-        quarantined=broken.height,
-    )
-    counts = {str(rule): int(n) for rule, n in broken["rule"].value_counts().iter_rows()}
-    rules = write_quarantine(folder, _originals(file, broken), counts, n_read=file.rows.height)
-    outcomes = written["outcome"]
-    return ImportReport(
-        rows=rows,
-        reasons=counts,
-        rules=rules,
-        attempts=int((outcomes == "inserted").sum()),
-        corrected=int((outcomes == "corrected").sum()),
-        multi_concept=plan.multi_concept,
-        quarantine=folder,
-    )
+class _Account:
+    """Counts every row once, a batch at a time, and keeps those that are set aside."""
 
+    def __init__(self) -> None:
+        self.rows = NO_ROWS
+        self.reasons: dict[str, int] = {}
+        self.attempts = self.corrected = self.multi_concept = 0
+        self._aside: list[pl.DataFrame] = []
 
-def _originals(file: AttemptFile, broken: pl.DataFrame) -> pl.DataFrame:
-    """The rows as the file has them, with their reasons."""
-    return broken.join(file.rows, on="row", how="left", maintain_order="left")
+    def enter(self, plan: ImportPlan, written: pl.DataFrame) -> None:
+        """One batch, and the outcomes of what was written of it."""
+        by_row = written.group_by("row").agg(
+            *(
+                (pl.col("outcome") == name).any().alias(name)
+                for name in (*_REFUSED, "duplicate")
+            ),
+            fresh=pl.col("outcome").is_in(["inserted", "corrected"]).any(),
+        )
+        refused = [
+            by_row.filter(pl.col(outcome)).select("row", rule=pl.lit(rule), rules=pl.lit(rule))
+            for outcome, rule in _REFUSED.items()
+        ]
+        broken = pl.concat([plan.broken, *refused]).unique("row", keep="first").sort("row")
+        kept = by_row.join(broken, on="row", how="anti")
+        self.rows += RowCounts(
+            read=plan.rows.height,
+            accepted=kept.filter("fresh").height,
+            duplicates=plan.duplicates.height + kept.filter(~pl.col("fresh")).height,
+            quarantined=broken.height,
+        )
+        for rule, n_rows in broken["rule"].value_counts().iter_rows():
+            self.reasons[str(rule)] = self.reasons.get(str(rule), 0) + int(n_rows)
+        self._set_aside(broken, plan.rows)
+        self.attempts += int((written["outcome"] == "inserted").sum())
+        self.corrected += int((written["outcome"] == "corrected").sum())
+        self.multi_concept += plan.multi_concept
+
+    def _set_aside(self, broken: pl.DataFrame, rows: pl.DataFrame) -> None:
+        """Keep the rows as they came, with their reasons, as many as are written out."""
+        room = MAX_ROWS - sum(part.height for part in self._aside)
+        chosen = broken.head(max(room, 0))
+        if chosen.height or not self._aside:
+            self._aside.append(chosen.join(rows, on="row", how="left", maintain_order="left"))
+
+    def report(self, folder: Path) -> ImportReport:
+        """The whole account; what was set aside is written, if anything was."""
+        rules: tuple[RuleCount, ...] = ()
+        if self.reasons or folder.exists():  # an earlier import may have left rows there
+            aside = pl.concat(self._aside)
+            rules = write_quarantine(folder, aside, self.reasons, n_read=self.rows.read)
+        return ImportReport(
+            rows=self.rows,
+            reasons=self.reasons,
+            rules=rules,
+            attempts=self.attempts,
+            corrected=self.corrected,
+            multi_concept=self.multi_concept,
+            quarantine=folder,
+        )
 
 
 def _refuse_too_many(report: ImportReport, options: ImportOptions) -> None:

@@ -13,7 +13,7 @@ from datasets.errors import FileFormatError
 #: Date, time of day, and an offset or Z where there is one (ISO 8601, `T` or a blank between).
 _MOMENT = (
     r"^(?<date>\d{4}-\d{2}-\d{2})[T ](?<time>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
-    r" ?(?<zone>Z|z|[+-]\d{2}(?::?\d{2})?)?$"
+    r" ?(?<zone>Z|z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
 )
 
 

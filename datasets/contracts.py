@@ -47,7 +47,8 @@ class FileAttempt(dy.Schema):
     """One concept of one row of an attempt file, brought to our types.
 
     `row` counts the file's rows from 1; a row with several concepts stands here once for each.
-    `latest` is the last moment that does not count as the future.
+    `latest` is the last moment that does not count as the future; `…_is_known` are true where
+    there is no list of ids.
     """
 
     row = dy.Int64()
@@ -58,6 +59,8 @@ class FileAttempt(dy.Schema):
     correct = dy.Int8(nullable=True)
     attempted_at = dy.Datetime(time_unit="us", time_zone="UTC", nullable=True)
     is_unicode = dy.Bool()
+    user_is_known = dy.Bool()
+    concept_is_known = dy.Bool()
     latest = dy.Datetime(time_unit="us", time_zone="UTC")
 
     @dy.rule()
@@ -91,6 +94,16 @@ class FileAttempt(dy.Schema):
         return _storable("concept_id")
 
     @dy.rule()
+    def user_id_is_known(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """The list of users has it, where `conf` names one."""
+        return pl.col("user_is_known")
+
+    @dy.rule()
+    def concept_id_is_known(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """The list of concepts has it, where `conf` names one."""
+        return pl.col("concept_is_known")
+
+    @dy.rule()
     def question_id_fits(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
         """At most 255 characters and 1,000 bytes, without NUL; null is normal."""
         return _storable("question_id")
@@ -121,8 +134,10 @@ FILE_RULES = (
     "ids_are_unicode",
     "user_id_is_given",
     "user_id_fits",
+    "user_id_is_known",
     "concept_id_is_given",
     "concept_id_fits",
+    "concept_id_is_known",
     "question_id_fits",
     "attempt_id_is_given",
     "correct_is_0_or_1",

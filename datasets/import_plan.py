@@ -1,4 +1,8 @@
-"""What becomes of each row of an attempt file, decided without a database."""
+"""What becomes of each row of an attempt log that comes in, decided without a database.
+
+Rows come in batches and are read twice: identities may repeat anywhere, so that a first reading
+finds out which of them decide, with some fifty bytes a row; the second hands the rows on.
+"""
 
 from __future__ import annotations
 
@@ -7,76 +11,176 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from datasets.contracts import (
-    CONFLICTS_IN_FILE,
-    CONTENT_COLUMNS,
-    FILE_RULES,
-    FileAttempt,
-    NewAttempt,
-)
+from datasets.contracts import CONFLICTS_IN_FILE, FILE_RULES, FileAttempt, NewAttempt
+from datasets.errors import FileFormatError
 from datasets.identity import with_idempotency_keys
+from datasets.repeated_rows import Repeats, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from datasets.attempt_files import AttemptFile
+    from datasets.attempt_files import AttemptRows
+    from datasets.repeated_rows import Verdicts
 
-_IDENTITY = ("attempt_id", "concept_id")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRules:
+    """What rows are judged by besides themselves."""
+
+    #: Whose attempt ids these are.
+    source: str
+    #: The last moment that is not the future.
+    latest: datetime
+    #: The concepts of a question, for rows that name none.
+    concepts_of: Mapping[str, Sequence[str]]
+    #: The only users and concepts there are; None: any id may be one.
+    known_users: frozenset[str] | None = None
+    known_concepts: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportPlan:
-    """The rows of one file, each in exactly one place."""
+    """The rows of one batch, each in exactly one place."""
 
+    #: The rows as they came.
+    rows: pl.DataFrame
     #: Attempts to write, one per row and concept, in file order: a frame of `NewAttempt`.
     new: pl.DataFrame
-    #: Rows of the file that repeat an earlier one, with all their concepts.
+    #: Rows that repeat an earlier one, with all their concepts.
     duplicates: pl.DataFrame
-    #: row, rule (the first that it breaks), rules (all): one per row of the file.
+    #: row, rule (the first that it breaks), rules (all): one per row.
     broken: pl.DataFrame
-    #: Rows of the file that name more than one concept, whatever became of them.
+    #: Rows that name more than one concept, whatever became of them.
+    multi_concept: int
+
+    def reasons(self) -> dict[str, int]:
+        """Rule -> rows that broke it first, without those that only the database refuses."""
+        return {str(rule): int(n) for rule, n in self.broken["rule"].value_counts().iter_rows()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One batch: its rows, the good ones per concept with their keys, and the broken ones."""
+
+    rows: pl.DataFrame
+    good: pl.DataFrame
+    broken: pl.DataFrame
     multi_concept: int
 
 
-def plan_import(
-    file: AttemptFile,
-    *,
-    source: str,
-    latest: datetime,
-    concepts_of: Mapping[str, Sequence[str]],
-) -> ImportPlan:
-    """Split a file's rows into new attempts, duplicates and broken rows.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Rows that were read once, so that each of them can be judged."""
 
-    A row with several concepts goes as a whole. Rows that break a rule take no part in the
-    comparison of identities: a broken copy never decides about a good one.
+    source: AttemptRows
+    rules: RowRules
+    #: Of every good part in order; None: identities cannot repeat.
+    verdicts: Verdicts | None
+    #: The only batch, where there is no other.
+    single: _Judged | None
+
+    def plans(self) -> Iterator[ImportPlan]:
+        """Every row, a batch at a time."""
+        batches = self._judged() if self.single is None else [self.single]
+        done = 0
+        for one in batches:
+            yield _plan(one, self._verdicts(done, one.good.height), self.rules.source)
+            done += one.good.height
+
+    def _judged(self) -> Iterator[_Judged]:
+        return (_judge(rows, self.source, self.rules) for rows in self.source.batches())
+
+    def _verdicts(self, first: int, n: int) -> pl.Series:
+        if self.verdicts is None:
+            return pl.Series([Verdict.FRESH], dtype=pl.Int8).new_from_index(0, n)
+        verdicts = self.verdicts[first : first + n]
+        if verdicts.size < n:
+            raise FileFormatError(
+                "The file changed while it was read; nothing was imported, import it again."
+            )
+        return pl.Series(verdicts)
+
+
+def survey(source: AttemptRows, rules: RowRules) -> Survey:
+    """Read everything once, as far as is needed to know which identities repeat.
+
+    Rows that break a rule take no part: a broken copy never decides about a good one.
     """
-    parts = _with_concepts(_with_ids(file), file.concept_delimiter, concepts_of)
-    good, broken = _apply_rules(parts.with_columns(pl.lit(latest).alias("latest")))
-    conflicting = _conflicting_rows(good)
-    good = good.join(conflicting, on="row", how="anti", maintain_order="left")
-    fresh = good.filter(pl.struct(_IDENTITY).is_first_distinct())
-    duplicates = (
-        good.select("row").unique().join(fresh.select("row").unique(), on="row", how="anti")
-    )
-    conflicts = conflicting.with_columns(
-        rule=pl.lit(CONFLICTS_IN_FILE), rules=pl.lit(CONFLICTS_IN_FILE)
-    )
-    new = with_idempotency_keys(fresh, source).with_columns(source=pl.lit(source))
+    repeats = Repeats()
+    single: _Judged | None = None
+    for number, rows in enumerate(source.batches()):
+        judged = _judge(rows, source, rules)
+        single = None if number else judged
+        if source.has_attempt_ids:
+            repeats.add(judged.good)
+        elif number:
+            break  # known by the number of the row, which is never the same
+    return Survey(source, rules, repeats.verdicts() if source.has_attempt_ids else None, single)
+
+
+def plan_all(source: AttemptRows, rules: RowRules) -> ImportPlan:
+    """Every row at once, for what needs them so."""
+    plans = list(survey(source, rules).plans())
     return ImportPlan(
-        new=NewAttempt.validate(new.select(NewAttempt.column_names())),
-        duplicates=duplicates.sort("row"),
-        broken=pl.concat([broken, conflicts]).sort("row"),
+        rows=pl.concat([plan.rows for plan in plans]),
+        new=pl.concat([plan.new for plan in plans]),
+        duplicates=pl.concat([plan.duplicates for plan in plans]),
+        broken=pl.concat([plan.broken for plan in plans]),
+        multi_concept=sum(plan.multi_concept for plan in plans),
+    )
+
+
+def _judge(rows: pl.DataFrame, source: AttemptRows, rules: RowRules) -> _Judged:
+    """Every part of a batch under the rules that need no other row."""
+    parts = _with_concepts(_with_ids(rows, source), source.concept_delimiter, rules.concepts_of)
+    good, broken = _apply_rules(
+        parts.with_columns(
+            pl.lit(rules.latest).alias("latest"),
+            _is_known("user_id", rules.known_users).alias("user_is_known"),
+            _is_known("concept_id", rules.known_concepts).alias("concept_is_known"),
+        )
+    )
+    return _Judged(
+        rows=rows,
+        good=with_idempotency_keys(good, rules.source),
+        broken=broken,
         multi_concept=parts.filter(pl.col("row").is_duplicated())["row"].n_unique(),
     )
 
 
-def _with_ids(file: AttemptFile) -> pl.DataFrame:
-    """Rows of a file without ids are known by the file's digest and their number."""
-    if file.has_attempt_ids:
-        return file.rows
+def _plan(one: _Judged, verdicts: pl.Series, source: str) -> ImportPlan:
+    """Put each row of a batch in its place."""
+    good = one.good.with_columns(verdict=verdicts, source=pl.lit(source))
+    fresh = good.filter(pl.col("verdict") == Verdict.FRESH)
+    disputed = good.filter(pl.col("verdict") == Verdict.DISPUTED).select("row").unique()
+    repeated = good.filter(pl.col("verdict") == Verdict.REPEATED).select("row").unique()
+    conflicts = disputed.with_columns(
+        rule=pl.lit(CONFLICTS_IN_FILE), rules=pl.lit(CONFLICTS_IN_FILE)
+    )
+    return ImportPlan(
+        rows=one.rows,
+        new=NewAttempt.validate(fresh.select(NewAttempt.column_names())),
+        duplicates=repeated.join(fresh.select("row"), on="row", how="anti").sort("row"),
+        broken=pl.concat([one.broken, conflicts]).sort("row"),
+        multi_concept=one.multi_concept,
+    )
+
+
+def _is_known(column: str, known: frozenset[str] | None) -> pl.Expr:
+    """Whether an id is on the list, if there is one; null is another rule's matter."""
+    if known is None:
+        return pl.lit(value=True)
+    ids = pl.Series(sorted(known), dtype=pl.String)
+    return pl.col(column).is_null() | pl.col(column).is_in(ids.implode())
+
+
+def _with_ids(rows: pl.DataFrame, source: AttemptRows) -> pl.DataFrame:
+    """Rows of a source without ids are known by its digest and their number."""
+    if source.has_attempt_ids:
+        return rows
     number = pl.col("row").cast(pl.String)
-    return file.rows.with_columns(attempt_id=pl.lit(f"{file.digest}:") + number)
+    return rows.with_columns(attempt_id=pl.lit(f"{source.digest}:") + number)
 
 
 def _with_concepts(
@@ -126,14 +230,3 @@ def _apply_rules(parts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     good = parts.join(by_row.select("row"), on="row", how="anti", maintain_order="left")
     return good, by_row
-
-
-def _conflicting_rows(parts: pl.DataFrame) -> pl.DataFrame:
-    """Rows with an identity whose copies in this file disagree: nobody knows which is right."""
-    disagrees = pl.any_horizontal(
-        pl.col(column).ne_missing(pl.col(column).first().over(_IDENTITY))
-        for column in CONTENT_COLUMNS
-    )
-    flagged = parts.with_columns(is_odd=disagrees)
-    disputed = flagged.filter("is_odd").select(_IDENTITY).unique()
-    return parts.join(disputed, on=_IDENTITY, how="semi").select("row").unique()

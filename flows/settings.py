@@ -53,6 +53,9 @@ class ImportSettings(Section):
     """How attempt files come in."""
 
     allowed_skew_minutes: float = Field(ge=0)
+    partial_credit_from: float = Field(ge=0, le=1)
+    known_users: str
+    known_concepts: str
 
 
 class ExtractSettings(Section):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from sqlalchemy import bindparam, select, text
 
-from datasets.store.copy_rows import fill_temporary
+from datasets.store.copy_rows import add_temporary, empty_temporary, fill_temporary
 from datasets.store.errors import DatabaseError
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_many_users
@@ -57,7 +57,7 @@ _MARK = f"""
         (concept_id, user_id, p_mastery, n_attempts, algo_version_id, is_stale, version,
          updated_at)
     SELECT k.concept_id, k.user_id, 0, 0, v.id, true, {{start}}, :at
-    FROM outdated_state k CROSS JOIN algo_versions v
+    FROM (SELECT DISTINCT concept_id, user_id FROM outdated_state) k CROSS JOIN algo_versions v
     WHERE v.algo_key = 'bkt' AND v.status = 'ACTIVE'
     ORDER BY k.concept_id, k.user_id
     ON CONFLICT (concept_id, user_id) DO UPDATE
@@ -99,27 +99,59 @@ def write_attempts(
     corrections: bool = False,
     actor: str = "import",
 ) -> pl.DataFrame:
-    """Write a frame of `NewAttempt`, ids in its order; columns `row`, `outcome` come back.
+    """Write one frame of `NewAttempt`, see `AttemptWriter`."""
+    writer = AttemptWriter(conn, at=at, corrections=corrections, actor=actor)
+    outcomes = writer.write(new)
+    writer.finish()
+    return outcomes
 
-    One line per line of `new`: `inserted`; `duplicate` (stored already, the same); `conflict`
-    (stored already, with other content); `corrected` (only `correct` differed, and
-    `corrections` asked for the new one); `erased` (the user's tombstone stands). A row of
-    several lines goes as a whole: one conflict or erasure in it holds all of it back. The
-    states of what was inserted or corrected are left stale, for the next sweep or reader to
-    replay.
+
+class AttemptWriter:
+    """Writes attempts of many users, a batch at a time, in the caller's one transaction.
+
+    The states of what was inserted or corrected are left stale by `finish`, for the next sweep
+    or reader to replay: all of them at the end and in order, since an online update that waits
+    for one state may hold another.
     """
-    incoming = new.select(INCOMING.keys())
-    lock_many_users(conn, incoming["concept_id"].unique().to_list())
-    reached("import: locked")
-    judged = _judge(conn, incoming, corrections=corrections)
-    inserted = judged.filter(pl.col("outcome") == "inserted")
-    corrected = judged.filter(pl.col("outcome") == "corrected")
-    _insert(conn, inserted.select(INCOMING.keys()), at)
-    reached("import: attempts inserted")
-    _correct(conn, corrected, at, actor)
-    _mark(conn, pl.concat([inserted, corrected]).select(_KEYS.keys()), at)
-    reached("import: states marked")
-    return judged.select("row", "outcome")
+
+    def __init__(
+        self,
+        conn: Connection,
+        *,
+        at: datetime,
+        corrections: bool = False,
+        actor: str = "import",
+    ) -> None:
+        self._conn, self._at = conn, at
+        self._corrections, self._actor = corrections, actor
+        empty_temporary(conn, "outdated_state", _KEYS)
+
+    def write(self, new: pl.DataFrame) -> pl.DataFrame:
+        """Write a frame of `NewAttempt`, ids in its order; columns `row`, `outcome` come back.
+
+        One line per line of `new`: `inserted`; `duplicate` (stored already, the same);
+        `conflict` (stored already, with other content); `corrected` (only `correct` differed,
+        and `corrections` asked for the new one); `erased` (the user's tombstone stands). A row
+        of several lines goes as a whole: one conflict or erasure in it holds all of it back.
+        """
+        conn = self._conn
+        incoming = new.select(INCOMING.keys())
+        lock_many_users(conn, incoming["concept_id"].unique().to_list())
+        reached("import: locked")
+        judged = _judge(conn, incoming, corrections=self._corrections)
+        inserted = judged.filter(pl.col("outcome") == "inserted")
+        corrected = judged.filter(pl.col("outcome") == "corrected")
+        _insert(conn, inserted.select(INCOMING.keys()), self._at)
+        reached("import: attempts inserted")
+        _correct(conn, corrected, self._at, self._actor)
+        keys = pl.concat([inserted, corrected]).select(_KEYS.keys()).unique()
+        add_temporary(conn, "outdated_state", _KEYS, keys)
+        return judged.select("row", "outcome")
+
+    def finish(self) -> None:
+        """Leave the states stale, and insert those that are missing."""
+        _mark(self._conn, self._at)
+        reached("import: states marked")
 
 
 def _judge(conn: Connection, incoming: pl.DataFrame, *, corrections: bool) -> pl.DataFrame:
@@ -180,10 +212,6 @@ def _correct(conn: Connection, corrected: pl.DataFrame, at: datetime, actor: str
     conn.execute(_LOG, {"actor": actor, "at": at})
 
 
-def _mark(conn: Connection, keys: pl.DataFrame, at: datetime) -> None:
-    """Leave these states stale, and insert those that are missing."""
-    if keys.is_empty():
-        return
-    fill_temporary(conn, "outdated_state", _KEYS, keys.unique().sort("concept_id", "user_id"))
+def _mark(conn: Connection, at: datetime) -> None:
     statement = _MARK.format(start=VERSION_START[conn.dialect.name])
     conn.execute(text(statement).bindparams(bindparam("at", type_=UtcDateTime())), {"at": at})

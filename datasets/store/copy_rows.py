@@ -43,15 +43,29 @@ def fill_temporary(
     `columns` maps names to kinds: id, int, int32, small, double or moment. Its rows go with the
     transaction on PostgreSQL; on SQLite they stay until the next filling.
     """
+    empty_temporary(conn, table, columns)
+    add_temporary(conn, table, columns, frame)
+
+
+def empty_temporary(conn: Connection, table: str, columns: Mapping[str, str]) -> None:
+    """Create the temporary table if it is absent, and empty it."""
+    on_sqlite = conn.dialect.name == "sqlite"
+    described = ", ".join(
+        f"{name} {_KINDS[kind][1 if on_sqlite else 0]}" for name, kind in columns.items()
+    )
+    end = "" if on_sqlite else " ON COMMIT DELETE ROWS"
+    conn.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({described}){end}")
+    conn.exec_driver_sql(f"DELETE FROM {table}" if on_sqlite else f"TRUNCATE {table}")  # noqa: S608 - a name of ours
+
+
+def add_temporary(
+    conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
+) -> None:
+    """Add a frame's rows to a temporary table, in their order."""
     if conn.dialect.name == "sqlite":
         _fill_sqlite(conn, table, columns, frame)
-        return
-    described = ", ".join(f"{name} {_KINDS[kind][0]}" for name, kind in columns.items())
-    conn.exec_driver_sql(
-        f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({described}) ON COMMIT DELETE ROWS"
-    )
-    conn.exec_driver_sql(f"TRUNCATE {table}")
-    copy_into(conn, table, columns, frame)
+    else:
+        copy_into(conn, table, columns, frame)
 
 
 def copy_into(
@@ -127,9 +141,6 @@ def _scatter(out: Bytes, at: NDArray[np.int64], values: NDArray[Any]) -> None:
 def _fill_sqlite(
     conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
 ) -> None:
-    described = ", ".join(f"{name} {_KINDS[kind][1]}" for name, kind in columns.items())
-    conn.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({described})")
-    conn.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
     rows = frame.select(
         pl.col(name).dt.strftime(_SQLITE_MOMENT) if kind == "moment" else pl.col(name)
         for name, kind in columns.items()

@@ -116,7 +116,9 @@ def _names(runs: tuple[RunGlance, ...]) -> list[str]:
 def _running(found: Standing) -> Text:
     if found.holder is not None:
         return Text(found.holder)
-    dead = [r for r in found.runs if r.status is RunStatus.RUNNING and r.kind != "fit"]
+    unlocked = ("fit", "import")  # run beside others, so that one may well be under way
+    running = (run for run in found.runs if run.status is RunStatus.RUNNING)
+    dead = [run for run in running if run.kind not in unlocked]
     if dead:
         return Text(
             f"nothing; run {dead[0].run_id[:8]} began and never ended: the next one resumes it "

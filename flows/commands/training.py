@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from datasets.attempt_columns import FileOptions
-from datasets.file_layouts import Layout
 from datasets.store.algorithms import active_algorithm
-from datasets.store.attempts import concepts_of_questions
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.commands.asking import usage_errors
-from flows.commands.attempts import column_mapping
+from flows.commands.files import DEFAULT_FILE_FLAGS, FileFlags
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.commands.run_table import show_run
 from flows.database import open_database
@@ -27,22 +25,38 @@ from flows.settings import load_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bkt_core.evaluation.metrics import Scores
+    from flows.evaluate_params import FileScores
     from flows.summary import RunSummary
 
-Concepts = Annotated[tuple[str, ...], Parameter(name="--concept", negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class FitFlags:
+    """Which attempts and concepts a fit is about, and how it is made; fields of `Request`."""
+
+    since: str | None = None
+    "Train on attempts from this day or moment on."
+    until: str | None = None
+    "Train on attempts before this day or moment."
+    concepts: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = ()
+    "Only this concept; may be repeated."
+    engine: EngineName | None = None
+    "How to fit."
+    seed: int | None = None
+    "Another seed of the folds."
+    full: Flag = False
+    "Read everything again, and refit also what changed too little."
+
+
+ALL = FitFlags()
 
 
 def retrain(
     *,
-    since: str | None = None,
-    until: str | None = None,
-    concept: Concepts = (),
-    engine: EngineName | None = None,
-    seed: int | None = None,
+    asked: FitFlags = ALL,
     approve: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    full: Flag = False,
     dry_run: Flag = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
@@ -50,35 +64,13 @@ def retrain(
 
     Parameters
     ----------
-    since
-        Train on attempts from this day or moment on.
-    until
-        Train on attempts before this day or moment.
-    concept
-        Only this concept; may be repeated.
-    engine
-        How to fit.
-    seed
-        Another seed of the folds.
     approve
         Let this concept through although many users would change sides; may be repeated.
-    full
-        Read everything again, and refit also what changed too little.
     dry_run
         Write neither the database nor MLflow.
-
     """
     with usage_errors():
-        request = RetrainRequest(
-            since=since,
-            until=until,
-            concepts=concept,
-            engine=engine,
-            seed=seed,
-            approve=approve,
-            full=full,
-            dry_run=dry_run,
-        )
+        request = RetrainRequest(**asdict(asked), approve=approve, dry_run=dry_run)
     settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import nightly
 
@@ -86,46 +78,17 @@ def retrain(
 
 
 def fit(
-    *,
-    since: str | None = None,
-    until: str | None = None,
-    concept: Concepts = (),
-    engine: EngineName | None = None,
-    seed: int | None = None,
-    algo: str | None = None,
-    full: Flag = False,
-    output: Output = DEFAULT_OUTPUT,
+    *, asked: FitFlags = ALL, algo: str | None = None, output: Output = DEFAULT_OUTPUT
 ) -> int:
     """Fit, gate and log without promoting anything.
 
     Parameters
     ----------
-    since
-        Train on attempts from this day or moment on.
-    until
-        Train on attempts before this day or moment.
-    concept
-        Only this concept; may be repeated.
-    engine
-        How to fit.
-    seed
-        Another seed of the folds.
     algo
         The algorithm version whose bounds and rules apply, such as v2; the active one else.
-    full
-        Read everything again, and refit also what changed too little.
-
     """
     with usage_errors():
-        request = FitRequest(
-            since=since,
-            until=until,
-            concepts=concept,
-            engine=engine,
-            seed=seed,
-            algo=algo,
-            full=full,
-        )
+        request = FitRequest(**asdict(asked), algo=algo)
     settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import trial_fit
 
@@ -136,10 +99,7 @@ def evaluate(
     file: Path,
     /,
     *,
-    layout: Layout = Layout.PLAIN,
-    map_: Annotated[tuple[str, ...], Parameter(name="--map", negative="")] = (),
-    time_zone: str | None = None,
-    concept_delimiter: str | None = None,
+    flags: FileFlags = DEFAULT_FILE_FLAGS,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
     """Score the active parameters on attempts that are not in the database.
@@ -148,35 +108,22 @@ def evaluate(
     ----------
     file
         The attempt log; its users start from nothing.
-    layout
-        A ready-made mapping of columns.
-    map_
-        `column=name`, once per column that the file calls otherwise.
-    time_zone
-        The zone of timestamps that name none, such as Europe/Berlin.
-    concept_delimiter
-        What stands between several concepts of one attempt, such as ~~.
-
     """
     settings = load_settings()
-    with open_database(settings) as engine, reading(engine) as conn:
-        version = active_algorithm(conn)
-        active = active_params(conn, version.id)
-        mapping = concepts_of_questions(conn)
-    scores = evaluate_file(
+    options = flags.import_options(settings.imports)
+    with open_database(settings) as engine:
+        rules = options.rules(engine, datetime.now(UTC))
+        with reading(engine) as conn:
+            version = active_algorithm(conn)
+            active = active_params(conn, version.id)
+    found = evaluate_file(
         file,
-        FileOptions(
-            layout=layout,
-            column_map=column_mapping(map_),
-            time_zone=time_zone,
-            concept_delimiter=concept_delimiter,
-        ),
+        options.file,
+        rules,
         params={concept: stored.params for concept, stored in active.items()},
         defaults=version.params.defaults,
-        concepts_of=mapping,
-        latest=datetime.now(UTC) + timedelta(minutes=settings.imports.allowed_skew_minutes),
     )
-    output.give(scores.as_json(), lambda console: _show_scores(console, file, scores))
+    output.give(found.as_json(), lambda console: _show_scores(console, file, found))
     return 0
 
 
@@ -186,9 +133,21 @@ def _give(summary: RunSummary, output: Output) -> int:
     return summary.exit_code
 
 
-def _show_scores(console: Console, file: Path, scores: Scores) -> None:
+def _show_scores(console: Console, file: Path, found: FileScores) -> None:
+    scores, rows = found.scores, found.rows
     auc = "undefined" if scores.auc is None else f"{scores.auc:.4f}"
     console.print(
         f"{scores.n:,} attempts of {file}: AUC {auc}, RMSE {scores.rmse:.4f}, "
         f"log loss {scores.log_loss:.4f}, accuracy {scores.accuracy:.4f}"
     )
+    left_out = [("repeat an earlier row", rows.duplicates), *sorted(found.reasons.items())]
+    told = ", ".join(f"{n:,} {why}" for why, n in left_out if n)
+    if told:
+        console.print(f"  of {rows.read:,} rows left out: {told}")
+    if found.at_defaults:
+        named = ", ".join(found.at_defaults[:5])
+        more = ", …" if len(found.at_defaults) > 5 else ""
+        console.print(
+            f"  {len(found.at_defaults):,} concepts have no fitted parameters and were scored "
+            f"under the defaults: {named}{more}"
+        )

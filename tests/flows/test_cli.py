@@ -127,6 +127,11 @@ def test_evaluate_scores_the_defaults_where_nothing_is_fitted(
     assert initialised.is_dir()
     scores = answer(capsys, "evaluate", str(attempts))
     assert scores["n"] == 3
+    assert scores["rows"] == {"read": 4, "accepted": 3, "duplicates": 0, "quarantined": 1}
+    assert scores["reasons"] == {"concept_id_is_given": 1}
+    assert scores["at_defaults"] == ["sums"]
+    assert run(["evaluate", str(attempts)]) == 0
+    assert "of 4 rows left out: 1 concept_id_is_given" in capsys.readouterr().out
     assert {"auc", "rmse", "log_loss", "accuracy"} <= scores.keys()
 
 
