@@ -36,7 +36,9 @@ OTHER_VARIABLES = frozenset(
 
 
 #: Settings whose value is never repeated.
-_SECRET_SETTINGS = frozenset({"database_url", "mlflow_tracking_uri", "source_url"})
+_SECRET_SETTINGS = frozenset(
+    {"database_url", "extraction_url", "mlflow_tracking_uri", "source_url"}
+)
 
 
 class Section(BaseModel):

@@ -18,22 +18,32 @@ if TYPE_CHECKING:
 
     from flows.settings import Settings
 
+_INSUFFICIENT_PRIVILEGE = "42501"
+
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Engine]:
+def open_database(settings: Settings, url: str | None = None) -> Iterator[Engine]:
     """An engine on a database that is up to date; closed at the end.
 
-    Raises `DatabaseError`: if the database goes away meanwhile.
+    `url`: the same database through another account.
+
+    Raises `DatabaseError`: if the database goes away meanwhile, or refuses the account.
     """
-    engine = make_engine(settings.database)
+    address = url or settings.database
+    engine = make_engine(address)
     try:
         require_current(engine)
         yield engine
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
+            raise DatabaseError(
+                f"The account of {redacted(address)} may not do this: "
+                f"{str(error.orig).splitlines()[0]}. docs/roles.sql says which role may."
+            ) from error
         if not error.connection_invalidated:
             raise
         raise DatabaseError(
-            f"The database {redacted(settings.database)} went away while it was used; what was "
+            f"The database {redacted(address)} went away while it was used; what was "
             "committed stays. Run the command again when it answers."
         ) from error
     finally:

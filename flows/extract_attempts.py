@@ -57,6 +57,6 @@ def read_attempt_log(settings: Settings, *, full: bool) -> Extracted:
         max_quarantine=settings.extract.max_quarantine_share,
         full=full,
     )
-    with open_database(settings) as engine:
+    with open_database(settings, settings.extraction_database) as engine:
         extract = read_log(engine, settings.data_dir, at=datetime.now(UTC), options=options)
     return Extracted(root=extract.root, session=extract.session)

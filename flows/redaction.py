@@ -44,6 +44,7 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Every secret of the settings and of the environment, as it may stand in a text."""
     found = [
         *secrets_of_address(settings.database),
+        *secrets_of_address(settings.extraction_database),
         *secrets_of_address(settings.tracking_uri),
         *secrets_of_address(settings.source_url.get_secret_value()),
         *(key.get_secret_value() for key in settings.serving.token_keys),

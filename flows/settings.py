@@ -165,6 +165,7 @@ class RetentionSettings(Section):
 class Settings(FileSettings):
     """Every setting of every stage, frozen."""
 
+    extraction_url: SecretStr
     mlflow_tracking_uri: SecretStr
     mlflow_experiment: str
     source_url: SecretStr
@@ -186,6 +187,11 @@ class Settings(FileSettings):
         return self.model_dump(
             mode="json", include={"imports", "extract", "fit", "run", "recompute", "gates"}
         )
+
+    @property
+    def extraction_database(self) -> str:
+        """The database URL that extractions read by, in clear."""
+        return self.extraction_url.get_secret_value() or self.database
 
     @property
     def tracking_uri(self) -> str:
