@@ -114,7 +114,11 @@ class Extract:
 
 def open_extract(root: Path, session: Path) -> Extract:
     """An extraction that was made before, for a run that resumes."""
-    return as_extract(read_json(root / "manifest.json"), root, session)
+    try:
+        manifest = read_json(root / "manifest.json")
+    except ExtractError as error:
+        raise ExtractError(f"{error} Extract again with --full.") from error
+    return as_extract(manifest, root, session)
 
 
 def as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:

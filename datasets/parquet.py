@@ -72,8 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExtractError(
-            f"Expected a manifest at {path}, but it cannot be read ({error}); "
-            "extract again with --full."
+            f"Expected a whole JSON file at {path}, but it cannot be read ({error})."
         ) from error
     if not isinstance(value, dict):
         raise ExtractError(f"Expected one JSON object in {path}, got {type(value).__name__}.")

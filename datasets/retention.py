@@ -17,6 +17,7 @@ from datasets.extract_files import open_extract
 from datasets.parquet import read_json, write_json, write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from datasets.extract_files import Extract
@@ -94,12 +95,33 @@ def prune_extracts(data_dir: Path, *, keep: timedelta, at: datetime) -> Pruned:
     return Pruned(extracts=removed, abandoned=len(abandoned))
 
 
+def prune_folders(parent: Path, *, before: datetime) -> int:
+    """Remove the folders in `parent` that were last written to before a moment."""
+    folders = parent.iterdir() if parent.is_dir() else ()
+    old = [folder for folder in folders if _older(folder, before)]
+    for folder in old:
+        shutil.rmtree(folder)
+    return len(old)
+
+
+def prune_fits(fits_dir: Path, *, before: datetime, needed: Collection[str]) -> int:
+    """Remove fits made before a moment, but for those that parameters in force rest on.
+
+    One that is missed is made again from the same attempts, to the same numbers.
+    """
+    files = fits_dir.glob("*/*.json")
+    old = [path for path in files if path.stem not in needed and _older(path, before)]
+    for path in old:
+        path.unlink()
+    return len(old)
+
+
 def _folders(extracts: Path) -> list[Path]:
     return sorted(manifest.parent for manifest in extracts.glob("*/manifest.json"))
 
 
-def _older(folder: Path, moment: datetime) -> bool:
-    return datetime.fromtimestamp(folder.stat().st_mtime, UTC) < moment
+def _older(path: Path, moment: datetime) -> bool:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC) < moment
 
 
 def _holds(folder: Path, user_id: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -11,13 +10,13 @@ from sqlalchemy import func, select
 
 from bkt_core.errors import BadInputError, UsageError
 from datasets.fit_files import digest_of
-from datasets.retention import prune_extracts
+from datasets.retention import prune_extracts, prune_fits, prune_folders
 from datasets.store.algorithms import active_algorithm
 from datasets.store.point_in_time import Clock, Moment, backfill_snapshots
 from datasets.store.promotion_events import last_switch
 from datasets.store.run_lock import run_lock
 from datasets.store.session import reading
-from datasets.store.skill_params import params_of_run
+from datasets.store.skill_params import active_params, params_of_run
 from datasets.store.snapshots import thin_snapshots
 from datasets.store.tables import AttemptCorrectionRow, AttemptRow
 from flows.database import open_database
@@ -27,7 +26,6 @@ from flows.run_record import abandon_the_dead, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -81,17 +79,21 @@ def backfill_days(
 
 def prune_everything(settings: Settings) -> dict[str, int]:
     """Apply the retention of the settings; returns what went, by its name."""
-    at, keep = datetime.now(UTC), settings.retention
-    pruned = prune_extracts(settings.data_dir, keep=timedelta(days=keep.extracts_nights), at=at)
-    runs = _old_folders(settings.data_dir / "runs", at - timedelta(days=keep.runs_days))
-    for folder in runs:
-        shutil.rmtree(folder)
-    with open_database(settings) as engine, engine.begin() as conn:
-        thinned = thin_snapshots(conn, before=at - timedelta(days=keep.snapshots_full_days))
+    at, keep, data_dir = datetime.now(UTC), settings.retention, settings.data_dir
+    with open_database(settings) as engine:  # first: nothing goes where it does not answer
+        with reading(engine) as conn:
+            in_force = active_params(conn, active_algorithm(conn).id).values()
+        with engine.begin() as conn:
+            thinned = thin_snapshots(conn, before=at - timedelta(days=keep.snapshots_full_days))
+    pruned = prune_extracts(data_dir, keep=timedelta(days=keep.extracts_nights), at=at)
+    old = at - timedelta(days=keep.runs_days)
+    needed = {str(row.metrics.get("fit_key")) for row in in_force}
     return {
         "extracts": pruned.extracts,
         "abandoned folders": pruned.abandoned,
-        "runs": len(runs),
+        "runs": prune_folders(data_dir / "runs", before=old),
+        "quarantines": prune_folders(data_dir / "quarantine", before=old),
+        "fits": prune_fits(data_dir / "fits", before=old, needed=needed),
         "snapshot rows": thinned,
     }
 
@@ -153,11 +155,3 @@ def _refuse_days_before_the_log(engine: Engine, days: Sequence[date], clock: Clo
         raise UsageError(
             f"--to must not lie before the first attempt, on {first.date()}, got {days[-1]}."
         )
-
-
-def _old_folders(parent: Path, before: datetime) -> list[Path]:
-    return [
-        folder
-        for folder in (parent.iterdir() if parent.is_dir() else ())
-        if datetime.fromtimestamp(folder.stat().st_mtime, UTC) < before
-    ]

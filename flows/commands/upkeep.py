@@ -53,7 +53,7 @@ def backfill_snapshots(
 
 
 def prune(*, output: Output = DEFAULT_OUTPUT) -> int:
-    """Remove extracts, run files and snapshots that are older than the settings keep them."""
+    """Remove extracts, fits, run files, quarantines and snapshots past their time (`conf`)."""
     pruned = prune_everything(load_settings())
     output.give(
         pruned,
