@@ -119,6 +119,32 @@ def test_a_user_above_the_rate_is_left_out_of_the_fit_and_reported(engine, tmp_p
         assert flooding_users(extract, per_hour=18).n_users == 0
 
 
+@pytest.mark.parametrize(
+    ("minutes", "is_flood"),
+    [
+        ([50 + i for i in range(20)], True),  # ten before the full hour, ten behind it
+        ([*range(0, 600, 30)], False),
+        ([i * 3.1 for i in range(20)], True),  # the twentieth after 58.9 minutes
+        ([i * 60 / 19 for i in range(20)], False),  # the twentieth after an hour
+        ([0] * 19 + [60], False),
+        ([0] * 20, True),
+        ([55.0] * 10 + [125.0] * 10, False),  # in the clock hours 0 and 2
+    ],
+)
+def test_an_hour_begins_with_any_attempt(engine, tmp_path, minutes, is_flood):
+    """More than nineteen within sixty minutes, wherever the clock stands, over all concepts."""
+    fast = [
+        Row(user="fast", concept=f"c{i % 3}", minute=minute, key=f"f{i}")
+        for i, minute in enumerate(minutes)
+    ]
+    others = [Row(user=f"u{i}", minute=i / 100, key=f"o{i}") for i in range(40)]
+    add(engine, *others, *fast)
+    extract = extract_attempts(engine, tmp_path, at=NOW)
+    found = flooding_users(extract, per_hour=19)
+    assert found.n_users == int(is_flood)
+    assert found.attempts == (20 if is_flood else 0)
+
+
 def test_the_data_report_counts_what_plain_python_counts(engine, tmp_path):
     add(engine, *many(1500))
     extract = extract_attempts(engine, tmp_path, at=NOW)
