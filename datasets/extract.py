@@ -47,7 +47,7 @@ class ExtractOptions:
     """What an extraction may accept."""
 
     #: Clocks may run ahead of ours by this much.
-    future_skew: timedelta = timedelta(minutes=5)
+    future_skew: timedelta = timedelta(0)
     #: Share of quarantined rows above which the run stops.
     max_quarantine: float = 0.05
     #: Read the whole log even where a part would do.

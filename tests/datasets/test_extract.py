@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, text
 
 from datasets.attempt_log import log_snapshot
 from datasets.attempt_sequences import Window, concept_sequences, shard_sequences
-from datasets.errors import ExtractError, QuarantineLimitError
+from datasets.errors import ExtractError
 from datasets.extract import Extract, ExtractOptions, extract_attempts, open_extract
 from datasets.state_versions import states_of_shard
-from datasets.store.erasure import bury
 from tests.datasets.attempt_rows import NOW, Row, add, many
 from tests.datasets.plain_hashes import MASK, plain_row_hash
 
@@ -166,100 +163,6 @@ def test_equal_logs_have_equal_digests_in_whatever_order_they_came(engine, tmp_p
     assert extract_attempts(engine, tmp_path, at=NOW, options=FULL).digest != first.digest
 
 
-def break_rules(engine: Engine, *values: str) -> None:
-    """Put rows into the table that its constraints would refuse."""
-    sqlite = engine.dialect.name == "sqlite"
-    with engine.begin() as conn:
-        if sqlite:
-            conn.execute(text("PRAGMA ignore_check_constraints = ON"))
-        else:
-            for name in (
-                "correct_is_0_or_1",
-                "attempted_at_is_finite",
-                "user_id_length",
-                "concept_id_length",
-            ):
-                conn.execute(
-                    text(f"ALTER TABLE attempts DROP CONSTRAINT IF EXISTS ck_attempts_{name}")
-                )
-            conn.execute(text("ALTER TABLE attempts ALTER correct DROP NOT NULL"))
-            conn.execute(text("ALTER TABLE attempts ALTER user_id TYPE text"))
-            conn.execute(text("ALTER TABLE attempts ALTER user_id DROP NOT NULL"))
-            conn.execute(text("ALTER TABLE attempts ALTER concept_id TYPE text"))
-        for i, value in enumerate(values):
-            conn.execute(
-                text(
-                    "INSERT INTO attempts (source, idempotency_key, user_id, concept_id, "  # noqa: S608 - a test's own rows
-                    f"correct, attempted_at, created_at) VALUES ('', 'broken-{i}', {value}, "
-                    "'2026-01-01 00:00:00.000000')"
-                )
-            )
-
-
-TIME = "'2026-01-01 00:00:00.000000'"
-LONG = "x" * 256
-BROKEN = {
-    "concept_id_is_given": f"'u', NULL, 1, {TIME}",
-    "correct_is_0_or_1": f"'u', 'c', 2, {TIME}",
-    "user_id_fits": f"'{LONG}', 'c', 1, {TIME}",
-    "concept_id_fits": f"'u', '{'é' * 256}', 1, {TIME}",
-    "attempted_since_1970": "'u', 'c', 1, '1969-12-31 23:59:59.999999'",
-    "attempted_by_now": "'u', 'c', 1, '2026-03-01 02:05:00.000001'",
-    "attempted_at_is_a_time": "'u', 'c', 1, 'infinity'",
-}
-
-
-@pytest.mark.parametrize("rule", BROKEN)
-def test_a_broken_row_is_set_aside_under_its_rule(engine, tmp_path, rule):
-    add(engine, *(Row(minute=i) for i in range(20)))
-    break_rules(engine, BROKEN[rule], BROKEN[rule])
-    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
-    assert extract.rows.as_dict() == {
-        "read": 22, "accepted": 20, "duplicates": 0, "quarantined": 2,
-    }  # fmt: skip
-    assert extract.reasons == {rule: 2}
-    assert [(found.rule, found.rows) for found in extract.quarantine] == [(rule, 2)]
-    rows = pl.read_parquet(extract.session / "quarantine" / "rows.parquet")
-    assert rows["rule"].to_list() == [rule, rule]
-    expected = [] if rule.startswith(("concept_id", "user_id")) else [("u", "c")]
-    assert pl.read_parquet(extract.set_aside).rows() == expected
-
-
-def test_a_null_outcome_and_a_null_user_are_set_aside_on_postgres(engine, tmp_path):
-    if engine.dialect.name == "sqlite":
-        return  # NOT NULL cannot be switched off there
-    break_rules(engine, f"'u', 'c', NULL, {TIME}", f"NULL, 'c', 1, {TIME}")
-    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
-    assert extract.reasons == {"correct_is_0_or_1": 1, "user_id_is_given": 1}
-
-
-def test_an_outcome_that_is_no_number_is_set_aside_on_sqlite(engine, tmp_path):
-    if engine.dialect.name != "sqlite":
-        return  # smallint cannot hold one
-    add(engine, Row())
-    break_rules(engine, f"'u', 'c', 'right', {TIME}", f"'u', 'c', 0.5, {TIME}")
-    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
-    assert extract.reasons == {"correct_is_0_or_1": 2}
-    assert extract.rows.accepted == 1
-
-
-def test_too_much_quarantine_stops_the_run_and_says_where_to_look(engine, tmp_path):
-    add(engine, *(Row(minute=i) for i in range(18)))
-    break_rules(engine, BROKEN["correct_is_0_or_1"])
-    with pytest.raises(QuarantineLimitError, match=r"1 of 19 rows .* allowed 5\.0%") as stopped:
-        extract_attempts(engine, tmp_path, at=NOW)
-    assert stopped.value.exit_code == 3
-    assert not list((tmp_path / "extracts").iterdir())
-
-
-def test_clocks_may_run_ahead_by_the_skew_and_no_more(engine, tmp_path):
-    ahead = (NOW - Row().at).total_seconds() / 60
-    add(engine, Row(minute=ahead + 5), Row(minute=ahead + 5.001))
-    extract = extract_attempts(engine, tmp_path, at=NOW, options=TOLERANT)
-    assert extract.reasons == {"attempted_by_now": 1}
-    assert extract.rows.accepted == 1
-
-
 def test_states_come_from_the_snapshot_of_the_attempts(engine, tmp_path):
     add(engine, Row(user="b"), Row(user="a"))
     with engine.begin() as conn:
@@ -289,21 +192,6 @@ def test_rows_that_come_while_it_reads_are_not_in_the_snapshot(engine, tmp_path)
     assert extract_attempts(engine, tmp_path, at=NOW).rows.read == 101
 
 
-def test_nothing_of_an_erased_user_is_written(engine, tmp_path):
-    add(engine, Row(user="gone-for-good", concept=None), Row(user="gone-for-good"), Row())
-    with engine.begin() as conn:
-        bury(conn, "gone-for-good", at=NOW, actor="test")
-    extract = extract_attempts(engine, tmp_path / "data", at=NOW, options=TOLERANT)
-    assert extract.reasons == {"user_was_erased": 2}
-    assert extract.rows.accepted == 1
-    written = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-    assert written
-    for path in written:
-        assert b"gone-for-good" not in path.read_bytes()
-        if path.suffix == ".parquet":
-            assert "gone-for-good" not in str(pl.read_parquet(path).to_dicts())
-
-
 def test_filing_moves_the_session_under_the_run(engine, tmp_path):
     add(engine, Row())
     filed = extract_attempts(engine, tmp_path, at=NOW).file_under(tmp_path / "runs" / "r1")
@@ -324,58 +212,6 @@ def test_a_truncated_shard_is_named_and_the_next_extraction_mends_it(engine, tmp
     assert sum(c.sequences.n_attempts for c in shard_sequences(mended, 0)) == 100
 
 
-def test_a_database_that_goes_away_leaves_nothing_behind(engine, tmp_path, monkeypatch):
-    add(engine, *many(100))
-    from datasets import extract as module
-
-    def cut(*_arguments):
-        raise pa.ArrowException("server closed the connection unexpectedly")
-
-    monkeypatch.setattr(module.Intake, "take", cut)
-    with pytest.raises(ExtractError, match=r"readable to the end.*closed the connection"):
-        extract_attempts(engine, tmp_path, at=NOW)
-    assert not list((tmp_path / "extracts").iterdir())
-    assert not list((tmp_path / "sessions").iterdir())
-    monkeypatch.undo()
-    assert extract_attempts(engine, tmp_path, at=NOW).rows.accepted == 100
-
-
-def test_a_backend_that_is_killed_while_it_sends_is_a_clear_error(
-    engine, tmp_path, monkeypatch
-):
-    if engine.dialect.name == "sqlite":
-        return  # has no backend
-    add(engine, *many(100))
-    with engine.begin() as conn:  # more than one batch of the driver
-        conn.execute(
-            text(
-                "INSERT INTO attempts (source, idempotency_key, user_id, concept_id, correct, "
-                "attempted_at, created_at) SELECT '', 'g' || g, repeat('u', 200) || g, 'c', 1, "
-                "'2026-01-01Z', now() FROM generate_series(1, 120000) g"
-            )
-        )
-    from datasets import extract as module
-
-    take = module.Intake.take
-
-    def kill(intake, batch, columns):
-        with engine.connect() as conn:
-            conn.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
-            )
-        take(intake, batch, columns)
-
-    monkeypatch.setattr(module.Intake, "take", kill)
-    with pytest.raises(ExtractError, match="readable to the end"):
-        extract_attempts(engine, tmp_path, at=NOW)
-    assert not list((tmp_path / "extracts").iterdir())
-    monkeypatch.undo()
-    assert extract_attempts(engine, tmp_path, at=NOW).rows.accepted == 120_100
-
-
 def test_memory_is_bounded_by_cutting_long_buckets(engine, tmp_path, monkeypatch):
     from datasets import row_buckets
 
@@ -386,10 +222,3 @@ def test_memory_is_bounded_by_cutting_long_buckets(engine, tmp_path, monkeypatch
     assert cut.digest == whole.digest
     assert cut.concepts.equals(whole.concepts)
     assert extracted(cut).equals(extracted(whole))
-
-
-def test_the_skew_is_an_option(engine, tmp_path):
-    ahead = (NOW - Row().at).total_seconds() / 60
-    add(engine, Row(minute=ahead + 50))
-    options = ExtractOptions(future_skew=timedelta(hours=1))
-    assert extract_attempts(engine, tmp_path, at=NOW, options=options).rows.accepted == 1
