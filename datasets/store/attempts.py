@@ -1,7 +1,7 @@
 """Writing attempts of many users at once: what an import calls.
 
 Each write takes the concepts' shared locks, refuses erased users, and marks the states that it
-outdates, in the caller's one transaction (DESIGN section 6).
+outdates, in the caller's one transaction (docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -144,6 +144,8 @@ class AttemptWriter:
         _insert(conn, inserted.select(INCOMING.keys()), self._at)
         reached("import: attempts inserted")
         _correct(conn, corrected, self._at, self._actor)
+        if corrected.height:
+            reached("import: attempts corrected")
         keys = pl.concat([inserted, corrected]).select(_KEYS.keys()).unique()
         add_temporary(conn, "outdated_state", _KEYS, keys)
         return judged.select("row", "outcome")

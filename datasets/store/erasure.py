@@ -66,6 +66,7 @@ def lift(conn: Connection, user_id: str) -> bool:
     """Admit the user again; False if there was no tombstone. What was erased stays so."""
     lock_user(conn, user_id)
     done = conn.execute(delete(ErasedUserRow).where(ErasedUserRow.user_id == user_id))
+    reached("erase: tombstone lifted")
     return done.rowcount > 0
 
 

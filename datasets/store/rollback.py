@@ -110,6 +110,7 @@ def release(
         decision=Decision.RELEASED, from_param_id=incumbent_id, to_param_id=incumbent_id,
         actor=actor, at=at,
     )  # fmt: skip
+    reached("release: recorded")
 
 
 def concepts_of_run(conn: Connection, run_id: str) -> RunConcepts:

@@ -175,15 +175,15 @@ def test_whatever_is_raised_the_row_has_an_end_and_names_no_user(
     "database_kind", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
 def test_a_database_that_goes_away_is_one_sentence(settings: Settings, engine: Engine):
-    with (
-        pytest.raises(DatabaseError, match="went away") as refused,
-        open_database(settings) as opened,
-        opened.begin() as conn,
-    ):
-        pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        with engine.begin() as other:
-            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-        conn.execute(text("SELECT 1"))
+    def cut_off() -> None:
+        with open_database(settings) as opened, opened.begin() as conn:
+            pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            with engine.begin() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            conn.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseError, match="went away while it was used") as refused:
+        cut_off()
     assert "Run the command again" in str(refused.value)
 
 

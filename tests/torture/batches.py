@@ -15,7 +15,12 @@ from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.algorithms import active_algorithm
 from datasets.store.erasure import erase_user, lift
-from datasets.store.errors import DatabaseError, LockedError, RollbackError
+from datasets.store.errors import (
+    DatabaseError,
+    LockedError,
+    RollbackError,
+    RunLockLostError,
+)
 from datasets.store.fault_points import reached
 from datasets.store.mastery_states import STAGED, outstanding, sweep
 from datasets.store.promotion_events import pinned_concepts
@@ -32,6 +37,8 @@ from tests.torture.world import BEGAN, CONCEPTS, ERASABLE
 from tests.torture.writers import cut_off
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine
 
     from tests.torture.faults import Ledger
@@ -46,16 +53,15 @@ def retrain_forever(world: World, ledger: Ledger, slot: int) -> None:
     while not ledger.stopping:
         try:
             with run_lock(engine, holder=f"nightly {slot}") as lock:
-                lock.check()
                 if world.design == "real":
                     release_all(engine, f"free-{slot}-{int(ledger.units[slot])}")
-                retrain(engine, world, next_run(engine))
+                retrain(engine, world, next_run(engine), lock.check)
                 if world.design != "real":
                     ledger.missed[slot] += _missed(engine)
             ledger.units[slot] += 1
         except LockedError:
             time.sleep(0.05)
-        except (DBAPIError, DatabaseError) as error:
+        except (DBAPIError, DatabaseError, RunLockLostError) as error:
             cut_off(error, ledger, slot, engine)
     engine.dispose()
 
@@ -79,9 +85,12 @@ def next_run(engine: Engine) -> str:
     return unfinished[0] if unfinished else f"run-{len(runs)}"
 
 
-def retrain(engine: Engine, world: World, run_id: str) -> None:
+def retrain(
+    engine: Engine, world: World, run_id: str, check: Callable[[], None] = lambda: None
+) -> None:
     """Snapshot, stage, switch, sweep, snapshot rows: a repetition only completes it."""
     now = datetime.now(UTC)
+    check()
     with engine.begin() as conn:
         start_run(conn, run_id=run_id, kind="retrain", at=now)
     reached("run: started")
@@ -89,6 +98,7 @@ def retrain(engine: Engine, world: World, run_id: str) -> None:
     concepts = sorted(rng.sample(CONCEPTS, CONCEPTS_PER_RUN))
     staged, watermark, incumbents = stage(engine, world, run_id, concepts)
     for concept in concepts:
+        check()
         with engine.begin() as conn:
             switch(
                 conn,
@@ -113,9 +123,16 @@ def retrain(engine: Engine, world: World, run_id: str) -> None:
             watermark_and_tail(engine, concept, staged[concept], watermark)
     else:
         sweep(
-            engine, at=now, run_id=run_id, staged=staged.get, staged_chunk=60, replay_chunk=40
+            engine,
+            at=now,
+            run_id=run_id,
+            staged=staged.get,
+            staged_chunk=60,
+            replay_chunk=40,
+            before_chunk=check,
         )
-    write_snapshots(engine, run_id=run_id, at=now, concepts=concepts)
+    write_snapshots(engine, run_id=run_id, at=now, concepts=concepts, before_concept=check)
+    check()
     with engine.begin() as conn:
         finish_run(conn, run_id=run_id, status=RunStatus.DONE, at=now)
     reached("run: finished")
@@ -231,12 +248,14 @@ def release_all(engine: Engine, run_id: str) -> None:
     for concept in sorted(pinned):
         free = f"{run_id}-{concept[-2:]}-{time.time_ns()}"
         # another child may release it first: nothing is left to do then
-        with suppress(RollbackError), engine.begin() as conn:
-            start_run(conn, run_id=free, kind="rollback", at=now)
-            release(
-                conn, run_id=free, concept_id=concept, algo_version_id=1, at=now,
-                actor="torture"
-            )  # fmt: skip
+        with suppress(RollbackError):
+            with engine.begin() as conn:
+                start_run(conn, run_id=free, kind="rollback", at=now)
+                release(
+                    conn, run_id=free, concept_id=concept, algo_version_id=1, at=now,
+                    actor="torture"
+                )  # fmt: skip
+            reached("release: committed")
 
 
 def erase_forever(world: World, ledger: Ledger, slot: int) -> None:
@@ -252,6 +271,7 @@ def erase_forever(world: World, ledger: Ledger, slot: int) -> None:
             if rng.random() < 0.6:
                 with engine.begin() as conn:
                     lift(conn, user)
+                reached("erase: lift committed")
         except (DBAPIError, DatabaseError) as error:
             cut_off(error, ledger, slot, engine)
             continue

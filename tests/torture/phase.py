@@ -71,7 +71,7 @@ class Outcome:
 
     @property
     def faults(self) -> int:
-        """Kills at fault points, at random, and of the server."""
+        """Kills at fault points, at random in running work, and of the server."""
         return int(self.ledger.killed.sum()) + self.random_kills + self.server_crashes
 
 
@@ -81,6 +81,8 @@ class _Child:
     slot: int
     pid: int = 0
     births: int = 0
+    #: Fault points that its slot had reached when it was forked.
+    reached_before: int = 0
 
 
 def run_phase(world: World, plan: Plan, server: PostgresServer | None = None) -> Outcome:
@@ -101,7 +103,7 @@ def run_phase(world: World, plan: Plan, server: PostgresServer | None = None) ->
         broken += _replace_the_dead(world, ledger, children)
         now = time.monotonic()
         if plan.kill_every and now > next_kill:
-            kills += _kill_one(rng, children)
+            kills += _kill_one(rng, children, ledger)
             next_kill = now + plan.kill_every * rng.uniform(0.5, 1.5)
         if server is not None and crash_at and now > crash_at[0]:
             crash_at.pop(0)
@@ -170,6 +172,7 @@ def _children(plan: Plan) -> tuple[list[_Child], range, range, int]:
 
 def _fork(world: World, ledger: Ledger, child: _Child) -> None:
     child.births += 1
+    child.reached_before = _reached_by(child, ledger)
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -207,12 +210,19 @@ def _replace_the_dead(world: World, ledger: Ledger, children: list[_Child]) -> l
     return broken
 
 
-def _kill_one(rng: random.Random, children: list[_Child]) -> int:
-    """Kill a child somewhere in its work; batches more seldom, so that some end."""
+def _kill_one(rng: random.Random, children: list[_Child], ledger: Ledger) -> int:
+    """Kill a child somewhere in its work; batches more seldom, so that some end.
+
+    Returns 1 if it was at work: one that had reached no point since it was forked is no fault.
+    """
     weights = [1 if child.work in BATCHES else 3 for child in children]
     (victim,) = rng.choices(children, weights)
     os.kill(victim.pid, signal.SIGKILL)
-    return 1
+    return int(_reached_by(victim, ledger) > victim.reached_before)
+
+
+def _reached_by(child: _Child, ledger: Ledger) -> int:
+    return int(ledger.reached[child.slot].sum())
 
 
 def _wait_for_all(children: list[_Child]) -> list[str]:

@@ -25,8 +25,11 @@ class World:
     seed: int
     design: str = "real"
 
-    def attempt(self, slot: int, n: int) -> NewAttempt:
-        """The n-th attempt of a slot; the same every time, so that a repetition is one."""
+    def attempt(self, slot: int, n: int, *, turned: bool = False) -> NewAttempt:
+        """The n-th attempt of a slot; the same every time, so that a repetition is one.
+
+        `turned`: some of them with the other outcome, as a correction brings them.
+        """
         rng = self.rng("attempt", slot, n)
         user = rng.choice(ERASABLE if rng.random() < 0.1 else USERS)
         late = rng.random() < LATE_SHARE
@@ -34,7 +37,7 @@ class World:
         return NewAttempt(
             idempotency_key=f"s{slot}-{n}",
             user_id=user,
-            correct=int(rng.random() < 0.6),
+            correct=int((rng.random() < 0.6) ^ (turned and n % 3 == 0)),
             attempted_at=BEGAN + minutes * MINUTE,
             concept_ids=tuple(rng.sample(CONCEPTS, 2 if rng.random() < 0.05 else 1)),
             question_id=None if rng.random() < 0.3 else f"q{rng.randrange(50)}",

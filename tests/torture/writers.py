@@ -83,16 +83,17 @@ async def _service(world: World, ledger: Ledger, first: int) -> None:
 
 
 def import_files(world: World, ledger: Ledger, slot: int) -> None:
-    """Files of attempts; every second file overlaps the one before it."""
+    """Files of attempts; every second file overlaps the one before it, and corrects it."""
     engine = make_engine(world.url)
     while not ledger.stopping:
         n_done = int(ledger.acknowledged[slot])
         overlap = 10 if n_done and n_done % (2 * IMPORT_ROWS) else 0
         numbers = range(n_done - overlap, n_done + IMPORT_ROWS)
-        frame = frame_of([world.attempt(slot, n) for n in numbers])
+        frame = frame_of([world.attempt(slot, n, turned=n < n_done) for n in numbers])
         try:
             with engine.begin() as conn:
-                write_attempts(conn, frame, at=datetime.now(UTC))
+                write_attempts(conn, frame, at=datetime.now(UTC), corrections=overlap > 0)
+            reached("import: committed")
         except (DBAPIError, DatabaseError) as error:
             cut_off(error, ledger, slot, engine)
             continue
