@@ -57,10 +57,11 @@ def close_run(
             kept_after_all=promoted.kept_after_all,
         )
         write_evidence(plan.run_dir, evidence)
-        write_page(plan.run_dir, evidence)
         if fitted.goes_to_mlflow(plan):
             extract = open_extract(plan.extract_root, plan.run_dir)
             write_data_page(plan.run_dir, describe(extract))
+        write_page(plan.run_dir, evidence)  # links the page of the data where there is one
+        if fitted.goes_to_mlflow(plan):
             delivery = deliver(settings, plan, evidence)
         delivery = follow(engine, settings, plan, delivery)
         publish_run(settings, plan, evidence, delivery)

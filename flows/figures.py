@@ -100,22 +100,40 @@ def learning_curves(evidence: RunEvidence) -> Figure | None:
 
 
 def parameter_moves(evidence: RunEvidence) -> Figure | None:
-    """Where did parameters move? Old against new, per letter."""
-    moved = evidence.concepts.filter(pl.col("p_L0").is_not_null())
+    """Where did parameters move? In force before against as fitted, per letter."""
+    pairs = {name: (f"old_{name}", name) for name in PARAM_NAMES}
+    return _moves(evidence.concepts, pairs, "decision", axis_names=("before", "this fit"))
+
+
+def moves_between(concepts: pl.DataFrame) -> Figure | None:
+    """Where do two runs differ? As fitted in A against as fitted in B, per letter."""
+    pairs = {name: (f"{name}_a", f"{name}_b") for name in PARAM_NAMES}
+    return _moves(concepts, pairs, "decision_b", axis_names=("A", "B"))
+
+
+def _moves(
+    concepts: pl.DataFrame,
+    pairs: Mapping[str, tuple[str, str]],
+    decision_of: str,
+    *,
+    axis_names: tuple[str, str],
+) -> Figure | None:
+    moved = concepts.drop_nulls([column for pair in pairs.values() for column in pair])
     if moved.is_empty():
         return None
     figure = Figure(figsize=(9.4, 2.9))
     figure.subplots_adjust(left=0.07, right=0.99, top=0.90, bottom=0.18, wspace=0.28)
-    for column, name in enumerate(PARAM_NAMES):
-        axes = figure.add_subplot(1, 4, column + 1)
-        top = 1.05 * max(moved[name].to_list() + moved[f"old_{name}"].to_list())
+    for place, (name, (old, new)) in enumerate(pairs.items()):
+        axes = figure.add_subplot(1, len(pairs), place + 1)
+        top = 1.05 * max(moved[new].to_list() + moved[old].to_list())
         axes.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle="--")
         for decision, colour in COLOUR_OF.items():
-            some = moved.filter(pl.col("decision") == decision)
+            some = moved.filter(pl.col(decision_of) == decision)
             if some.height:
-                before, now = some[f"old_{name}"], some[name]
-                axes.scatter(before, now, s=12, alpha=0.7, color=colour, label=decision)
-        axes.set(xlabel="before", ylabel="this fit" if column == 0 else "")
+                axes.scatter(
+                    some[old], some[new], s=12, alpha=0.7, color=colour, label=decision
+                )
+        axes.set(xlabel=axis_names[0], ylabel=axis_names[1] if place == 0 else "")
         axes.set_title(name.replace("p_", "").replace("L0", "L0 (known before)"), fontsize=9)
     figure.axes[0].legend(frameon=False, fontsize=8)
     return figure

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from bkt_core.evaluation.verdict_checks import Z_95
 from bkt_core.fitting.shrinkage import SHRUNK, SHRUNK_BELOW
 from bkt_core.params import PARAM_NAMES
 from flows.run_scalars import DECISIONS, run_scalars
@@ -17,17 +20,13 @@ from flows.run_scalars import DECISIONS, run_scalars
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.run_evidence import RunEvidence
+    from flows.run_evidence import RunEvidence, RunFacts
 
 #: Concepts listed per decision; `report.html` lists all.
 SHOWN = 15
 #: Columns of a terminal from which on the tables tell more.
 WIDE = 120
-RIVAL_NAMES = {
-    "defaults": "the defaults",
-    "mean": "each concept's mean",
-    "champion": "the champions",
-}
+RIVAL_NAMES = {"defaults": "the defaults", "mean": "each concept's mean"}
 
 
 def report_json(evidence: RunEvidence) -> dict[str, Any]:
@@ -83,6 +82,26 @@ def bounds_rows(evidence: RunEvidence) -> list[dict[str, Any]]:
     ]
 
 
+def in_order(concepts: pl.DataFrame) -> pl.DataFrame:
+    """Decisions in their order, within each the concepts that touch most users first."""
+    rank = pl.col("decision").replace_strict(
+        {name: place for place, name in enumerate(DECISIONS)}, return_dtype=pl.Int8
+    )
+    return concepts.sort(
+        rank, "n_users", "concept_id", descending=[False, True, False], nulls_last=True
+    )
+
+
+def when(facts: RunFacts) -> str:
+    """The start of a run, and how long it took."""
+    began = datetime.fromisoformat(facts.started_at)
+    said = f"started {began:%Y-%m-%d %H:%M} UTC"
+    if facts.finished_at is None:
+        return f"{said}, not ended when this was written"
+    seconds = (datetime.fromisoformat(facts.finished_at) - began).total_seconds()
+    return f"{said}, took {seconds:,.0f} s"
+
+
 def summary_sentences(evidence: RunEvidence) -> list[str]:
     """What a person wants to know first, one sentence each."""
     facts, counts = evidence.facts, decisions(evidence)
@@ -100,7 +119,7 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
             f"calibration error {pooled.calibration_error:.4f}."
         )
     told += [
-        f"Against {RIVAL_NAMES[name]}: log loss {own:.4f} instead of {rival:.4f} "
+        f"Against {_rivals(evidence, name)}: log loss {own:.4f} instead of {rival:.4f} "
         f"({'better' if own < rival else 'worse'} by {abs(rival - own):.4f} nats per attempt)."
         for name, (rival, own) in facts.scores.log_loss_of.items()
     ]
@@ -111,6 +130,15 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
         + bound_sentences(evidence)
         + list(facts.summary.get("remarks", []))
     )
+
+
+def _rivals(evidence: RunEvidence, name: str) -> str:
+    """Whom the fits were compared with; not every concept has a champion."""
+    if name != "champion":
+        return RIVAL_NAMES[name]
+    compared = evidence.concepts.drop_nulls("champion_log_loss")
+    n = int(compared["n_attempts"].sum())
+    return f"the champions of {compared.height} concepts, on their {n:,} attempts"
 
 
 def users_sentence(evidence: RunEvidence) -> str:
@@ -186,8 +214,8 @@ def show_report(console: Console, evidence: RunEvidence) -> None:
 
 def _decision_table(decision: str, concepts: pl.DataFrame, *, wide: bool) -> Table:
     """The concepts of one decision, those that touch most users first."""
-    shown = concepts.sort("n_users", "concept_id", descending=[True, False], nulls_last=True)
-    rows = [_cells(row, wide=wide) for row in shown.head(SHOWN).to_dicts()]
+    shown = in_order(concepts).head(SHOWN)
+    rows = [_cells(row, wide=wide) for row in shown.to_dicts()]
     filled = [name for name in rows[0] if any(row[name] for row in rows)]
     table = Table(
         title=f"{decision} ({concepts.height})",
@@ -235,7 +263,20 @@ def brief(row: dict[str, Any]) -> str:
     if row["decision"] == "promoted":
         return "better than the champion" if row["old_is_fitted"] else "first fit, not worse"
     if row["reason"] == "impact":
-        return "impact: too many users would cross the threshold"
+        flag = f"--approve={quote(str(row['concept_id']))}"
+        return (
+            f"too many users would cross the threshold ({row['users_up']} up and "
+            f"{row['users_down']} down of {row['n_users']}); `bkt retrain {flag}` lets it pass"
+        )
+    gain, error, rate = (
+        row[name] for name in ("gain_champion", "gain_champion_error", "adjusted_p")
+    )
+    known = None not in (gain, error, rate) and not row["champion_in_sample"]
+    if row["reason"] == "better_than_champion" and known:
+        return (
+            f"not shown to be better: {gain:+.4f} ± {Z_95 * error:.4f} nats per attempt, "
+            f"false discovery rate {rate:.2g}"
+        )
     return str(row["why"])
 
 

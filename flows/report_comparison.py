@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bkt_core.params import PARAM_NAMES
-from flows.report import SHOWN, move, number, signed
+from flows.report import SHOWN, brief, move, number, signed
 from flows.run_scalars import run_scalars
 
 if TYPE_CHECKING:
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 
     from flows.run_evidence import RunEvidence
 
-#: Scalars that a person reads first, with what a rise means.
+#: Scalars that a person reads first: what they are called, and what a rise means.
 HEADLINES = {
-    "pooled_auc": "higher is better",
-    "pooled_log_loss": "lower is better",
-    "pooled_rmse": "lower is better",
-    "pooled_accuracy": "higher is better",
-    "pooled_calibration_error": "lower is better",
-    "pooled_n": "held-out attempts",
-    "concepts_promoted": "",
-    "concepts_kept": "",
-    "concepts_rejected": "",
-    "concepts_skipped": "",
-    "concepts_failed": "",
-    "concepts_on_bounds": "",
+    "pooled_auc": ("AUC", "higher is better"),
+    "pooled_log_loss": ("log loss", "lower is better"),
+    "pooled_rmse": ("RMSE", "lower is better"),
+    "pooled_accuracy": ("accuracy", "higher is better"),
+    "pooled_calibration_error": ("calibration error", "lower is better"),
+    "pooled_n": ("held-out attempts", ""),
+    "concepts_promoted": ("concepts promoted", ""),
+    "concepts_kept": ("concepts kept", ""),
+    "concepts_rejected": ("concepts rejected", ""),
+    "concepts_skipped": ("concepts skipped", ""),
+    "concepts_failed": ("concepts failed", ""),
+    "concepts_on_bounds": ("concepts on bounds", ""),
 }
+#: Columns of a terminal from which on the table tells why.
+WIDEST = 150
 #: Tags that differ between any two runs and mean nothing.
 _OWN_TAGS = {"run_id", "prefect_flow_run_id", "settings_digest"}
 
@@ -135,7 +137,10 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
             table.add_row(*(Text(text) for text in (name, *pair)))
         console.print(table)
     console.print(_headline_table(comparison))
-    console.print(_concept_table(comparison))
+    console.print(_concept_table(comparison, wide=console.width >= WIDEST))
+    console.print(
+        Text("Parameters are those fitted; gain of B: log loss of A minus that of B.")
+    )
     for name, only in (("A", comparison.only_a), ("B", comparison.only_b)):
         if only:
             shown = ", ".join(only[:SHOWN]) + (", …" if len(only) > SHOWN else "")
@@ -163,12 +168,12 @@ def _headline_table(comparison: RunComparison) -> Table:
         table.add_column(name, justify="right")
     table.add_column("")
     for name, (a, b) in comparison.headlines.items():
-        label = name.removeprefix("pooled_").replace("_", " ")
-        table.add_row(label, scalar(a), scalar(b), difference(a, b), HEADLINES[name])
+        title, meaning = HEADLINES[name]
+        table.add_row(title, scalar(a), scalar(b), difference(a, b), meaning)
     return table
 
 
-def _concept_table(comparison: RunComparison) -> Table:
+def _concept_table(comparison: RunComparison, *, wide: bool) -> Table:
     n = comparison.concepts.height
     title = f"Concepts of both ({n}): other decisions first, then the largest moves"
     table = Table(title=title, title_justify="left")
@@ -176,6 +181,9 @@ def _concept_table(comparison: RunComparison) -> Table:
     table.add_column("decision A → B")
     for name in ("L0", "T", "S", "G", "AUC A", "AUC B", "gain of B"):
         table.add_column(name, justify="right")
+    if wide:
+        table.add_column("why in B", overflow="fold")
+    in_b = {row["concept_id"]: row for row in comparison.b.concepts.to_dicts()}
     for row in comparison.concepts.head(SHOWN).to_dicts():
         moves = [move(row[f"{name}_a"], row[f"{name}_b"]) for name in PARAM_NAMES]
         table.add_row(
@@ -185,6 +193,7 @@ def _concept_table(comparison: RunComparison) -> Table:
             number(row["auc_a"]),
             number(row["auc_b"]),
             signed(row["gain"]),
+            *((Text(brief(in_b[row["concept_id"]])),) if wide else ()),
         )
     return table
 

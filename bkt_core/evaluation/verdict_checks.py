@@ -132,7 +132,7 @@ def moves_few_users(
             f"below it, {share:.0%} of {moved.n_users}"
         )
         if held:
-            sentence += f"; `bkt retrain --approve {evidence.concept_id}` lets it through"
+            sentence += f"; more than {limits.max_crossing_share:.0%} wait for a person"
         elif large:
             sentence += "; approved" if is_approved else "; no limit on a first promotion"
         sentence += "."

@@ -8,10 +8,10 @@ from cyclopts import Parameter
 
 from bkt_core.errors import UsageError
 from flows.commands.output import DEFAULT_OUTPUT, Output
+from flows.comparison_page import write_comparison
 from flows.database import open_database
 from flows.report import report_json, show_report
 from flows.report_comparison import compare_runs, show_comparison
-from flows.report_page import write_comparison
 from flows.run_evidence import read_evidence
 from flows.run_folders import run_folder
 from flows.settings import load_settings

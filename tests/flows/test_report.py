@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
-from html import unescape
+from html import escape, unescape
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,11 @@ import pytest
 from rich.console import Console
 
 from bkt_core.evaluation.selection import decide
+from flows.comparison_page import comparison_page
 from flows.figures import DRAWERS, figures
-from flows.report import report_json, show_report
+from flows.report import brief, in_order, report_json, show_report, summary_sentences
 from flows.report_comparison import compare_runs, show_comparison
-from flows.report_page import comparison_page, report_page, write_page
+from flows.report_page import report_page, write_page
 from flows.run_evidence import (
     RunFilesMissingError,
     evidence_files,
@@ -91,7 +93,7 @@ def test_a_refused_switch_is_told_as_kept(evidence):
 def test_scalars_have_the_same_twenty_to_forty_keys_whatever_the_run(evidence):
     nothing = evidence_of([])
     assert run_scalars(evidence).keys() == run_scalars(nothing).keys()
-    assert 20 <= len(run_scalars(nothing)) <= 45
+    assert 20 <= len(run_scalars(nothing)) <= 40
     scalars = run_scalars(evidence)
     scored = evidence.concepts.drop_nulls("auc")
     assert scalars["pooled_n"] == scored["n_attempts"].sum()
@@ -107,6 +109,50 @@ def test_the_terminal_tells_every_decision_and_takes_no_id_for_markup(evidence):
     for word in ("promoted", "skipped (1)", "failed (1)", "LikelihoodFellError", "AUC"):
         assert word in told
     assert "[bold]$x$</b>" in told
+
+
+def test_a_concept_that_waits_for_a_person_tells_how_it_is_let_pass(evidence):
+    """Whatever its id is, the flag can be copied into a shell."""
+    (row,) = evidence.concepts.filter(pl.col("concept_id") == AWKWARD).to_dicts()
+    told = brief(row | {"decision": "kept", "reason": "impact"})
+    command = told.split("`")[1]
+    assert shlex.split(command) == ["bkt", "retrain", f"--approve={AWKWARD}"]
+
+
+def test_a_concept_that_was_not_shown_to_be_better_tells_by_how_much():
+    """In the words of its check, which stays where they say more."""
+    row = {
+        "decision": "kept",
+        "reason": "better_than_champion",
+        "gain_champion": -0.0014,
+        "gain_champion_error": 0.001,
+        "adjusted_p": 0.92,
+        "champion_in_sample": False,
+        "why": "the whole sentence",
+    }
+    told = (
+        "not shown to be better: -0.0014 ± 0.0020 nats per attempt, false discovery rate 0.92"
+    )
+    assert brief(row) == told
+    for unusual in ({"champion_in_sample": True}, {"gain_champion_error": None}):
+        assert brief(row | unusual) == "the whole sentence"
+    assert brief(row | {"reason": "not_worse_than_mean"}) == "the whole sentence"
+
+
+def test_the_gain_over_champions_says_of_which_concepts_it_is(evidence):
+    """The other scores are of all concepts with a fit."""
+    compared = evidence.concepts.drop_nulls("champion_log_loss")
+    assert 0 < compared.height < evidence.concepts.drop_nulls("log_loss").height
+    (told,) = (s for s in summary_sentences(evidence) if "champions" in s)
+    assert f"of {compared.height} concepts" in told
+    weights = compared["n_attempts"]
+    assert f"{(compared['log_loss'] * weights).sum() / weights.sum():.4f} instead of" in told
+
+
+def test_the_page_links_the_attempts_where_their_page_lies_beside_it(evidence, tmp_path):
+    assert 'href="data.html"' not in write_page(tmp_path, evidence).read_text()
+    (tmp_path / "data.html").write_text("attempts")
+    assert 'href="data.html"' in write_page(tmp_path, evidence).read_text()
 
 
 def test_the_json_is_strict_and_holds_every_concept(evidence):
@@ -206,7 +252,8 @@ def test_the_page_of_a_run_works_in_a_browser(evidence, tmp_path):
         "document.querySelector('[data-concept=\"concept-001\"]').click()",
     )
     every, found, none, skipped, again, rising, falling, _ = seen
-    assert sorted(every) == sorted(evidence.concepts["concept_id"])
+    assert every == in_order(evidence.concepts)["concept_id"].to_list()
+    assert every[-1] == "broken"  # failed, after promoted, kept, rejected and skipped
     assert (found, none, skipped) == (["broken"], [], ["concept-007"])
     assert again == every
     known = evidence.concepts.drop_nulls("auc").sort("auc")["concept_id"].to_list()
@@ -225,4 +272,6 @@ def test_the_page_of_two_runs_works_in_a_browser(evidence, verdicts, tmp_path):
     compared = compare_runs(evidence, fewer)
     (rows,), dom = _browse(comparison_page(compared), tmp_path, "draw()")
     assert rows == compared.concepts["concept_id"].to_list()
+    for row in fewer.concepts.to_dicts():
+        assert escape(brief(row), quote=False) in dom
     assert "Only in A (3)" in dom

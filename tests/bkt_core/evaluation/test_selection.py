@@ -148,7 +148,7 @@ def test_a_promotion_that_moves_many_users_waits_for_a_person():
     held = _verdict(_evidence(SOUND, poor), limits)
     assert held.decision is Decision.KEPT
     assert _names(held.reasons) == ["impact"]
-    assert "--approve fractions" in held.reasons[0].sentence
+    assert "wait for a person" in held.reasons[0].sentence
     approved = _verdict(_evidence(SOUND, poor), limits, approved={"fractions"})
     assert approved.decision is Decision.PROMOTED
 
