@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving check quick test clean
+.PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night check quick test clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
@@ -35,6 +35,9 @@ bench-border: $(STAMP)  ## the table of extraction and import: PostgreSQL, SQLit
 
 bench-states: $(STAMP)  ## writing a million states against COPY, replay, online latency
 	$(BIN)/python -m benchmarks.states
+
+bench-night: $(STAMP)    ## a night over 10 million attempts beside the floor of its parts, 20 minutes
+	$(BIN)/python -m benchmarks.night
 
 torture: $(STAMP)    ## kill everything at random for some minutes, then count what was lost
 	$(BIN)/python -m tests.torture
