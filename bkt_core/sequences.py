@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttemptSequences:
-    """User `i` owns `correct[offsets[i]:offsets[i + 1]]`, oldest attempt first."""
+    """User `i` owns `correct[offsets[i]:offsets[i + 1]]`, oldest attempt first.
+
+    The arrays cannot be written to through it: nobody changes attempts, and Numba compiles for
+    one kind of array, whether they were read from a file or made in memory.
+    """
 
     correct: NDArray[np.int8]  # (n_attempts,), 0 or 1
     offsets: NDArray[np.int64]  # (n_users + 1,), rising strictly from 0 to n_attempts
@@ -36,6 +40,10 @@ class AttemptSequences:
             raise InvalidSequencesError("Every user needs at least one attempt.")
         if correct.size and not 0 <= int(correct.min()) <= int(correct.max()) <= 1:
             raise InvalidSequencesError("Every outcome must be 0 or 1.")
+        for name, array in (("correct", correct), ("offsets", offsets)):
+            fixed = np.ascontiguousarray(array).view()
+            fixed.flags.writeable = False
+            object.__setattr__(self, name, fixed)
 
     @property
     def n_attempts(self) -> int:
