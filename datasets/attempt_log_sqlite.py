@@ -19,7 +19,7 @@ from datasets.attempt_log import ERASED, NEITHER, STATES, LogSnapshot, batches, 
 from datasets.errors import ExtractError
 from datasets.id_codes import text_column
 from datasets.log_position import SQLITE_POSITION, SqlitePosition
-from datasets.row_kernels import RowBatch, times_from_text
+from datasets.row_kernels import RowBatch, read_only, times_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ class SqliteSnapshot(LogSnapshot):
         times_from_text(text_column(batch.column(4)), times)
         return RowBatch(
             ids=numbers(batch.column(0), 0),
-            times=times,
+            times=read_only(times),
             correct=numbers(batch.column(3), NEITHER),
         )
 

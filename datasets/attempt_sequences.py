@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from bkt_core.sequences import AttemptSequences
 from datasets.errors import ExtractError
-from datasets.row_kernels import Run, merge_runs
+from datasets.row_kernels import Run, merge_runs, read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,12 @@ class ShardRows:
     @property
     def run(self) -> Run:
         """The columns as kernels take them."""
-        return Run(self.users, self.ids, self.times, self.correct)
+        return Run(
+            read_only(self.users),
+            read_only(self.ids),
+            read_only(self.times),
+            read_only(self.correct),
+        )
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -229,14 +234,14 @@ def _microseconds(moment: datetime) -> int:
 def _merged(base: ShardRows, added: ShardRows) -> ShardRows:
     """Two runs in canonical order as one; late attempts go where they belong."""
     n = base.users.size + added.users.size
-    merged = ShardRows(
+    merged = Run(
         np.empty(n, np.int32),
         np.empty(n, np.int64),
         np.empty(n, np.int64),
         np.empty(n, np.int8),
     )
-    merge_runs(base.run, added.run, merged.run)
-    return merged
+    merge_runs(base.run, added.run, merged)
+    return ShardRows(*merged)
 
 
 def _read_shard(path: Path) -> ShardRows:

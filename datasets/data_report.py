@@ -79,7 +79,7 @@ def describe(extract: Extract) -> DataReport:
     longest = 0
     for shard in range(len(extract.shards)):
         for rows in shard_rows(extract, shard):
-            longest = max(longest, count_lengths(rows.users, lengths))
+            longest = max(longest, count_lengths(rows.run.users, lengths))
             measure_lateness(rows.run, edges, lateness)
     concepts = pl.DataFrame(extract.concepts).select(
         "concept_id",

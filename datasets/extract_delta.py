@@ -21,7 +21,7 @@ from datasets.extract_shards import (
 )
 from datasets.log_position import from_json
 from datasets.parquet import read_json, read_table, write_table
-from datasets.row_kernels import count_new_users
+from datasets.row_kernels import count_new_users, read_only
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,4 +140,4 @@ def _count_users(
         if code < first_of_base.size:
             first = first_of_base[code]
             known = before[first : first + size_of_base[code]]
-            n_users[rank] = count_new_users(known, users[start:stop])
+            n_users[rank] = count_new_users(read_only(known), read_only(users[start:stop]))

@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.row_kernels import Dictionary, TextColumn, encode, fill_slots, hash_bytes
+from datasets.row_kernels import (
+    Dictionary,
+    TextColumn,
+    encode,
+    fill_slots,
+    hash_bytes,
+    read_only,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +27,7 @@ T = TypeVar("T", bound=np.generic)
 
 _FIRST_IDS = 1 << 12
 _FIRST_BYTES = 1 << 17
-_NOTHING = np.zeros(0, np.uint8)
+_NOTHING, _NO_OFFSETS = np.frombuffer(b"", np.uint8), np.frombuffer(bytes(4), np.int32)
 
 
 def text_column(array: pa.Array) -> TextColumn:
@@ -32,11 +39,13 @@ def text_column(array: pa.Array) -> TextColumn:
     validity, offsets, data = array.buffers()
     first, n = array.offset, len(array)
     return TextColumn(
-        offsets=np.frombuffer(offsets, np.int32)[first : first + n + 1]
+        offsets=read_only(np.frombuffer(offsets, np.int32)[first : first + n + 1])
         if n
-        else np.zeros(1, np.int32),
-        data=np.frombuffer(data, np.uint8) if data is not None and data.size else _NOTHING,
-        validity=np.frombuffer(validity, np.uint8)
+        else _NO_OFFSETS,
+        data=read_only(np.frombuffer(data, np.uint8))
+        if data is not None and data.size
+        else _NOTHING,
+        validity=read_only(np.frombuffer(validity, np.uint8))
         if validity is not None and array.null_count
         else _NOTHING,
         first_bit=first,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 F = TypeVar("F", bound="Callable[..., Any]")
+T = TypeVar("T", bound=np.generic)
 
 
 def kernel(function: F) -> F:
@@ -30,6 +31,16 @@ def kernel(function: F) -> F:
 def inlined(function: F) -> F:
     """A step that only kernels call."""
     return cast("F", numba.njit(error_model="numpy")(function))
+
+
+def read_only(array: NDArray[T]) -> NDArray[T]:
+    """The same array, not to be written to: what goes into kernels is of one kind.
+
+    Arrow's columns cannot be written to, ours can; for both, each kernel is compiled twice.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 #: Codes of `contracts.LOG_RULES`.
@@ -53,6 +64,10 @@ _U27, _U30, _U31, _U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(
 _MAX_CHARACTERS = 255
 _MAX_BYTES = 1000
 _RADIX_BITS = 11
+#: Numbers that are no literals: for a literal a kernel is compiled once more.
+_ZERO, _ONE = cast("int", np.int64(0)), cast("int", np.int64(1))
+_TWO_DIGITS, _FOUR_DIGITS = cast("int", np.int64(2)), cast("int", np.int64(4))
+_SIX_DIGITS = cast("int", np.int64(6))
 _FEW = 24
 
 
@@ -381,7 +396,7 @@ def canonical_order(rows: NDArray[np.int64], spread: NDArray[np.int64]) -> None:
     for i in range(n):
         differing |= (rows[i, 0] ^ rows[0, 0]) & ~np.int64(1)
     source, target = rows, spread
-    bit = 1
+    bit = _ONE
     while bit < 63 and (differing >> bit):
         if (differing >> bit) & ((1 << _RADIX_BITS) - 1):
             _radix_pass(source, target, bit)
@@ -391,7 +406,7 @@ def canonical_order(rows: NDArray[np.int64], spread: NDArray[np.int64]) -> None:
         for i in range(n):
             for word in range(3):
                 rows[i, word] = source[i, word]
-    start = 0
+    start = _ZERO
     for i in range(1, n + 1):
         if i == n or (rows[i, 0] >> 1) != (rows[start, 0] >> 1):
             _order_attempts(rows, start, i)
@@ -436,7 +451,7 @@ def _heap_sort(rows: NDArray[np.int64], start: int, stop: int) -> None:
         _sift_down(rows, start, root, n)
     for end in range(n - 1, 0, -1):
         _swap(rows, start, start + end)
-        _sift_down(rows, start, 0, end)
+        _sift_down(rows, start, _ZERO, end)
 
 
 @kernel
@@ -601,7 +616,7 @@ def summarise(rows: NDArray[np.int64], facts: ConceptFacts) -> None:
 def times_from_text(column: TextColumn, times: NDArray[np.int64]) -> None:
     """Microseconds since 1970 of `YYYY-MM-DD HH:MM:SS.ffffff`, NO_MOMENT for other text."""
     for row in range(times.size):
-        start = column.offsets[row]
+        start = np.int64(column.offsets[row])
         times[row] = NO_MOMENT
         if (
             _is_null(column.validity, column.first_bit + row)
@@ -612,18 +627,18 @@ def times_from_text(column: TextColumn, times: NDArray[np.int64]) -> None:
 
 
 @kernel
-def _moment(data: NDArray[np.uint8], start: int) -> int:
+def _moment(data: NDArray[np.uint8], start: int | np.int64) -> int:
     marks = (
         data[start + 4] == 45 and data[start + 7] == 45 and data[start + 10] == 32
         and data[start + 13] == 58 and data[start + 16] == 58 and data[start + 19] == 46
     )  # fmt: skip
-    year, fine0 = _digits(data, start, 4)
-    month, fine1 = _digits(data, start + 5, 2)
-    day, fine2 = _digits(data, start + 8, 2)
-    hour, fine3 = _digits(data, start + 11, 2)
-    minute, fine4 = _digits(data, start + 14, 2)
-    second, fine5 = _digits(data, start + 17, 2)
-    micro, fine6 = _digits(data, start + 20, 6)
+    year, fine0 = _digits(data, start, _FOUR_DIGITS)
+    month, fine1 = _digits(data, start + 5, _TWO_DIGITS)
+    day, fine2 = _digits(data, start + 8, _TWO_DIGITS)
+    hour, fine3 = _digits(data, start + 11, _TWO_DIGITS)
+    minute, fine4 = _digits(data, start + 14, _TWO_DIGITS)
+    second, fine5 = _digits(data, start + 17, _TWO_DIGITS)
+    micro, fine6 = _digits(data, start + 20, _SIX_DIGITS)
     fine = marks and fine0 and fine1 and fine2 and fine3 and fine4 and fine5 and fine6
     if not (
         fine and 1 <= month <= 12 and 1 <= day <= _days_of(year, month)
@@ -640,7 +655,7 @@ def _moment(data: NDArray[np.uint8], start: int) -> int:
 
 
 @inlined
-def _digits(data: NDArray[np.uint8], start: int, n: int) -> tuple[int, bool]:
+def _digits(data: NDArray[np.uint8], start: int | np.int64, n: int) -> tuple[int, bool]:
     value = 0
     fine = True
     for i in range(n):

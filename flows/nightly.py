@@ -11,6 +11,7 @@ from bkt_core.fitting.engines import engine_named
 from datasets.store.algorithms import active_algorithm, algorithm
 from datasets.store.run_lock import alongside, run_lock
 from datasets.store.session import reading
+from datasets.warm_up import compile_row_kernels
 from flows.close_run import close_run
 from flows.dask_cluster import require_same_versions
 from flows.database import open_database
@@ -49,6 +50,7 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
         require_same_versions(settings)
         with watch.stage("compile"):
             compile_kernels(engine_of(settings, request), settings.gates)
+            compile_row_kernels()
         with watch.stage("extract"), recorded_refusal(engine, "retrain", request):
             extract = extract_attempts(settings, full=request.full)
         lock.check()
@@ -82,6 +84,7 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         require_same_versions(settings)
         with watch.stage("compile"):
             compile_kernels(engine_of(settings, request), settings.gates)
+            compile_row_kernels()
         with watch.stage("extract"), recorded_refusal(engine, "fit", request):
             extract = extract_attempts(settings, full=request.full)
         plan = plan_night(engine, settings, request, extract)
