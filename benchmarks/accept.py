@@ -19,10 +19,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from tests.oracles.replay import DEFAULTS, mastery
 from tests.postgres_server import postgres_server
-
-P_MIN = 1e-10
-P_MAX = 1.0 - 1e-10
 
 
 @dataclass
@@ -72,20 +70,6 @@ class Chain:
         return self.bkt("retrain")
 
 
-def replayed(outcomes: list[int], p_L0: float, p_T: float, p_S: float, p_G: float) -> float:
-    """docs/algorithms.md, section 2, in plain Python, independent of the product."""
-
-    def clamp(p: float) -> float:
-        return min(max(p, P_MIN), P_MAX)
-
-    p, t, s, g = clamp(p_L0), clamp(p_T), clamp(p_S), clamp(p_G)
-    for correct in outcomes:
-        c = clamp(p * (1.0 - s) + (1.0 - p) * g)
-        q = clamp(p * (1.0 - s) / c if correct else p * s / (1.0 - c))
-        p = clamp(q + (1.0 - q) * t)
-    return p
-
-
 ACTIVE = sa.text("SELECT concept_id, p_l0, p_t, p_s, p_g FROM bkt_skill_params WHERE is_active")
 LOG = sa.text("SELECT user_id, concept_id, correct FROM attempts ORDER BY attempted_at, id")
 STATES = sa.text("SELECT user_id, concept_id, p_mastery, n_attempts FROM bkt_user_skill_state")
@@ -103,8 +87,8 @@ def wrong_states(url: str) -> tuple[int, int]:
     engine.dispose()
     wrong = len(outcomes.keys() ^ states.keys())
     for key, history in outcomes.items():
-        params = active.get(key[1], (0.1, 0.1, 0.1, 0.25))
-        wrong += states.get(key) != (replayed(history, *params), len(history))
+        params = active.get(key[1], DEFAULTS)
+        wrong += states.get(key) != (mastery(history, params), len(history))
     return len(states), wrong
 
 

@@ -13,7 +13,7 @@ from datasets.staged_states import StagedStates
 from datasets.state_versions import states_of_shard
 from datasets.store.mastery_states import STAGED
 from tests.datasets.attempt_rows import NOW, Row, add, many
-from tests.datasets.store.oracle import mastery
+from tests.oracles.replay import mastery
 
 BESIDE = ExtractOptions(compact_from=1e9, max_quarantine=1.0)
 ODD = BktParams(p_L0=0.2, p_T=0.1, p_S=0.05, p_G=0.3)

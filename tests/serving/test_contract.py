@@ -21,9 +21,10 @@ from serving import (
     get_user_mastery,
     update_from_attempt,
 )
-from tests.datasets.store.oracle import expected_states, mastery, stored_states
+from tests.datasets.store.oracle import expected_states, stored_states
 from tests.datasets.store.writing import PARAMS, promote
 from tests.moments import STARTED
+from tests.oracles.replay import mastery
 
 LATER = STARTED + timedelta(hours=1)
 

@@ -1,26 +1,10 @@
-"""The definition of mastery, in plain Python from the rows; it imports nothing of ours."""
+"""What states must say, in plain Python from the rows; it imports nothing of ours."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-TINY = 1e-10
-DEFAULTS = (0.1, 0.1, 0.1, 0.25)
-
-
-def clamped(p: float) -> float:
-    return min(max(p, TINY), 1.0 - TINY)
-
-
-def mastery(outcomes: list[int], params: tuple[float, float, float, float]) -> float:
-    """Replay outcomes from p_L0 (docs/algorithms.md, section 2)."""
-    p, t, s, g = (clamped(value) for value in params)
-    for correct in outcomes:
-        c = clamped(p * (1.0 - s) + (1.0 - p) * g)
-        q = p * (1.0 - s) / c if correct else p * s / (1.0 - c)
-        q = clamped(q)
-        p = clamped(q + (1.0 - q) * t)
-    return p
+from tests.oracles.replay import DEFAULTS, mastery
 
 
 def expected_states(conn: Connection) -> dict[tuple[str, str], tuple[float, int, int | None]]:

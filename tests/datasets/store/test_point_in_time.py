@@ -15,10 +15,10 @@ from datasets.store.rollback import roll_back
 from datasets.store.runs import start_run
 from datasets.store.session import reading
 from datasets.store.snapshots import mastery_as_of, thin_snapshots, write_snapshots
-from tests.datasets.store.oracle import DEFAULTS, mastery
 from tests.datasets.store.test_online import attempt
 from tests.datasets.store.writing import PARAMS, import_rows, promote
 from tests.moments import STARTED
+from tests.oracles.replay import DEFAULTS, mastery
 
 DAY = timedelta(days=1)
 

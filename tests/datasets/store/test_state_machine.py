@@ -27,10 +27,10 @@ from datasets.store.runs import start_run
 from datasets.store.session import reading
 from datasets.store.skill_params import Switch
 from datasets.store.snapshots import write_snapshots
-from tests.datasets.store.oracle import DEFAULTS, mastery
 from tests.datasets.store.test_recomputation import staged_now
 from tests.datasets.store.writing import import_rows, promote
 from tests.moments import STARTED
+from tests.oracles.replay import DEFAULTS, mastery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
