@@ -62,7 +62,8 @@ class Outcome:
     """What one phase did and what it found."""
 
     ledger: Ledger
-    attempts: int
+    attempts: int  # acknowledged, one by one or in a file
+    imported: int  # of them, in a file
     random_kills: int
     server_crashes: int
     seconds: float
@@ -118,8 +119,10 @@ def run_phase(world: World, plan: Plan, server: PostgresServer | None = None) ->
     broken += run_apart(lambda: settle(world))
     found: dict[str, int] = {}
     broken += run_apart(lambda: violations(world, ledger, online, imports), found)
-    n_attempts = int(sum(ledger.acknowledged[slot] for slot in (*online, *imports)))
-    return Outcome(ledger, n_attempts, kills, crashes, spent, found, broken)
+    answered, imported = (
+        int(ledger.acknowledged[slots.start : slots.stop].sum()) for slots in (online, imports)
+    )
+    return Outcome(ledger, answered + imported, imported, kills, crashes, spent, found, broken)
 
 
 def run_apart(work: Callable[[], object], answer: dict[str, int] | None = None) -> list[str]:

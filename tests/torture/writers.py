@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.torture.world import World
 
 ASYNC_TASKS = 4
-IMPORT_ROWS = 40
+IMPORT_ROWS = 120
 #: What asyncpg raises past SQLAlchemy while a connection is being made and the server dies.
 ASYNCPG_CUT_OFF = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 #: SQLSTATE of a deadlock.
