@@ -6,6 +6,7 @@ is made for a row. Our own engine is asked only for its address.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import adbc_driver_manager as adbc
 import pyarrow as pa
 
-from datasets.errors import ExtractError
+from datasets.errors import ExtractError, StorageError, storage_error
 from datasets.log_position import FROM_ELSEWHERE, POSTGRES_POSITION, PostgresPosition
 from datasets.row_kernels import NO_MOMENT, RowBatch
 
@@ -180,7 +181,7 @@ def log_snapshot(engine: Engine, folder: Path) -> Iterator[LogSnapshot]:
             with postgresql.connect(url.render_as_string(hide_password=False)) as connection:
                 yield PostgresSnapshot(connection)
     except (adbc.Error, sqlite3.Error, OSError, pa.ArrowException) as error:
-        raise _unreadable(error) from error
+        raise _refused_to_write(error, folder) or _unreadable(error) from error
 
 
 def batches(
@@ -191,6 +192,13 @@ def batches(
         cursor.adbc_statement.set_options(**(options or {}))
         cursor.execute(query)
         yield from cursor.fetch_record_batch()
+
+
+def _refused_to_write(error: Exception, folder: Path) -> StorageError | None:
+    """A disk that did not take what was read."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return storage_error(OSError(errno.ENOSPC, str(error)), folder)
+    return storage_error(error, folder) if isinstance(error, OSError) else None
 
 
 def _unreadable(error: Exception) -> ExtractError:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import re
+from pathlib import Path
+
 from bkt_core.errors import BadInputError, BktError
 
 
@@ -11,6 +15,42 @@ class FileFormatError(BadInputError):
 
 class ExtractError(BadInputError):
     """An extraction on disk that is missing, broken, or not what its manifest says."""
+
+
+class StorageError(BktError):
+    """A disk or a folder that does not take what must be written."""
+
+
+#: What the system said, and what to do about it.
+_STORAGE = {
+    errno.ENOSPC: "the disk is full. Make room (`bkt prune`), then run the command again",
+    errno.EDQUOT: "the quota is used up. Make room (`bkt prune`), then run the command again",
+    errno.EFBIG: "the file would be too large for this account or disk (see `ulimit -f`)",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "it is forbidden. Give the account that runs `bkt` write permission, or choose "
+        "another folder (BKT_DATA_DIR)",
+    ),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+        "there is no such folder and none can be made. Check the path (BKT_DATA_DIR)",
+    ),
+}
+#: How a library that hides the number tells of it.
+_OS_ERROR = re.compile(r"os error (\d+)|errno (\d+)", re.IGNORECASE)
+
+
+def storage_error(error: Exception, path: Path | str | None = None) -> StorageError | None:
+    """What a disk refused, as a sentence; None where it was something else."""
+    number = getattr(error, "errno", None)
+    found = _OS_ERROR.search(str(error))
+    if number is None and found is not None:
+        number = int(found[1] or found[2])
+    told = None if number is None else _STORAGE.get(number)
+    if told is None:
+        return None
+    where = path or getattr(error, "filename", None) or "A file"
+    return StorageError(f"{where} cannot be written: {told}.")
 
 
 class AccountingError(BktError):

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.errors import ExtractError
+from datasets.errors import ExtractError, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,17 +23,33 @@ if TYPE_CHECKING:
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well.
 
-    Raises `OSError`: if the folder cannot be written.
+    Raises `StorageError`: if the folder cannot be written, or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        refused = storage_error(error, path)
+        if refused is None:
+            raise
+        raise refused from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises `StorageError`: if that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) or error from error
 
 
 def write_table(path: Path, table: pa.Table) -> None:

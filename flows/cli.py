@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from bkt_core.errors import BktError
+from datasets.errors import storage_error
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -127,6 +128,10 @@ def run(tokens: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        refused = storage_error(error) if isinstance(error, OSError) else None
+        if refused is not None:
+            errors.print(f"bkt: {refused}", markup=False)
+            return EXIT_ERROR
         errors.print(
             f"bkt: unexpected {type(error).__name__}: {error}. "
             "Run again with --debug for the traceback.",

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from bkt_core.errors import UsageError
+from datasets.errors import StorageError
+from datasets.parquet import make_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flows.settings import Settings
+
+#: A Prefect server that finds less on its disk tries to start for two minutes.
+LEAST_ROOM_MIB = 32
 
 #: Nothing leaves the machine.
 _OFFLINE = {
@@ -47,8 +55,19 @@ def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
     if "PREFECT_HOME" in os.environ:
         return
     home = settings.data_dir.resolve() / "prefect"
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
+    _require_room(home)
     os.environ["PREFECT_HOME"] = str(home)
     os.environ.setdefault("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
     # A refusal reaches the person as a sentence; Prefect would print its traceback first.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")
+
+
+def _require_room(home: Path) -> None:
+    """Refuse a disk that is all but full, at once."""
+    free = shutil.disk_usage(home).free / 2**20
+    if free < LEAST_ROOM_MIB:
+        raise StorageError(
+            f"The disk of {home} has {free:.1f} MiB left, a run needs at least "
+            f"{LEAST_ROOM_MIB} to begin. Make room (`bkt prune`), then run the command again."
+        )

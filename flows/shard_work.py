@@ -20,6 +20,7 @@ from bkt_core.evaluation.selection import ConceptEvidence, judge_concept, keep_u
 from bkt_core.fitting.engine import Stop
 from bkt_core.fitting.engines import engine_named
 from datasets.attempt_sequences import shard_sequences
+from datasets.errors import StorageError
 from datasets.extract import open_extract
 from datasets.fit_files import fit_key, read_fit, write_fit
 from datasets.parquet import read_json, read_table, write_json
@@ -194,6 +195,8 @@ def _work_on(
         return _kept_untested(attempts, key, job) or _judged(
             attempts, key, engine, job, seconds
         )
+    except StorageError:  # a disk that is full is no matter of this concept
+        raise
     except Exception as error:  # noqa: BLE001 - one concept must not take its shard along
         return ConceptWork(
             concept_id=attempts.concept_id,

@@ -92,9 +92,15 @@ def require_reachable(engine: Engine) -> None:
             pass
     except OperationalError as error:
         cause = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+        remedy = "Check BKT_DATABASE_URL and that the server runs."
+        if "authentication failed" in cause:
+            remedy = "The password in BKT_DATABASE_URL is wrong, or its account has expired."
+        elif "disk I/O error" in cause:
+            remedy = "Its disk is full or broken: make room, then run the command again."
+        elif engine.dialect.name == "sqlite":
+            remedy = "Check BKT_DATABASE_URL, and that its folder is there and can be written."
         raise DatabaseError(
-            f"The database {redacted(url)} must answer, it said: {cause}. "
-            "Check BKT_DATABASE_URL and that the server runs."
+            f"The database {redacted(url)} must answer, it said: {cause.rstrip('.')}. {remedy}"
         ) from error
 
 

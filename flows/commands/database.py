@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from datasets.parquet import make_folder
+from datasets.store.refusals import explained
 from datasets.store.schema import current_revision, head_revision, upgrade
 from datasets.store.seeds import seed
 from datasets.store.session import make_engine, redacted
@@ -14,13 +16,14 @@ from flows.settings import load_settings
 def init(*, output: Output = DEFAULT_OUTPUT) -> int:
     """Bring the schema up to date and seed it; harmless when repeated."""
     settings = load_settings()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     engine = make_engine(settings.database)
     try:
-        before = current_revision(engine)
-        upgrade(engine)
-        with engine.begin() as conn:
-            seed(conn, at=datetime.now(UTC))
+        with explained(settings.database):
+            before = current_revision(engine)
+            upgrade(engine)
+            with engine.begin() as conn:
+                seed(conn, at=datetime.now(UTC))
     finally:
         engine.dispose()
     after = head_revision()
