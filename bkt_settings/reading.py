@@ -51,7 +51,11 @@ class FileSettings(BaseSettings):
     """Settings from the files and the environment, and the two that everybody needs."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BKT_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="BKT_",
+        env_prefix_target="all",  # also of a section with an alias, such as BKT_IMPORT__…
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
     )
 
     database_url: SecretStr
