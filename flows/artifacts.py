@@ -23,6 +23,7 @@ from flows.progress import progress
 from flows.redaction import without_secret
 from flows.report import reasons, summary_sentences
 from flows.run_scalars import worst_concepts
+from flows.tracking_values import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from flows.run_evidence import RunEvidence
     from flows.run_plan import RunPlan
     from flows.settings import Settings
+    from flows.tracking_values import Look
 
 #: Rows of the table of concepts.
 SHOWN = 100
@@ -98,6 +100,23 @@ def publish_run(
         key=f"bkt-{plan.kind}-summary",
         description=evidence.facts.name,
     )
+
+
+def publish_look(look: Look) -> None:
+    """What a look at the parameters in force found, as a page of sentences and a table."""
+    _written(
+        create_markdown_artifact,
+        markdown=f"# {look.name}\n\n{note(look.sentences)}\n",
+        key=f"bkt-{look.kind}-summary",
+        description=look.name,
+    )
+    if look.table.height:
+        _written(
+            create_table_artifact,
+            table=look.table.to_dicts(),
+            key=f"bkt-{look.kind}-concepts",
+            description=f"{look.name}: what drifted most first",
+        )
 
 
 def run_markdown(

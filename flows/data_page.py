@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from datasets.parquet import whole_file
 from flows.figures import BLUE, ORANGE, as_svg
-from flows.run_evidence import DATA_PAGE, flatten
+from flows.run_evidence import DATA_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +39,17 @@ def write_data_page(folder: Path, report: DataReport) -> Path:
 
 
 def data_page(report: DataReport) -> str:
-    """One HTML file: four figures, and the numbers beside them; no id of a user or concept."""
+    """One HTML file: figures, and the numbers beside them; no id of a user or concept."""
     drawn = {
         "Attempts per concept, the largest first.": attempts_per_concept(report),
         "Share of right answers, concepts counted.": shares_correct(report),
         "Attempts of one user at one concept.": sequence_lengths(report),
-        "Late attempts, by how much later another of the same user and concept happened "
-        "that was written before.": lateness(report),
     }
+    if report.n_late:
+        drawn[
+            "Late attempts, by how much later another of the same user and concept happened "
+            "that was written before."
+        ] = lateness(report)
     body = "".join(
         f"<figure>{as_svg(f'data-{number}', figure)}"
         f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -54,15 +57,34 @@ def data_page(report: DataReport) -> str:
     )
     numbers = "".join(
         f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-        for name, value in flatten(report.as_json()).items()
+        for name, value in readable(report).items()
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Attempts</title>'
         f"<style>{_STYLE}</style></head><body><h1>Attempts</h1>"
         f"<p>{report.n_attempts:,} attempts of {report.n_users:,} users at "
         f"{report.n_concepts:,} concepts, {report.share_correct:.1%} right; "
-        f"{report.n_late:,} came late.</p>{body}<table>{numbers}</table></body></html>\n"
+        f"{report.n_late:,} came late.</p>{body}<h2>In numbers</h2><table>{numbers}</table>"
+        "</body></html>\n"
     )
+
+
+def readable(report: DataReport) -> dict[str, str]:
+    """The numbers of the report as people read them."""
+    values = report.as_json()
+    told = {name: f"{values[name]:,}" for name in ("attempts", "users", "concepts", "late")}
+    told |= {"share right": f"{report.share_correct:.2%}"}
+    told |= {
+        f"attempts per concept, {share if share == 'max' else f'{share} of concepts below'}": (
+            "-" if value is None else f"{value:,.0f}"
+        )
+        for share, value in values["attempts_per_concept"].items()
+    }
+    told |= {
+        f"users x concepts with {lengths} attempts": f"{n:,}"
+        for lengths, n in values["sequence_lengths"].items()
+    }
+    return told | {"most attempts of one user at one concept": f"{report.longest:,}"}
 
 
 def attempts_per_concept(report: DataReport) -> Figure:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from datasets.store.algorithms import active_algorithm
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
-from flows.tracking import log_retrain, register_parameters
+from flows.tracking import log_look, log_retrain, register_parameters
 from flows.tracking_store import TrackingUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from flows.run_evidence import RunEvidence
     from flows.run_plan import RunPlan
     from flows.settings import Settings
+    from flows.tracking_values import Look
 
 #: The registered model whose alias `champion` is what is in force.
 MODEL_NAME = "bkt-mastery"
@@ -53,6 +55,25 @@ def deliver_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> D
     except TrackingUnavailableError as error:
         run_id = evidence.facts.run_id
         return Delivery(problem=str(error).replace("--relog RUN", f"--relog {run_id}"))
+
+
+def deliver_look(settings: Settings, look: Look, files: Sequence[Path]) -> Delivery:
+    """Log what fits nothing, such as monitoring, where it stands in no night's way."""
+    try:
+        return Delivery(
+            log_look(
+                settings.tracking_uri,
+                f"{settings.mlflow_experiment}-{look.kind}",
+                settings.artifact_root,
+                look=look,
+                files=files,
+            )
+        )
+    except TrackingUnavailableError as error:
+        where = ", ".join(str(file) for file in files)
+        return Delivery(
+            problem=f"Not delivered to MLflow: {error.reason} It is kept in {where}."
+        )
 
 
 def deliver_champion(

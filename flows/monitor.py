@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,12 @@ from datasets.parquet import write_frame
 from datasets.store.algorithms import active_algorithm
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
+from flows.artifacts import publish_look
 from flows.database import open_database
+from flows.deliver import deliver_look
 from flows.deployed import deployed
 from flows.extract_attempts import extract_attempts
+from flows.monitor_look import KIND, look_of
 from flows.requests import MonitorRequest
 from flows.run_plan import flood_of
 from flows.run_record import recorded
@@ -84,6 +87,9 @@ class Monitored:
     waiting: int
     drifted: tuple[DriftedConcept, ...]
     table: str
+    mlflow_run_id: str | None = None
+    #: Why MLflow has not got it; None where it has.
+    problem: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `bkt monitor --json` prints."""
@@ -102,7 +108,7 @@ def monitor(request: MonitorRequest | None = None) -> Monitored:
 
 def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Monitored:
     """Score the active parameters on an extraction; writes a row of `bkt_run` and a table."""
-    with recorded(engine, "monitor") as run_id:
+    with recorded(engine, KIND) as run_id:
         folder = settings.data_dir / "runs" / run_id
         extract = extract.file_under(folder)
         with reading(engine) as conn:
@@ -112,17 +118,22 @@ def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Moni
         verdicts = judge_drift(
             drifts, false_discovery_rate=settings.monitor.false_discovery_rate
         )
-        write_frame(folder / TABLE, drift_table(verdicts))
+        table = drift_table(verdicts)
+        write_frame(folder / TABLE, table)
     named = sorted(
         (one for one in verdicts if one.drifted), key=lambda one: -abs(one.drift.excess)
     )
-    return Monitored(
+    found = Monitored(
         run_id=run_id,
         scored=len(verdicts),
         waiting=len(active) - len(verdicts),
         drifted=tuple(_named(one) for one in named),
         table=str(folder / TABLE),
     )
+    look = look_of(found, table, at=datetime.now(UTC))
+    delivery = deliver_look(settings, look, [folder / TABLE])
+    publish_look(look)
+    return replace(found, mlflow_run_id=delivery.mlflow_run_id, problem=delivery.problem)
 
 
 def drift_table(verdicts: tuple[DriftVerdict, ...]) -> pl.DataFrame:

@@ -1,54 +1,52 @@
-"""Evidence of runs to MLflow and back: the only file that speaks to it.
+"""Evidence of runs to MLflow: the only file that speaks to it.
 
-MLflow is a logbook. Nothing here decides anything, and a run whose evidence cannot be delivered
+MLflow is a logbook: nothing here decides anything. A run whose evidence cannot be delivered
 keeps it in its files (`bkt report --relog RUN`). No active run is used as hidden state.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from flows.report import summary_sentences
 from flows.run_evidence import evidence_files
-from flows.run_scalars import run_scalars, worst_concepts
-from flows.tracking_store import TrackingUnavailableError, is_absent, make_room, probe
+from flows.run_scalars import worst_concepts
+from flows.tracking_store import (
+    TrackingUnavailableError,
+    be_patient,
+    is_absent,
+    make_room,
+    probe,
+)
+from flows.tracking_values import (
+    DIGEST_TAG,
+    ENDED,
+    MAX_PARAM,
+    OPEN_AS,
+    PARAMS_PER_CALL,
+    RUN_TAG,
+    as_table,
+    dataset_of,
+    metrics_of,
+    model_content,
+    model_digest,
+    tags_of_run,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
     from mlflow.tracking import MlflowClient
 
     from bkt_core.params import BktParams
     from flows.run_evidence import RunEvidence
-
-RUN_TAG = "bkt.run_id"
-#: Of a model version: which parameters it has.
-DIGEST_TAG = "bkt.parameters"
-#: Longest texts that MLflow's stores take.
-MAX_PARAM, MAX_TAG, MAX_DIGEST = 500, 5_000, 36
-PARAMS_PER_CALL = 100
-#: Without it MLflow opens the experiment as one about chat traces.
-_OPEN_AS = {"mlflow.experimentKind": "custom_model_development"}
-#: How a run that did not end well stands in MLflow.
-_ENDED = {"failed": "FAILED", "abandoned": "KILLED"}
-#: MLflow's own patience with a server that is down is minutes.
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-}
+    from flows.tracking_values import Look
 
 
 def log_retrain(
@@ -65,15 +63,17 @@ def log_retrain(
     """
     with _client(tracking_uri) as client:
         experiment_id = _experiment(client, experiment, artifact_root)
-        run_id = _run_of(client, experiment_id, evidence)
-        _log_values(client, run_id, evidence)
+        facts = evidence.facts
+        run_id = _run_of(client, experiment_id, facts.run_id, kind=facts.kind, name=facts.name)
+        _log_params(client, run_id, facts.settings)
+        _log_values(client, run_id, metrics_of(evidence), tags_of_run(evidence))
         _log_dataset(client, run_id, evidence)
         for file in evidence_files(folder):
             inside = str(file.parent.relative_to(folder))
             client.log_artifact(run_id, str(file), None if inside == "." else inside)
-        _log_table(client, run_id, worst_concepts(evidence))
-        if evidence.facts.finished_at is not None:
-            client.set_terminated(run_id, _ENDED.get(evidence.facts.status, "FINISHED"))
+        _log_table(client, run_id, "worst_concepts.json", worst_concepts(evidence))
+        if facts.finished_at is not None:
+            client.set_terminated(run_id, ENDED.get(facts.status, "FINISHED"))
         return run_id
 
 
@@ -95,11 +95,8 @@ def register_parameters(
     """
     if is_absent(tracking_uri):
         return None
-    content = {
-        "defaults": defaults.as_dict(),
-        "concepts": {concept: own.as_dict() for concept, own in sorted(params.items())},
-    }
-    digest = _digest(content)
+    content = model_content(params, defaults)
+    digest = model_digest(content)
     with _client(tracking_uri) as client:
         versions = _versions(client, model_name)
         version = versions.by_digest.get(digest)
@@ -113,12 +110,35 @@ def register_parameters(
         return version
 
 
+def log_look(
+    tracking_uri: str,
+    experiment: str,
+    artifact_root: str | None,
+    *,
+    look: Look,
+    files: Sequence[Path],
+) -> str:
+    """Log what is no night and fits nothing, such as monitoring; returns MLflow's id of it.
+
+    Raises `TrackingUnavailableError`.
+    """
+    with _client(tracking_uri) as client:
+        experiment_id = _experiment(client, experiment, artifact_root)
+        run_id = _run_of(client, experiment_id, look.run_id, kind=look.kind, name=look.name)
+        metrics = [(key, value, 0) for key, value in look.metrics.items()]
+        _log_values(client, run_id, metrics, look.tags())
+        for file in files:
+            client.log_artifact(run_id, str(file))
+        _log_table(client, run_id, f"{look.kind}.json", look.table)
+        client.set_terminated(run_id)
+        return run_id
+
+
 @contextmanager
 def _client(tracking_uri: str) -> Iterator[MlflowClient]:
     """A client of the store, whose every failure is one sentence."""
     probe(tracking_uri)
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
+    be_patient()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from requests.exceptions import RequestException
@@ -139,72 +159,61 @@ def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> s
     if found is not None:
         return str(found.experiment_id)
     location = None if artifact_root is None else f"{artifact_root.rstrip('/')}/{name}"
-    return str(client.create_experiment(name, artifact_location=location, tags=_OPEN_AS))
+    return str(client.create_experiment(name, artifact_location=location, tags=OPEN_AS))
 
 
-def _run_of(client: MlflowClient, experiment_id: str, evidence: RunEvidence) -> str:
+def _run_of(
+    client: MlflowClient, experiment_id: str, run_id: str, *, kind: str, name: str
+) -> str:
     """The MLflow run of this run, made if need be."""
-    facts = evidence.facts
     found = client.search_runs(
-        [experiment_id], filter_string=f"tags.`{RUN_TAG}` = '{facts.run_id}'", max_results=1
+        [experiment_id], filter_string=f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1
     )
     if found:
         return str(found[0].info.run_id)
-    tags = {RUN_TAG: facts.run_id, "bkt.kind": facts.kind, "mlflow.runName": facts.name}
+    tags = {RUN_TAG: run_id, "bkt.kind": kind, "mlflow.runName": name}
     return str(client.create_run(experiment_id, tags=tags).info.run_id)
 
 
-def _log_values(client: MlflowClient, run_id: str, evidence: RunEvidence) -> None:
-    """Scalars, fold curves, settings and tags, in as few calls as the store takes."""
-    from mlflow.entities import Metric, Param, RunTag
+def _log_params(client: MlflowClient, run_id: str, settings: Mapping[str, str]) -> None:
+    """The settings that are not there yet, in as few calls as the store takes."""
+    from mlflow.entities import Param
 
-    facts, now = evidence.facts, int(time.time() * 1000)
-    metrics = [Metric(key, value, now, 0) for key, value in run_scalars(evidence).items()]
-    for fold, scores in enumerate(facts.scores.by_fold):
-        for name in ("auc", "log_loss", "rmse"):
-            value = None if scores is None else getattr(scores, name)
-            if value is not None:
-                metrics.append(Metric(f"fold_{name}", value, now, fold))
-    tags = {f"bkt.{key}": value for key, value in facts.tags.items() if value}
-    tags["bkt.status"] = facts.status
-    tags["mlflow.note.content"] = "\n".join(f"- {s}" for s in summary_sentences(evidence))
     known = client.get_run(run_id).data.params
-    params = [
-        Param(key, value[:MAX_PARAM])
-        for key, value in facts.settings.items()
-        if key not in known
-    ]
+    params = [Param(key, settings[key][:MAX_PARAM]) for key in settings if key not in known]
     for start in range(0, len(params), PARAMS_PER_CALL):
         client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
+
+
+def _log_values(
+    client: MlflowClient,
+    run_id: str,
+    metrics: Iterable[tuple[str, float, int]],
+    tags: Mapping[str, str],
+) -> None:
+    """Metrics by key, value and step, and tags."""
+    from mlflow.entities import Metric, RunTag
+
+    now = int(time.time() * 1000)
     client.log_batch(
         run_id,
-        metrics=metrics,
-        tags=[RunTag(key, str(value)[:MAX_TAG]) for key, value in tags.items()],
+        metrics=[Metric(key, value, now, step) for key, value, step in metrics],
+        tags=[RunTag(key, value) for key, value in tags.items()],
     )
 
 
 def _log_dataset(client: MlflowClient, run_id: str, evidence: RunEvidence) -> None:
     from mlflow.entities import Dataset, DatasetInput
 
-    digest = evidence.facts.tags.get("data_digest", "")
-    if not digest:
-        return
-    profile = {"num_rows": evidence.facts.summary.get("rows", {}).get("accepted")}
-    dataset = Dataset(
-        name="attempts",
-        digest=digest[:MAX_DIGEST],
-        source_type="local",
-        source=json.dumps({"extract": digest}),
-        profile=json.dumps(profile),
-    )
-    client.log_inputs(run_id, [DatasetInput(dataset, [])])
+    values = dataset_of(evidence)
+    if values is not None:
+        client.log_inputs(run_id, [DatasetInput(Dataset(**values), [])])
 
 
-def _log_table(client: MlflowClient, run_id: str, table: pl.DataFrame) -> None:
+def _log_table(client: MlflowClient, run_id: str, name: str, table: pl.DataFrame) -> None:
     """As `log_table` writes it, which would append where a run is logged again."""
-    content = {"columns": table.columns, "data": [list(row) for row in table.iter_rows()]}
-    client.log_dict(run_id, content, "worst_concepts.json")
-    logged = [{"path": "worst_concepts.json", "type": "table"}]
+    client.log_dict(run_id, as_table(table), name)
+    logged = [{"path": name, "type": "table"}]
     client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))
 
 
@@ -262,7 +271,11 @@ def _new_version(
             raise
     source = _log_model(client, home, content, digest)
     created = client.create_model_version(
-        model_name, source, run_id=home, tags={DIGEST_TAG: digest}
+        model_name,
+        source,
+        run_id=home,
+        tags={DIGEST_TAG: digest},
+        description=f"Parameters of {len(content['concepts'])} concepts, else the defaults.",
     )
     return int(created.version)
 
@@ -285,8 +298,3 @@ def _log_model(client: MlflowClient, home: str, content: dict[str, Any], digest:
         )
         client.log_artifacts(home, str(model), inside)
     return f"{client.get_run(home).info.artifact_uri.rstrip('/')}/{inside}"
-
-
-def _digest(content: dict[str, Any]) -> str:
-    """A name for a set of parameters, to the last bit."""
-    return blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,15 @@ from flows.redaction import without_secret
 #: How long a server may take to accept a connection.
 PROBE_SECONDS = 5.0
 _LOCAL = "sqlite:///"
+#: MLflow's own patience with a server that is down is minutes.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
 
 
 class TrackingUnavailableError(BktError):
@@ -52,3 +62,9 @@ def make_room(tracking_uri: str) -> None:
     """The folder of a local store."""
     if tracking_uri.startswith(_LOCAL):
         Path(tracking_uri.removeprefix(_LOCAL)).parent.mkdir(parents=True, exist_ok=True)
+
+
+def be_patient() -> None:
+    """Set how long MLflow tries, and that it stays silent; before it is imported."""
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)

@@ -11,6 +11,7 @@ from rich.text import Text
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.prefect_home import settle_prefect
 from flows.settings import load_settings
+from flows.tracking_store import TrackingUnavailableError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,7 @@ def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:
     found = look()
     payload = found.as_json() | {"retrain": retrain_command(found)}
     output.give(payload, lambda console: show_monitored(console, found))
-    return 0
+    return TrackingUnavailableError.exit_code if found.problem else 0
 
 
 def retrain_command(found: Monitored) -> str | None:
@@ -61,3 +62,5 @@ def show_monitored(console: Console, found: Monitored) -> None:
         console.print(table)
         console.print(Text(f"To fit them again: {retrain_command(found)}"))
     console.print(Text(f"All of it: {found.table}"))
+    if found.problem:
+        console.print(Text(f"note: {found.problem}"))

@@ -15,6 +15,7 @@ from flows.report_comparison import compare_runs, show_comparison
 from flows.run_evidence import read_evidence
 from flows.run_folders import run_folder
 from flows.settings import load_settings
+from flows.tracking_store import TrackingUnavailableError
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -78,9 +79,10 @@ def _relog(settings: Settings, run: str, output: Output) -> int:
         folder,
     )
     with open_database(settings) as engine:
-        deliver_champion(engine, settings, mlflow_run_id=mlflow_run_id)
+        problem = deliver_champion(engine, settings, mlflow_run_id=mlflow_run_id)
+    told = " ".join(filter(None, (f"Delivered as MLflow run {mlflow_run_id}.", problem)))
     output.give(
-        {"run_id": folder.name, "mlflow_run_id": mlflow_run_id},
-        lambda console: console.print(f"Delivered as MLflow run {mlflow_run_id}."),
+        {"run_id": folder.name, "mlflow_run_id": mlflow_run_id, "problem": problem},
+        lambda console: console.print(told, markup=False),
     )
-    return 0
+    return TrackingUnavailableError.exit_code if problem else 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
@@ -16,10 +18,12 @@ from datasets.store.runs import RunStatus, list_runs
 from datasets.store.session import reading
 from flows import extract_attempts as extraction
 from flows import promote_params as promotion
+from flows.cli import run
 from flows.nightly import nightly, trial_fit
 from flows.operations import release_concepts, roll_back_run
 from flows.requests import EngineName, FitRequest, RetrainRequest
 from flows.settings import load_settings
+from flows.tracking_store import TrackingUnavailableError
 from tests.flows.night_oracle import all_rows, expected_states, stored_states
 
 if TYPE_CHECKING:
@@ -234,12 +238,27 @@ def test_what_a_run_refuses(sqlite_night: Engine):
 
 
 def test_mlflow_that_is_down_costs_no_promotion(
-    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
+    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """The run is done, its evidence is kept, and the exit code says what is missing."""
+    """The run is done, its evidence delivered later; exit codes say what is missing."""
+    from mlflow.tracking import MlflowClient  # noqa: TID251 - the store is read back
+
     monkeypatch.setenv("BKT_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     summary: RunSummary = nightly()
     assert (summary.status, summary.exit_code, summary.mlflow_run_id) == ("done", 6, None)
     assert f"--relog {summary.run_id}" in summary.remarks[0]
     assert summary.concepts.promoted >= 3
     assert stored_states(sqlite_night) == expected_states(sqlite_night)
+    assert run(["report", "--relog", summary.run_id, "--json"]) == 6
+    monkeypatch.delenv("BKT_MLFLOW_TRACKING_URI")
+    capsys.readouterr()
+    assert run(["report", "--relog", summary.run_id, "--json"]) == 0
+    delivered = json.loads(capsys.readouterr().out)
+    client = MlflowClient(load_settings().tracking_uri)
+    assert client.get_run(delivered["mlflow_run_id"]).info.status == "FINISHED"
+    champion = client.get_model_version_by_alias("bkt-mastery", "champion")
+    assert champion.run_id == delivered["mlflow_run_id"]
+    unavailable = TrackingUnavailableError(tracking_uri="sqlite:///x", reason="full.")
+    monkeypatch.setattr("flows.deliver.register_parameters", Mock(side_effect=unavailable))
+    assert run(["report", "--relog", summary.run_id, "--json"]) == 6
+    assert "does not follow yet" in json.loads(capsys.readouterr().out)["problem"]

@@ -84,6 +84,7 @@ def test_a_run_is_logged_whole(store, evidence, folder, tmp_path):
     np.testing.assert_equal(logged, expected)
     assert run.data.params["fit.folds"] == "3"
     assert run.data.tags[RUN_TAG] == evidence.facts.run_id
+    assert run.data.tags["mlflow.source.name"].startswith("bkt retrain")
     assert run.info.status == "FINISHED"
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
     steps = [metric.step for metric in _client(store).get_metric_history(run_id, "fold_auc")]
