@@ -102,9 +102,18 @@ def test_an_empty_database_is_refused_with_its_remedy(empty_engine: Engine):
     require_current(empty_engine)
 
 
+def test_to_look_for_a_schema_makes_no_file(tmp_path):
+    """Where nothing is yet, to connect would make an empty database."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'missing' / 'bkt.db'}")
+    with pytest.raises(NotMigratedError, match="bkt init"):
+        require_current(engine)
+    engine.dispose()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_database_that_does_not_answer_is_refused_in_one_sentence(tmp_path):
     for url in (
-        f"sqlite:///{tmp_path / 'missing' / 'bkt.db'}",
+        f"sqlite:///{tmp_path}",  # a folder
         f"postgresql://someone:s3cret@/nowhere?host={tmp_path}",
     ):
         engine = make_engine(url)
