@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from datasets.accounting import RowCounts
-from datasets.errors import ExtractError
+from datasets.errors import AccountingError, ExtractError
 from datasets.parquet import read_json, read_table
 from datasets.quarantine import RuleCount, read_summary
 
@@ -124,6 +124,8 @@ def open_extract(root: Path, session: Path) -> Extract:
 def as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:
     """An extraction as its manifest describes it."""
     try:
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"format {manifest['format']}")
         base = manifest["base"]
         return Extract(
             root=root,
@@ -135,7 +137,7 @@ def as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:
             extracted_at=datetime.fromisoformat(manifest["extracted_at"]),
             base=None if base is None else root.parent / base,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AccountingError, KeyError, TypeError, ValueError) as error:
         raise ExtractError(
             f"Expected the manifest of an extraction of format {FORMAT} in {root}, "
             f"got another or a removed one ({error!r}); extract again."

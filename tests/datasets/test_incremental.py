@@ -16,7 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.attempt_log import log_snapshot
 from datasets.attempt_sequences import concept_sequences, shard_sequences
-from datasets.extract import ExtractOptions, extract_attempts
+from datasets.errors import ExtractError
+from datasets.extract import ExtractOptions, extract_attempts, open_extract
 from datasets.parquet import read_json, write_json
 from datasets.store.session import make_engine
 from tests.datasets.attempt_rows import NOW, Row, add, add_attempts, many
@@ -124,6 +125,30 @@ def test_a_broken_base_is_not_used(engine, tmp_path):
     (base.root / base.shards[0].name).unlink()
     add(engine, Row(key="new"))
     assert extract_attempts(engine, tmp_path, at=NOW, options=BESIDE).base is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 1},
+        {"format": None},
+        {"rows": {"read": 9, "accepted": 1, "duplicates": 0, "quarantined": 0}},
+        {"rows": {}},
+        {"shards": [{}]},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_another_make_is_no_base(engine, tmp_path, change):
+    add(engine, *many(100))
+    base = extract_attempts(engine, tmp_path, at=NOW)
+    manifest = base.root / "manifest.json"
+    write_json(manifest, read_json(manifest) | change)
+    add(engine, Row(key="new"))
+    after = extract_attempts(engine, tmp_path, at=NOW, options=BESIDE)
+    assert after.base is None
+    assert after.rows.accepted == 101
+    with pytest.raises(ExtractError, match=r"extract again"):
+        open_extract(base.root, base.root)
 
 
 def test_what_was_the_future_is_judged_again(engine, tmp_path):
