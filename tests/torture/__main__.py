@@ -180,8 +180,8 @@ def _prepared(url: str) -> str:
 def _report(database: str, outcome: Outcome, plan: Plan) -> bool:
     say(
         f"\n{database}: {outcome.attempts:,} concurrent attempts acknowledged "
-        f"({outcome.imported:,} in files, {outcome.attempts / outcome.seconds:.0f} a second) and {outcome.faults:,} faults in "
-        f"{outcome.seconds:.0f} s "
+        f"({outcome.imported:,} in files, {outcome.attempts / outcome.seconds:.0f} a second) "
+        f"and {outcome.faults:,} faults in {outcome.seconds:.0f} s "
         f"({outcome.random_kills} kills at random, {outcome.server_crashes} server crashes, "
         f"{int(outcome.ledger.deadlocks.sum())} deadlocks)"
     )
