@@ -77,6 +77,9 @@ GRANT UPDATE (correct, xact_id) ON attempts TO bkt_import;
 GRANT UPDATE ON bkt_user_skill_state TO bkt_import;
 GRANT USAGE, SELECT ON SEQUENCE attempts_id_seq TO bkt_import;
 GRANT USAGE ON SEQUENCE attempt_correction_id_seq, attempt_rewrites_id_seq TO bkt_import;
+-- An import by query is a run, whose row says how far it came.
+GRANT INSERT ON bkt_run TO bkt_import;
+GRANT UPDATE (status, finished_at, manifest) ON bkt_run TO bkt_import;
 
 -- An erasure sets a tombstone and deletes rows; retention thins snapshots.
 GRANT INSERT, DELETE ON erased_user TO bkt_erasure;

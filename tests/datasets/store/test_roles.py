@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -12,10 +13,13 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import make_url
 
+from datasets.attempt_import import ImportOptions
+from datasets.attempt_queries import QuerySource, import_query
 from datasets.store.schema import head_revision
 from datasets.store.session import make_engine
 from datasets.store.tables import Base
 from tests.conftest import _copy_of
+from tests.datasets.attempt_rows import NOW
 from tests.datasets.store.writing import import_rows, promote
 
 if TYPE_CHECKING:
@@ -72,7 +76,7 @@ FORBIDDEN = {
     "import": (
         "DELETE FROM attempts",
         "UPDATE bkt_skill_params SET is_active = false",
-        "INSERT INTO bkt_run VALUES ('r', 'retrain', 'done', null, now(), now(), '{}')",
+        "UPDATE bkt_run SET kind = 'retrain'",
         "DELETE FROM erased_user",
     ),
     "erasure": (
@@ -160,6 +164,32 @@ def test_every_table_can_be_read_and_only_what_the_script_names_be_written(guard
     }
     assert {what for _, _, what in writers} == {"INSERT", "UPDATE", "DELETE"}
     assert not [row for row in writers if row[1] == "bkt_extraction"]
+
+
+def test_an_import_by_query_has_the_rights_that_it_needs(guarded: str, tmp_path: Path):
+    """It notes its place in `bkt_run`, with its rows, and goes on from there."""
+    platform = tmp_path / "platform.db"
+    with closing(sqlite3.connect(platform)) as conn:
+        conn.execute("CREATE TABLE a AS SELECT 1 AS n, '2026-01-01 00:00:00Z' AS at")
+        conn.commit()
+    source = QuerySource(
+        url=f"sqlite:///{platform}",
+        query="SELECT n AS attempt_id, 'ann' AS user_id, 'sums' AS concept_id, 1 AS correct, "
+        "at AS attempted_at FROM a",
+        watermark="attempt_id",
+    )
+    with login(guarded, "import") as url:
+        engine = make_engine(url)
+        try:
+            counts = [
+                import_query(
+                    engine, source, ImportOptions(), data_dir=tmp_path, now=lambda: NOW
+                ).rows
+                for _ in range(2)
+            ]
+        finally:
+            engine.dispose()
+    assert [(rows.accepted, rows.duplicates) for rows in counts] == [(1, 0), (0, 1)]
 
 
 def test_the_migration_owns_what_it_may_change(guarded: str):
