@@ -11,7 +11,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from datasets.store.schema import upgrade
 from datasets.store.session import make_engine
@@ -151,6 +154,25 @@ def sqlite_log(path: Path, *, n_rows: int) -> str:
     return url
 
 
+def attempt_file(path: Path, *, n_rows: int) -> Path:
+    """An attempt log as a Parquet file, with ids, in order of time."""
+    rng = np.random.default_rng(n_rows)
+    users = pa.array([f"{n:032x}" for n in range(n_rows // 20 + 1)])
+    concepts = pa.array([f"concept-{n}" for n in range(300)])
+    times = np.sort(rng.integers(1_600_000_000, 1_750_000_000, n_rows)) * 1_000_000
+    table = pa.table(
+        {
+            "attempt_id": np.arange(n_rows),
+            "user_id": users.take(pa.array(rng.integers(0, len(users), n_rows))),
+            "concept_id": concepts.take(pa.array(rng.integers(0, len(concepts), n_rows))),
+            "correct": rng.integers(0, 2, n_rows).astype(np.int8),
+            "attempted_at": pa.array(times, pa.timestamp("us", "UTC")),
+        }
+    )
+    pq.write_table(table, path, row_group_size=100_000)
+    return path
+
+
 def copy_to_file(server: PostgresServer, url: str, path: Path) -> None:
     r"""`\\copy … TO file (FORMAT binary)`, without even psql's work: the wire into a file.
 
@@ -179,7 +201,6 @@ def copy_to_file(server: PostgresServer, url: str, path: Path) -> None:
 def adbc_to_parquet(database: Path, path: Path) -> None:
     """The plain stream: ADBC batches into one Parquet file, nothing judged or sorted."""
     import adbc_driver_sqlite.dbapi as adbc
-    import pyarrow.parquet as pq
 
     with adbc.connect(str(database)) as conn, conn.cursor() as cursor:
         cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": "65536"})
