@@ -54,6 +54,14 @@ class RollbackReport:
     problem: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """One recomputation, and how many states it wrote."""
+
+    run_id: str
+    states: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
     """Where one concept is to go back to; None: the defaults."""
@@ -65,41 +73,44 @@ class _Way:
 
 def recompute(
     settings: Settings, *, concepts: Collection[str] = (), user: str | None = None
-) -> int:
-    """Replay states from the log, up to date or not; returns how many were written."""
+) -> Recomputed:
+    """Replay states from the log, up to date or not."""
     with (
         open_database(settings) as engine,
         run_lock(engine, holder="bkt recompute") as lock,
     ):
         _refuse_unknown(engine, concepts, user)
         abandon_the_dead(engine, settings)
-        with recorded(engine, "recompute"):
+        with recorded(engine, "recompute") as run_id:
             at = datetime.now(UTC)
-            if user is not None:
-                return sweep_user(
-                    engine, user, at=at, concepts=concepts, before_concept=lock.check
+            if user is None:
+                chosen = sorted(concepts) or None
+                swept = sweep(
+                    engine, at=at, concepts=chosen, force=True, before_chunk=lock.check
                 )
-            chosen = sorted(concepts) or None
-            return sweep(
-                engine, at=at, concepts=chosen, force=True, before_chunk=lock.check
-            ).written
+                return Recomputed(run_id, swept.written)
+            n_states = sweep_user(
+                engine, user, at=at, concepts=concepts, before_concept=lock.check
+            )
+            return Recomputed(run_id, n_states)
 
 
 def roll_back_concepts(
-    settings: Settings, concepts: Sequence[str], *, to: str | None
+    settings: Settings, concepts: Sequence[str], *, to: str | None, actor: str | None = None
 ) -> RollbackReport:
     """Go back `to` a row's id or to `default`; None: to what was in force before.
 
-    All concepts are looked at before the first is changed.
+    All concepts are looked at before the first is changed. Without an `actor` it is the account
+    that runs this.
     """
     with open_database(settings) as engine:
         with reading(engine) as conn:
             version = active_algorithm(conn)
             ways = {concept: _way(conn, version, concept, to) for concept in concepts}
-        return _roll_back(engine, settings, version, ways, left=None)
+        return _roll_back(engine, settings, version, ways, left=None, actor=actor)
 
 
-def roll_back_run(settings: Settings, run: str) -> RollbackReport:
+def roll_back_run(settings: Settings, run: str, *, actor: str | None = None) -> RollbackReport:
     """Undo a run where it is still in force; what was promoted since is left, and named."""
     with open_database(settings) as engine:
         with reading(engine) as conn:
@@ -109,11 +120,13 @@ def roll_back_run(settings: Settings, run: str) -> RollbackReport:
                 concept: _Way(to_param_id=row_before(conn, param_id), only_from=param_id)
                 for concept, param_id in found.active.items()
             }
-        return _roll_back(engine, settings, version, ways, left=found.superseded)
+        return _roll_back(engine, settings, version, ways, left=found.superseded, actor=actor)
 
 
-def release_concepts(settings: Settings, concepts: Sequence[str]) -> None:
-    """Take the pin off concepts, so that the next run may promote them again."""
+def release_concepts(
+    settings: Settings, concepts: Sequence[str], *, actor: str | None = None
+) -> str:
+    """Take the pin off concepts, so that a run may promote them again; returns the run's id."""
     with open_database(settings) as engine:
         with reading(engine) as conn:
             version = active_algorithm(conn)
@@ -128,8 +141,9 @@ def release_concepts(settings: Settings, concepts: Sequence[str]) -> None:
                         concept_id=concept,
                         algo_version_id=version.id,
                         at=datetime.now(UTC),
-                        actor=getuser(),
+                        actor=actor or getuser(),
                     )
+        return run_id
 
 
 def _refuse_unknown(engine: Engine, concepts: Collection[str], user: str | None) -> None:
@@ -152,6 +166,7 @@ def _roll_back(
     ways: dict[str, _Way],
     *,
     left: tuple[str, ...] | None,
+    actor: str | None,
 ) -> RollbackReport:
     """One transaction per concept, then their states, then MLflow.
 
@@ -173,7 +188,7 @@ def _roll_back(
                             to_param_id=way.to_param_id,
                             only_from=way.only_from,
                             at=datetime.now(UTC),
-                            actor=getuser(),
+                            actor=actor or getuser(),
                         )
                     )
             except IncumbentChangedError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from flows.deployed import deployed
@@ -29,9 +30,9 @@ def backfill_snapshots(request: BackfillSnapshotsRequest) -> dict[str, int]:
 
 
 @deployed("recompute")
-def recompute_mastery(request: RecomputeRequest) -> int:
-    """Replay mastery from the attempt log; returns how many states were written."""
-    return recompute(load_settings(), concepts=request.concepts, user=request.user)
+def recompute_mastery(request: RecomputeRequest) -> dict[str, Any]:
+    """Replay mastery from the attempt log; returns the run and how many states it wrote."""
+    return asdict(recompute(load_settings(), concepts=request.concepts, user=request.user))
 
 
 @deployed("rollback")
@@ -39,12 +40,12 @@ def roll_back(request: RollbackRequest) -> dict[str, Any]:
     """Put older parameters in force again, or let concepts go; returns what was done."""
     settings = load_settings()
     if request.release:
-        release_concepts(settings, request.concepts)
-        return {"released": list(request.concepts)}
+        run_id = release_concepts(settings, request.concepts, actor=request.actor)
+        return {"run_id": run_id, "released": list(request.concepts)}
     report = (
-        roll_back_concepts(settings, request.concepts, to=request.to)
+        roll_back_concepts(settings, request.concepts, to=request.to, actor=request.actor)
         if request.run is None
-        else roll_back_run(settings, request.run)
+        else roll_back_run(settings, request.run, actor=request.actor)
     )
     return {
         "run_id": report.run_id,

@@ -178,6 +178,9 @@ class RollbackRequest(BaseModel):
     release: bool = Field(
         False, description="Take the pin off instead, so that a run may promote again."
     )
+    actor: str | None = Field(
+        None, max_length=255, description="Who asks; empty: the account of the worker."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_what(self) -> RollbackRequest:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from datasets.store.runs import find_run
 from datasets.store.service_lists import runs_page
-from serving.access import GuardedRoute
+from serving.access import GuardedRoute, visit_of
 from serving.admin_schemas import (
     LaunchId,
     LaunchResponse,
@@ -26,11 +26,15 @@ from serving.admin_schemas import (
 from serving.cursors import cursor_of, run_after
 from serving.launcher import Command, Launch, Order
 from serving.learning_routes import PREFIX, as_json
+from serving.problems import printable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from serving.service import Service
+
+#: Characters that the history keeps.
+MAX_ACTOR = 255
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["admin"])
 
@@ -70,6 +74,7 @@ async def start_rollback(body: RollbackRequest, request: Request) -> Response:
         flags.append(("to", str(body.to)))
     if body.release:
         flags.append(("release", True))
+    flags.append(("actor", actor_of(request)))
     return await _launched(request, Order(Command.ROLLBACK, tuple(flags)))
 
 
@@ -129,6 +134,12 @@ async def follow_run(run_id: Annotated[RunId, Path()], request: Request) -> Resp
     if found is None:
         raise HTTPException(404, "There is no run of that id.")
     return as_json(found)
+
+
+def actor_of(request: Request) -> str:
+    """Whom the token names, as the history of a concept will tell it."""
+    subject = visit_of(request).caller.subject
+    return printable(subject).replace("\0", "")[:MAX_ACTOR] or "unnamed"
 
 
 async def _launched(request: Request, order: Order) -> Response:

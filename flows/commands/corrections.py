@@ -32,6 +32,7 @@ def rollback(
     run: str | None = None,
     to: str | None = None,
     release: Annotated[bool, Parameter(negative="")] = False,
+    actor: str | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
     """Put older parameters in force again, and pin the concept until it is released.
@@ -46,6 +47,8 @@ def rollback(
         A row's id (`bkt params --history CONCEPT`), or `default`; else the row before.
     release
         Take the pin off instead, so that the next run may promote the concept again.
+    actor
+        Who asks for it, as `bkt params --history` will tell; else the account that runs this.
     """
     if bool(concept) == (run is not None):
         raise UsageError("Name concepts by --concept, or a run by --run, and not both.")
@@ -53,16 +56,16 @@ def rollback(
         raise UsageError("--to and --release go with --concept; --run goes back by itself.")
     settings = load_settings()
     if release:
-        release_concepts(settings, concept)
+        run_id = release_concepts(settings, concept, actor=actor)
         output.give(
-            {"released": list(concept)},
+            {"run_id": run_id, "released": list(concept)},
             lambda console: console.print(f"Released: {', '.join(concept)}."),
         )
         return 0
     report = (
-        roll_back_run(settings, run)
+        roll_back_run(settings, run, actor=actor)
         if run is not None
-        else roll_back_concepts(settings, concept, to=to)
+        else roll_back_concepts(settings, concept, to=to, actor=actor)
     )
     payload = {
         "run_id": report.run_id,

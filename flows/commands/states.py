@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -101,10 +102,10 @@ def recompute(
     user
         Only this user.
     """
-    n_states = recompute_states(load_settings(), concepts=concept, user=user)
+    done = recompute_states(load_settings(), concepts=concept, user=user)
     output.give(
-        {"states": n_states},
-        lambda console: console.print(f"{n_states:,} states replayed from the log."),
+        asdict(done),
+        lambda console: console.print(f"{done.states:,} states replayed from the log."),
     )
     return 0
 

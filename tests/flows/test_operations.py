@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from getpass import getuser
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from bkt_core.errors import BadInputError, UsageError
 from bkt_core.params import BktParams
 from datasets.store.errors import DatabaseError, IncumbentChangedError, RollbackError
+from datasets.store.promotion_events import history
 from datasets.store.runs import RunStatus, list_runs, start_run
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
@@ -147,9 +149,35 @@ def test_a_recomputation_of_what_is_not_there_is_refused(settings: Settings, eng
         with pytest.raises(UsageError, match="with attempts"):
             recompute(settings, **named)
     assert runs_of(engine, "recompute") == []
-    assert recompute(settings, user="carl", concepts=("b",)) == 1
-    assert recompute(settings, concepts=("a",)) == 2
-    assert recompute(settings) == 5
+    done = [
+        recompute(settings, user="carl", concepts=("b",)),
+        recompute(settings, concepts=("a",)),
+        recompute(settings),
+    ]
+    assert [one.states for one in done] == [1, 2, 5]
+    with reading(engine) as conn:
+        runs = {run.run_id for run in list_runs(conn, kind="recompute")}
+    assert runs == {one.run_id for one in done}
+
+
+def test_who_asked_is_written_down(settings: Settings, engine: Engine):
+    """The account that does it, unless it says for whom, as the service does."""
+    promote(engine, "run-1", "a")
+    roll_back_concepts(settings, ["a"], to="default", actor="olga")
+    release_concepts(settings, ["a"], actor="olga")
+    promote(engine, "run-2", "a")
+    roll_back_run(settings, "run-2", actor="olga")
+    release_concepts(settings, ["a"])
+    with reading(engine) as conn:
+        told = [(one.decision, one.actor) for one in history(conn, "a")]
+    assert told == [
+        ("released", getuser()),
+        ("rolled_back", "olga"),
+        ("promoted", "retrain"),
+        ("released", "olga"),
+        ("rolled_back", "olga"),
+        ("promoted", "retrain"),
+    ]
 
 
 def test_whatever_is_raised_the_row_has_an_end_and_names_no_user(

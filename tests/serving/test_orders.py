@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -57,10 +58,11 @@ ORDERS = [
 @pytest.mark.parametrize(("path", "body", "flags"), ORDERS)
 def test_admin_requests_become_orders(plain_api, path, body, flags):
     """And the launch can be followed under the id that was answered."""
-    answer = plain_api.post(f"/admin/{path}", body, "admin")
+    answer = plain_api.post(f"/admin/{path}", body, "admin", sub="olga")
     assert answer.status_code == 202
     (order,) = plain_api.launcher.orders
-    assert (order.command, order.flags) == (path, flags)
+    asked_by = (("actor", "olga"),) if path == "rollback" else ()
+    assert (order.command, order.flags) == (path, flags + asked_by)
     followed = plain_api.get(f"/admin/launches/{answer.json()['launch_id']}", "admin")
     assert followed.json() == answer.json()
 
@@ -75,11 +77,14 @@ def test_an_order_is_what_the_flow_and_the_command_line_take(plain_api, path, bo
         arguments(order), exit_on_error=False, print_error=False
     )
     assert not ignored
-    given = bound.arguments
-    for flag, field in (("concept", "concepts"), ("approve", "approve")):
-        assert tuple(given.get(flag, ())) == tuple(getattr(request, field, ()))
-    for flag in ("user", "to", "run", "full", "release"):
-        assert given.get(flag) == (getattr(request, flag, None) or None)
+    given = {}
+    for name, value in bound.arguments.items():
+        given |= asdict(value) if is_dataclass(value) else {name: value}
+    for names, field in ((("concept", "concepts"), "concepts"), (("approve",), "approve")):
+        told = [concept for name in names for concept in given.get(name, ())]
+        assert told == list(getattr(request, field, ()))
+    for flag in ("user", "to", "run", "full", "release", "actor"):
+        assert (given.get(flag) or None) == (getattr(request, flag, None) or None)
 
 
 @pytest.mark.parametrize("hostile", ["--json", '["a"]', "a,b", "-1", "", " ", "a=b", "{}"])
@@ -92,6 +97,16 @@ def test_a_concept_reaches_the_command_as_it_is(hostile):
         assert hostile == "", "only an empty concept is refused"
         return
     assert bound.arguments["concept"] == (hostile,)
+
+
+@pytest.mark.parametrize("subject", ["a\0b", "\ud800", "x" * 300, "\0"])
+def test_whoever_the_token_names_can_be_written_down(plain_api, subject):
+    assert plain_api.post("/admin/rollback", {"run_id": "r1"}, "admin", sub=subject)
+    (order,) = plain_api.launcher.orders
+    actor = dict(order.flags)["actor"]
+    assert 0 < len(actor) <= 255
+    assert "\0" not in actor
+    assert actor.encode()
 
 
 def test_the_deployments_that_the_settings_tell_of_exist():
