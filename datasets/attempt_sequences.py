@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from bkt_core.sequences import AttemptSequences
 from datasets.errors import ExtractError
+from datasets.known_log import KnownLog, read_known_log
 from datasets.row_kernels import Run, merge_runs, read_only
 
 if TYPE_CHECKING:
@@ -29,11 +30,20 @@ class Window:
 
     since: datetime | None = None
     until: datetime | None = None
+    #: As the log was stored by then (`known_log`), from the files in `known_in`.
+    known_by: datetime | None = None
+    known_in: Path | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether every attempt is inside."""
-        return self.since is None and self.until is None
+        return self.since is None and self.until is None and self.known_by is None
+
+    def known_log(self, shard: int) -> KnownLog | None:
+        """What of a shard was known; None where that is not asked."""
+        if self.known_by is None or self.known_in is None:
+            return None
+        return read_known_log(self.known_in, shard, self.known_by)
 
 
 EVERYTHING = Window()
@@ -155,10 +165,12 @@ def shard_concepts(
     concepts = extract.concepts
     reader = ShardReader(extract, shard)
     spans = [concepts[column].to_numpy() for column in _SPAN]
+    known = window.known_log(shard)
     hashes = extract.users["user_hash"].to_numpy()
 
     def attempts_of(concept: int) -> ConceptAttempts:
         rows = reader.concept(*(int(span[concept]) for span in spans))
+        rows = rows if known is None else known.rows(rows)
         concept_id = concepts["concept_id"][concept].as_py()
         return _packed(concept, concept_id, rows, hashes, window, left_out)
 
@@ -185,6 +197,8 @@ def concept_sequences(
     entry = extract.concepts.slice(concept, 1).to_pylist()[0]
     span = [entry[column] for column in _SPAN]
     rows = ShardReader(extract, entry["shard"], only=(span[0], span[1])).concept(*span)
+    known = window.known_log(entry["shard"])
+    rows = rows if known is None else known.rows(rows)
     hashes = extract.users["user_hash"].to_numpy()
     return _packed(concept, entry["concept_id"], rows, hashes, window, left_out)
 

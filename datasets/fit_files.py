@@ -34,17 +34,17 @@ def settings_digest(
     `left_out` names the users whose attempts do not train, `version` this package. That fits
     are drawn to a prior is chosen; the prior itself comes from attempts (`fit_key`).
     """
-    return digest_of(
-        {
-            "plan": asdict(replace(plan, prior=None)),
-            "engine": engine,
-            "shrink": shrink,
-            "since": window.since,
-            "until": window.until,
-            "left_out": left_out,
-            "version": version,
-        }
-    )
+    chosen = {
+        "plan": asdict(replace(plan, prior=None)),
+        "engine": engine,
+        "shrink": shrink,
+        "since": window.since,
+        "until": window.until,
+        "left_out": left_out,
+        "version": version,
+    }
+    known = {} if window.known_by is None else {"known_by": window.known_by}
+    return digest_of(chosen | known)
 
 
 def fit_key(

@@ -102,6 +102,7 @@ def build_app() -> App:
         app.command(target, name=name, help=told)
     backfill = App(name="backfill", help="Rebuild what past days would have held.")
     backfill.command("flows.commands.upkeep:backfill_snapshots", name="snapshots")
+    backfill.command("flows.commands.backfill:backfill_params", name="params")
     app.command(backfill)
     return app
 

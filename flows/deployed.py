@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
 
 from prefect import flow
 from prefect.states import Completed
 
 from flows.notifications import tell
 from flows.run_names import named
+from flows.summary import RunSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prefect import Flow
 
-    from flows.summary import RunSummary
+
+class Ended(Protocol):
+    """Whatever sums a run up."""
+
+    @property
+    def exit_code(self) -> int:
+        """As the command line ends."""
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound="Ended")
 
 #: Exit code -> the state of a run that is done and yet needs a look.
 STATES = {
@@ -43,11 +52,18 @@ def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
     return as_flow
 
 
-def ended(summary: RunSummary) -> RunSummary:
+def ended(summary: S, *, told: str | None = None) -> S:
     """The summary as a flow returns it: Prefect shows how the run ended, the caller gets it."""
     name = STATES.get(summary.exit_code)
     if name is None:
         return summary
+    said = told_of(summary) if isinstance(summary, RunSummary) else told
+    # Prefect hands the data of a returned state to whoever called the flow.
+    return cast("S", Completed(name=name, message=said, data=summary))
+
+
+def told_of(summary: RunSummary) -> str:
+    """A run in one paragraph: concepts by decision, then its remarks."""
     counts = summary.concepts
     told = (
         f"Run {summary.run_id[:12]}: {counts.seen} concepts, {counts.promoted} promoted, "
@@ -55,5 +71,4 @@ def ended(summary: RunSummary) -> RunSummary:
         f"{counts.failed} failed.",
         *summary.remarks,
     )
-    # Prefect hands the data of a returned state to whoever called the flow.
-    return cast("RunSummary", Completed(name=name, message=" ".join(told), data=summary))
+    return " ".join(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from datasets.attempt_sequences import Window
 from datasets.fit_files import digest_of, settings_digest
 from datasets.floods import Flood, flooding_users
 from datasets.store.promotion_events import last_switch
-from datasets.store.runs import RunStatus, find_unfinished, list_runs, start_run
+from datasets.store.runs import RunStatus, find_run, find_unfinished, list_runs, start_run
 from datasets.store.skill_params import active_params
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class RunPlan(BaseModel):
     algo_version_id: int
     since: datetime | None
     until: datetime | None
+    known_by: datetime | None = None
+    known_in: Path | None = None
     concepts: tuple[str, ...]
     approve: tuple[str, ...]
     engine: str
@@ -54,11 +57,25 @@ class RunPlan(BaseModel):
     dry_run: bool
     #: Whether attempts have come, or gone, since the last night that ended.
     data_is_new: bool = True
+    #: The run that this one is a step of.
+    parent_run_id: str | None = None
 
     @property
     def window(self) -> Window:
         """Which attempts train."""
-        return Window(since=self.since, until=self.until)
+        return Window(
+            since=self.since, until=self.until, known_by=self.known_by, known_in=self.known_in
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a run is told that is one step of another."""
+
+    parent_run_id: str
+    run_id: str
+    known_by: datetime | None = None
+    known_in: Path | None = None
 
 
 def fit_plan_of(settings: Settings, algorithm: Algorithm, *, seed: int) -> FitPlan:
@@ -81,16 +98,19 @@ def begin_run(
     *,
     kind: str,
     at: datetime,
+    step: Step | None = None,
 ) -> RunPlan:
     """Name the run, and write its row before anything else is written.
 
     Call under the run lock where the kind takes one. An unfinished run of the same identity is
-    resumed under its own id.
+    resumed under its own id; a step of another run is named by that, and goes on where it is.
     """
     engine_name = request.engine.value if request.engine else settings.fit.engine
     seed = settings.fit.seed if request.seed is None else request.seed
     plan = fit_plan_of(settings, algorithm, seed=seed)
-    window = Window(since=request.since, until=request.until)
+    window = Window(
+        since=request.since, until=request.until, known_by=step.known_by if step else None
+    )
     made_by = settings_digest(
         plan,
         engine=engine_name,
@@ -114,20 +134,17 @@ def begin_run(
             concept: stored.param_id
             for concept, stored in active_params(conn, algorithm.id).items()
         }
-        unfinished = find_unfinished(conn, identity=identity)
-        run_id = (
-            unfinished.run_id
-            if unfinished
-            else digest_of(
-                {
-                    "identity": identity,
-                    "incumbents": incumbents,
-                    # A rollback and its release leave the incumbents as they were.
-                    "last_switch": last_switch(conn, algorithm.id),
-                }
-            )
+        unfinished = (
+            find_run(conn, step.run_id) if step else find_unfinished(conn, identity=identity)
         )
-        data_is_new = last_data_digest(conn) != extract.digest
+        named = {
+            "identity": identity,
+            "incumbents": incumbents,
+            # A rollback and its release leave the incumbents as they were.
+            "last_switch": last_switch(conn, algorithm.id),
+        }
+        run_id = step.run_id if step else unfinished.run_id if unfinished else digest_of(named)
+        data_is_new = step is not None or last_data_digest(conn) != extract.digest
         manifest = _manifest(settings, asked, extract, algorithm, incumbents)
         if not getattr(request, "dry_run", False):
             start_run(
@@ -154,6 +171,9 @@ def begin_run(
         full=request.full,
         dry_run=getattr(request, "dry_run", False),
         data_is_new=data_is_new,
+        known_by=step.known_by if step else None,
+        known_in=step.known_in if step else None,
+        parent_run_id=step.parent_run_id if step else None,
     )
 
 

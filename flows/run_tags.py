@@ -34,6 +34,8 @@ def tags_of(plan: RunPlan) -> dict[str, str]:
         "trigger": trigger(),
         "prefect_flow_run_id": str(runtime.flow_run.root_flow_run_id or ""),
         "dry_run": str(plan.dry_run).lower(),
+        "known_by": "" if plan.known_by is None else plan.known_by.isoformat(),
+        "parent_run": plan.parent_run_id or "",
     }
 
 

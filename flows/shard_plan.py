@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from bkt_core.evaluation.selection import Champion
-from datasets.attempt_sequences import Window
 from datasets.fit_files import fit_key
 from datasets.parquet import write_frame
 from datasets.store.algorithms import algorithm
@@ -62,7 +61,7 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
             engine=plan.engine,
             plan=fit_plan,
             limits=settings.gates,
-            window=Window(since=plan.since, until=plan.until),
+            window=plan.window,
             settings_digest=plan.settings_digest,
             min_new_share=settings.fit.min_new_share,
             full=plan.full,

@@ -90,6 +90,24 @@ class RunSummary:
         }
 
 
+def summary_from_json(told: Mapping[str, Any]) -> RunSummary:
+    """A run as its row of `bkt_run` keeps it: `as_json`, and its exit code."""
+    counts = {name: count for name, count in told["concepts"].items() if name != "seen"}
+    return RunSummary(
+        run_id=told["run_id"],
+        status=told["status"],
+        mlflow_run_id=told["mlflow_run_id"],
+        rows=told["rows"],
+        reasons=told["reasons"],
+        concepts=ConceptCounts(**counts),
+        metrics=told["metrics"],
+        states=told["states"],
+        seconds=told["seconds"],
+        remarks=tuple(told["remarks"]),
+        exit_code=told["exit_code"],
+    )
+
+
 @dataclass(slots=True)
 class Stopwatch:
     """Seconds per stage, added up over tasks."""

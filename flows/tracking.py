@@ -1,7 +1,7 @@
-"""Evidence of runs to MLflow: the only file that speaks to it.
+"""Evidence of runs to MLflow: only `tracking*.py` speak to it.
 
-MLflow is a logbook: nothing here decides anything. A run whose evidence cannot be delivered
-keeps it in its files (`bkt report --relog RUN`). No active run is used as hidden state.
+MLflow is a logbook: nothing here decides anything, and no active run is hidden state. A run
+whose evidence cannot be delivered keeps it in its files (`bkt report --relog RUN`).
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def log_retrain(
     Called again for the same run (when it has ended, when it is resumed, by `--relog`) it
     updates the same MLflow run. Raises `TrackingUnavailableError`.
     """
-    with _client(tracking_uri) as client:
-        experiment_id = _experiment(client, experiment, artifact_root)
+    with client_of(tracking_uri) as client:
+        experiment_id = experiment_of(client, experiment, artifact_root)
         facts = evidence.facts
-        run_id = _run_of(client, experiment_id, facts.run_id, kind=facts.kind, name=facts.name)
+        run_id = run_of(client, experiment_id, facts.run_id, kind=facts.kind, name=facts.name)
         _log_params(client, run_id, facts.settings)
         _log_values(client, run_id, metrics_of(evidence), tags_of_run(evidence))
         _log_dataset(client, run_id, evidence)
@@ -97,7 +97,7 @@ def register_parameters(
         return None
     content = model_content(params, defaults)
     digest = model_digest(content)
-    with _client(tracking_uri) as client:
+    with client_of(tracking_uri) as client:
         versions = _versions(client, model_name)
         version = versions.by_digest.get(digest)
         if version is None:
@@ -122,9 +122,9 @@ def log_look(
 
     Raises `TrackingUnavailableError`.
     """
-    with _client(tracking_uri) as client:
-        experiment_id = _experiment(client, experiment, artifact_root)
-        run_id = _run_of(client, experiment_id, look.run_id, kind=look.kind, name=look.name)
+    with client_of(tracking_uri) as client:
+        experiment_id = experiment_of(client, experiment, artifact_root)
+        run_id = run_of(client, experiment_id, look.run_id, kind=look.kind, name=look.name)
         metrics = [(key, value, 0) for key, value in look.metrics.items()]
         _log_values(client, run_id, metrics, look.tags())
         for file in files:
@@ -135,7 +135,7 @@ def log_look(
 
 
 @contextmanager
-def _client(tracking_uri: str) -> Iterator[MlflowClient]:
+def client_of(tracking_uri: str) -> Iterator[MlflowClient]:
     """A client of the store, whose every failure is one sentence."""
     probe(tracking_uri)
     be_patient()
@@ -154,7 +154,8 @@ def _client(tracking_uri: str) -> Iterator[MlflowClient]:
         ) from error
 
 
-def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+def experiment_of(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+    """MLflow's id of an experiment, made if need be."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -162,7 +163,7 @@ def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> s
     return str(client.create_experiment(name, artifact_location=location, tags=OPEN_AS))
 
 
-def _run_of(
+def run_of(
     client: MlflowClient, experiment_id: str, run_id: str, *, kind: str, name: str
 ) -> str:
     """The MLflow run of this run, made if need be."""
@@ -247,12 +248,8 @@ def _newest_run(client: MlflowClient, experiment: str) -> str | None:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None
-    runs = client.search_runs(
-        [str(found.experiment_id)],
-        filter_string="tags.`bkt.kind` = 'retrain'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
+    nights, newest = "tags.`bkt.kind` = 'retrain'", ["attributes.start_time DESC"]
+    runs = client.search_runs([found.experiment_id], nights, order_by=newest, max_results=1)
     return str(runs[0].info.run_id) if runs else None
 
 

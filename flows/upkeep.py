@@ -145,13 +145,19 @@ def _promoting_run(engine: Engine, run: str) -> str:
     return run_id
 
 
-def _refuse_days_before_the_log(engine: Engine, days: Sequence[date], clock: Clock) -> None:
+def first_day_of_log(engine: Engine, clock: Clock) -> date:
+    """The day of the first attempt, by when it was made or when it was stored."""
     column = AttemptRow.created_at if clock is Clock.KNOWN else AttemptRow.attempted_at
     with reading(engine) as conn:
         first = conn.execute(select(func.min(column))).scalar_one_or_none()
     if first is None:
         raise UsageError("There are no attempts yet, so no day can be filled in.")
-    if days[-1] < first.date():
+    return first.date()
+
+
+def _refuse_days_before_the_log(engine: Engine, days: Sequence[date], clock: Clock) -> None:
+    first = first_day_of_log(engine, clock)
+    if days[-1] < first:
         raise UsageError(
-            f"--to must not lie before the first attempt, on {first.date()}, got {days[-1]}."
+            f"--to must not lie before the first attempt, on {first}, got {days[-1]}."
         )
