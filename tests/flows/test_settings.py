@@ -26,7 +26,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def held(settings: Settings, section: str, key: str | None) -> Any:  # noqa: ANN401 - of any kind
+def held(settings: Settings, section: str, key: str | None) -> Any:
     value = getattr(settings, "imports" if section == "import" else section)
     value = value if key is None else getattr(value, key)
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value
