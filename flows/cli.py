@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING, NoReturn
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
@@ -11,9 +13,14 @@ from rich.console import Console
 from bkt_core.errors import BktError
 from datasets.errors import storage_error
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+#: Plus the number of the signal that ended a command, as shells tell it.
+SIGNALLED = 128
 
 #: Each command, where it stands, and what `bkt --help` says of it.
 _COMMANDS = (
@@ -144,4 +151,10 @@ def run(tokens: list[str]) -> int:
 
 def main() -> None:
     """The entry point that `pip` installs."""
+    # Unlike the default this ends what the command started, such as a Prefect server.
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(run(sys.argv[1:]))
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(SIGNALLED + number)
