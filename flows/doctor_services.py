@@ -123,7 +123,7 @@ def examine_prefect(settings: Settings) -> Iterator[Finding]:
 
 def _deployments(server: PrefectServer) -> Iterator[Finding]:
     if not server.planned:
-        yield fail("schedule", "the server has none of our deployments", "Run `bkt deploy`.")
+        yield warn("schedule", "the server has none of our deployments", "Run `bkt deploy`.")
         return
     forgotten = [one.deployment for one in server.planned if one.forgotten]
     coming = [one.next_at for one in server.planned if one.next_at is not None]

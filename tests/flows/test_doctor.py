@@ -276,7 +276,7 @@ def planned(**other: object) -> Planned:
         ({}, "worker", Verdict.OK),
         ({"version": "1.0"}, "prefect", Verdict.WARN),
         ({"problem": "It refused with 403."}, "prefect", Verdict.FAIL),
-        ({"planned": ()}, "schedule", Verdict.FAIL),
+        ({"planned": ()}, "schedule", Verdict.WARN),
         ({"planned": (planned(next_at=None),)}, "schedule", Verdict.FAIL),
         ({"planned": (planned(next_at=None, scheduled=False),)}, "schedule", Verdict.WARN),
         ({"workers_online": 0}, "worker", Verdict.FAIL),
