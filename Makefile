@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night check quick test clean
+.PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
@@ -64,6 +64,9 @@ bench-judgement: $(STAMP) ## how often promotions are right, and whether shrinka
 
 bench-serving: $(STAMP)  ## the API under load on PostgreSQL, beside a bare route in the same run
 	$(BIN)/python -m benchmarks.serving
+
+bench-runners: $(STAMP)  ## two Dask workers against one, on shards of some seconds
+	$(BIN)/python -m benchmarks.runners
 
 bench: bench-fitting bench-border bench-states bench-judgement bench-serving ## every speed, as a ratio against a named opponent in the same run
 

@@ -47,9 +47,7 @@ def read_wanted(root: Path) -> tuple[Wanted, ...]:
     if not path.is_file():
         raise BktError(f"Expected the deployments in {path}, which does not exist.")
     content = filled_in(yaml.safe_load(path.read_text(encoding="utf-8")), os.environ)
-    return tuple(
-        _wanted(root, entry, content.get("pull") or []) for entry in content["deployments"]
-    )
+    return tuple(_wanted(entry, content.get("pull") or []) for entry in content["deployments"])
 
 
 def filled_in(value: Any, variables: Mapping[str, str]) -> Any:  # noqa: ANN401 - whatever YAML holds
@@ -92,8 +90,8 @@ def held(found: DeploymentResponse) -> dict[str, Any]:
     }
 
 
-def _wanted(root: Path, entry: dict[str, Any], pull: list[Any]) -> Wanted:
-    flow: Flow[..., Any] = load_flow_from_entrypoint(str(root / entry["entrypoint"]))
+def _wanted(entry: dict[str, Any], pull: list[Any]) -> Wanted:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
     pool, limit = entry["work_pool"], entry["concurrency_limit"]
     return Wanted(
         name=entry["name"],

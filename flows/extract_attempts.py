@@ -31,7 +31,7 @@ class Extracted(BaseModel):
         return open_extract(self.root, self.session)
 
 
-@flow(name="extract-attempts")
+@flow(name="extract-attempts", flow_run_name="extract")
 def extract_attempts(settings: Settings, *, full: bool = False) -> Extracted:
     """Read the log and the state versions as of one moment."""
     return read_attempt_log(settings, full=full)

@@ -88,7 +88,7 @@ class Fitted:
         )
 
 
-@flow(name="fit-concepts")
+@flow(name="fit-concepts", flow_run_name="fit {plan.label}")
 def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
     """Fit and judge every shard, then decide over the whole run and write the ballot."""
     extract = open_extract(plan.extract_root, plan.run_dir)

@@ -42,7 +42,7 @@ class Promoted:
     kept_after_all: dict[str, str]
 
 
-@flow(name="promote-params")
+@flow(name="promote-params", flow_run_name="promote {plan.label}")
 def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None]) -> Promoted:
     """Switch each winner, and write down every decision that rests on a test.
 

@@ -34,7 +34,7 @@ class Recomputed:
     seconds: dict[str, float]
 
 
-@flow(name="recompute-states")
+@flow(name="recompute-states", flow_run_name="recompute {plan.label}")
 def recompute_states(
     settings: Settings, plan: RunPlan, check: Callable[[], None], *, snapshot: bool = True
 ) -> Recomputed:

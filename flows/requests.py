@@ -69,7 +69,9 @@ class Request(BaseModel):
     since: Moment | None = Field(None, description="Train on attempts from this moment on.")
     until: Moment | None = Field(None, description="Train on attempts before this moment.")
     concepts: tuple[str, ...] = Field((), description="Only these concepts; empty: all.")
-    engine: EngineName | None = Field(None, description="Empty: the engine of the settings.")
+    engine: EngineName | None = Field(
+        None, title="Engine", description="Empty: the engine of the settings."
+    )
     seed: int | None = Field(None, ge=0, description="Empty: the seed of the settings.")
     full: bool = Field(
         False, description="Read and refit everything, also what changed too little."
@@ -145,7 +147,9 @@ class BackfillParamsRequest(DaysRequest):
 
     step_days: int = Field(7, ge=1, le=3_660, description="Days from one fit to the next.")
     concepts: tuple[str, ...] = Field((), description="Only these concepts; empty: all.")
-    engine: EngineName | None = Field(None, description="Empty: the engine of the settings.")
+    engine: EngineName | None = Field(
+        None, title="Engine", description="Empty: the engine of the settings."
+    )
     seed: int | None = Field(None, ge=0, description="Empty: the seed of the settings.")
     promote: bool = Field(
         False, description="Promote the winners of the last day, as a night would."

@@ -61,6 +61,11 @@ class RunPlan(BaseModel):
     parent_run_id: str | None = None
 
     @property
+    def label(self) -> str:
+        """What its parts are called on Prefect's pages: the end of its window, or its id."""
+        return f"until {self.until:%Y-%m-%d}" if self.until else self.run_id[:8]
+
+    @property
     def window(self) -> Window:
         """Which attempts train."""
         return Window(
