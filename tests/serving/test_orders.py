@@ -120,6 +120,5 @@ def test_the_deployments_that_the_settings_tell_of_exist():
 
 
 def _flow_name(entrypoint: str) -> str:
-    path, _, name = entrypoint.partition(":")
-    module = import_module(path.removesuffix(".py").replace("/", "."))
-    return str(getattr(module, name).name)
+    module, _, name = entrypoint.rpartition(".")
+    return str(getattr(import_module(module), name).name)
