@@ -87,13 +87,21 @@ def folders(
     return Folders()
 
 
-#: Readers have no server of their own, and what others deployed to ours is not theirs.
-DOCTOR = """
-bkt() {
-  if [ "$1" = doctor ]; then (unset PREFECT_API_URL; command bkt "$@")
-  else command bkt "$@"; fi
-}
+#: Readers have no server of their own, and what others deployed to ours is not theirs. A program
+#: and no function of the shell, so that `kill` of a job reaches `bkt` itself.
+WRAPPER = """#!/bin/sh
+if [ "$1" = doctor ]; then unset PREFECT_API_URL; fi
+exec {bkt} "$@"
 """
+
+
+def wrapped_bkt(folder: Path) -> Path:
+    """A folder for the path in which `bkt` is the reader's."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "bkt"
+    program.write_text(WRAPPER.format(bkt=Path(sys.executable).with_name("bkt")))
+    program.chmod(0o755)
+    return folder
 
 
 def live(page: Path, folder: Path) -> None:
@@ -101,29 +109,32 @@ def live(page: Path, folder: Path) -> None:
     from prefect.settings import PREFECT_API_URL
 
     own = {k: v for k, v in os.environ.items() if not k.startswith("BKT_")}
-    port = str(free_port())
-    child = subprocess.Popen(
-        ["bash", "-c", DOCTOR + script_of(page).replace("8210", port)],
-        cwd=folder,
-        env=own
-        | {
-            "BKT_SERVING__PORT": port,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-            "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    port, programs = str(free_port()), wrapped_bkt(folder / ".bin")
+    told = folder / "told.log"  # not a pipe: what a page leaves running would hold it open
+    with told.open("wb") as output:
+        child = subprocess.Popen(
+            ["bash", "-c", script_of(page).replace("8210", port)],
+            cwd=folder,
+            env=own
+            | {
+                "BKT_SERVING__PORT": port,
+                "PATH": os.pathsep.join(
+                    map(str, (programs, Path(sys.executable).parent, os.environ["PATH"]))
+                ),
+                "PYTHONPATH": str(ROOT),
+                "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+                "PREFECT_LOGGING_LEVEL": "CRITICAL",
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
-        out, err = child.communicate(timeout=PAGE_SECONDS)
+        child.wait(timeout=PAGE_SECONDS)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-    assert child.returncode == 0, out[-2000:] + err[-4000:]
+    assert child.returncode == 0, told.read_text()[-6000:]
 
 
 def free_port() -> int:
