@@ -87,8 +87,8 @@ def folders(
     return Folders()
 
 
-#: Readers have no server of their own, and what others deployed to ours is not theirs. A program
-#: and no function of the shell, so that `kill` of a job reaches `bkt` itself.
+#: Readers have no server of their own, and what others deployed to ours is not theirs. It is a
+#: program and no function of the shell, so that `kill` of a job reaches `bkt` itself.
 WRAPPER = """#!/bin/sh
 if [ "$1" = doctor ]; then unset PREFECT_API_URL; fi
 exec {bkt} "$@"
