@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
@@ -15,6 +16,7 @@ from datasets.store.algorithms import active_algorithm
 from datasets.store.point_in_time import Clock, Moment, backfill_snapshots
 from datasets.store.promotion_events import last_switch
 from datasets.store.run_lock import run_lock
+from datasets.store.runs import list_runs
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params, params_of_run
 from datasets.store.snapshots import thin_snapshots
@@ -25,7 +27,7 @@ from flows.run_folders import stored_run
 from flows.run_record import abandon_the_dead, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Engine
 
@@ -38,6 +40,15 @@ class Backfilled:
     """Snapshot rows written, by day; 0 where they were there already."""
 
     rows: dict[date, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _BackfillPlan:
+    """The end of each day, the moment after the last, and what their runs write down."""
+
+    moments: dict[date, Moment]
+    afterwards: Moment
+    manifests: dict[str, dict[str, Any]]
 
 
 def days_of(request: DaysRequest) -> list[date]:
@@ -61,20 +72,35 @@ def backfill_days(
 ) -> Backfilled:
     """Write the snapshot rows of each day's end; repeated, it writes what is missing."""
     clock = Clock.KNOWN if as_known else Clock.ANSWERED
-    written: dict[date, int] = {}
     with (
         open_database(settings) as engine,
         run_lock(engine, holder="bkt backfill") as lock,
-        progress("backfill", len(days)) as advance,
+        progress("backfill", None) as advance,
     ):
         _refuse_days_before_the_log(engine, days, clock)
         if params_of is not None:
             params_of = _promoting_run(engine, params_of)
         abandon_the_dead(engine, settings)
-        for day in days:
-            written[day] = _backfill_day(engine, day, clock, params_of, lock.check)
+        plan = _plan(engine, days, clock, params_of)
+
+        def before_part() -> None:
+            lock.check()
             advance(1)
-    return Backfilled(written)
+
+        with ExitStack() as stack:
+            for run_id, manifest in plan.manifests.items():
+                stack.enter_context(
+                    recorded(engine, "backfill", run_id=run_id, manifest=manifest)
+                )
+            n_rows = backfill_snapshots(
+                engine,
+                plan.moments.values(),
+                clock=clock,
+                params_of=params_of,
+                afterwards=plan.afterwards,
+                before_part=before_part,
+            )
+    return Backfilled({day: n_rows[one.run_id] for day, one in plan.moments.items()})
 
 
 def prune_everything(settings: Settings) -> dict[str, int]:
@@ -98,29 +124,40 @@ def prune_everything(settings: Settings) -> dict[str, int]:
     }
 
 
-def _backfill_day(
-    engine: Engine,
-    day: date,
-    clock: Clock,
-    params_of: str | None,
-    check: Callable[[], None],
-) -> int:
-    """One day under a run of its own, whose id says what it is made from.
+def _plan(
+    engine: Engine, days: Sequence[date], clock: Clock, params_of: str | None
+) -> _BackfillPlan:
+    """Each day under a run of its own, and one that restores the time after them.
 
-    A run holds one row per user and concept: where the log or the parameters have changed
-    since, the day is filled in under another.
+    A run holds one row per user and concept. The same request again finds its run, unless the
+    log or what is in force has changed, or the day was filled in otherwise since: then it gets
+    another, so that the rows of the last request stand.
     """
-    moment = datetime.combine(day, time.max, tzinfo=UTC)
-    asked = {"day": day.isoformat(), "clock": clock.value, "params_of": params_of}
-    run_id = digest_of({"kind": "backfill", "made_from": _sources(engine), **asked})
-    with recorded(engine, "backfill", run_id=run_id, manifest=asked):
-        return backfill_snapshots(
-            engine,
-            [Moment(moment, run_id)],
-            clock=clock,
-            params_of=params_of,
-            before_part=check,
-        )
+    made_from = _sources(engine)
+    with reading(engine) as conn:
+        runs = reversed(list_runs(conn, kind="backfill"))  # the newest of a day comes last
+        newest = {run.manifest.get("day"): run for run in runs}
+    moments: dict[date, Moment] = {}
+    manifests: dict[str, dict[str, Any]] = {}
+    for day in days:
+        asked = {
+            "day": day.isoformat(),
+            "clock": clock.value,
+            "params_of": params_of,
+            "made_from": made_from,
+        }
+        last = newest.get(asked["day"])
+        if last is not None and asked.items() <= last.manifest.items():
+            run_id = last.run_id
+        else:
+            before = None if last is None else last.run_id
+            run_id = digest_of({"kind": "backfill", "before": before, **asked})
+        moments[day] = Moment(datetime.combine(day, time.max, tzinfo=UTC), run_id)
+        manifests[run_id] = asked
+    next_day = datetime.combine(days[-1] + timedelta(days=1), time.min, tzinfo=UTC)
+    restores = {"restores": next_day.isoformat(), "after": list(manifests)}
+    afterwards = Moment(next_day, digest_of({"kind": "backfill", **restores}))
+    return _BackfillPlan(moments, afterwards, {**manifests, afterwards.run_id: restores})
 
 
 def _sources(engine: Engine) -> list[int | None]:

@@ -12,7 +12,7 @@ from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.tables import AlgoParamsRow, AlgoVersionRow
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 #: The one algorithm of this pipeline.
 ALGO_KEY = "bkt"
@@ -30,20 +30,20 @@ class Algorithm:
 
 def active_algorithm(conn: Connection) -> Algorithm:
     """The version in force."""
-    return _one(conn, version=None)
+    return _one(conn, AlgoVersionRow.status == "ACTIVE", asked=None)
 
 
 def algorithm(conn: Connection, version: str) -> Algorithm:
     """A version by its name, in force or not."""
-    return _one(conn, version=version)
+    return _one(conn, AlgoVersionRow.version == version, asked=version)
 
 
-def _one(conn: Connection, *, version: str | None) -> Algorithm:
-    wanted = (
-        AlgoVersionRow.status == "ACTIVE"
-        if version is None
-        else AlgoVersionRow.version == version
-    )
+def algorithm_by_id(conn: Connection, algo_version_id: int) -> Algorithm:
+    """A version by its id, in force or not."""
+    return _one(conn, AlgoVersionRow.id == algo_version_id, asked=f"of id {algo_version_id}")
+
+
+def _one(conn: Connection, wanted: ColumnElement[bool], *, asked: str | None) -> Algorithm:
     row = conn.execute(
         select(
             AlgoVersionRow.id,
@@ -58,5 +58,5 @@ def _one(conn: Connection, *, version: str | None) -> Algorithm:
         known = conn.execute(
             select(AlgoVersionRow.version).where(AlgoVersionRow.algo_key == ALGO_KEY)
         ).scalars()
-        raise UnknownAlgorithmError(version=version, known=tuple(known))
+        raise UnknownAlgorithmError(version=asked, known=tuple(known))
     return Algorithm(row.id, row.algo_key, row.version, AlgoParams.from_json(row.params or {}))

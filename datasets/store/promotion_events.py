@@ -122,6 +122,19 @@ def last_switch(conn: Connection, algo_version_id: int) -> int | None:
     ).scalar_one_or_none()
 
 
+def version_at(conn: Connection, at: datetime) -> int | None:
+    """The algorithm version of the last decision up to a moment, else of the first ever.
+
+    Decisions are made under the version in force alone; None before there is any.
+    """
+    version = select(PromotionEventRow.algo_version_id).limit(1)
+    then = version.where(PromotionEventRow.created_at <= at)
+    found = conn.execute(then.order_by(PromotionEventRow.id.desc())).scalar_one_or_none()
+    if found is None:
+        found = conn.execute(version.order_by(PromotionEventRow.id)).scalar_one_or_none()
+    return found
+
+
 def pinned_concepts(conn: Connection, algo_version_id: int) -> frozenset[str]:
     """Concepts that were rolled back and not released since."""
     rows = conn.execute(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
@@ -17,7 +17,7 @@ from datasets.store.online import record
 from datasets.store.rollback import roll_back
 from datasets.store.runs import RunStatus, list_runs, start_run
 from datasets.store.session import reading
-from datasets.store.snapshots import write_snapshots
+from datasets.store.snapshots import mastery_as_of, write_snapshots
 from flows.settings import load_settings
 from flows.upkeep import backfill_days
 from tests.datasets.store.writing import promote
@@ -131,6 +131,91 @@ def test_the_parameters_of_a_run_are_used_where_it_has_them(
     assert ("products", 2) not in ids
 
 
+def as_of(engine: Engine, day: date) -> list[tuple[object, ...]]:
+    """Every state at a day's end: user, concept, mastery, attempts, parameters."""
+    with reading(engine) as conn:
+        rows = mastery_as_of(conn, datetime.combine(day, time.max, tzinfo=UTC))
+    return rows.drop("snapshot_at", "algo_version_id").rows()
+
+
+def filled(settings: Settings, days: list[date], params_of: str | None = None) -> None:
+    backfill_days(settings, days, as_known=False, params_of=params_of)
+
+
+@pytest.mark.parametrize("other", [{"params_of": "night-2"}, {"as_known": True}])
+def test_the_last_request_for_a_day_stands(
+    settings: Settings, quiet_days: Engine, other: dict[str, str | bool]
+):
+    """One way, another way, the first way again: what was asked last is what a day says."""
+    first = {"as_known": False, "params_of": "night-1"}
+    second = {"as_known": False, "params_of": None} | other
+    days = DAYS[2:4]
+    told = []
+    for asked in (first, second, first, first, second):
+        backfill_days(settings, days, **asked)
+        told.append([as_of(quiet_days, day) for day in days])
+    assert told[0] != told[1]
+    assert told == [told[0], told[1], told[0], told[0], told[1]]
+    with reading(quiet_days) as conn:
+        n_runs = len(list_runs(conn, kind="backfill"))
+    assert n_runs == 4 * 3, "the request that was repeated at once is the same run"
+
+
+@pytest.mark.parametrize("at_once", [1, 100_000])
+def test_days_that_were_not_asked_for_say_what_they_said(
+    settings: Settings, quiet_days: Engine, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(point_in_time, "ROWS_AT_ONCE", at_once)
+    others = [DAYS[0], DAYS[3], DAYS[4]]
+    before = [as_of(quiet_days, day) for day in others]
+    inside = [as_of(quiet_days, day) for day in DAYS[1:3]]
+    for run in ("night-2", "night-1", None, "night-2"):
+        filled(settings, DAYS[1:3], run)
+        assert [as_of(quiet_days, day) for day in others] == before
+    assert [as_of(quiet_days, day) for day in DAYS[1:3]] != inside
+
+
+def test_a_backfill_killed_between_users_leaves_each_with_a_whole_past(
+    settings: Settings, quiet_days: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(point_in_time, "ROWS_AT_ONCE", 1)
+    before = [as_of(quiet_days, day) for day in DAYS]
+    real, users = point_in_time._restore, []
+
+    def killed(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
+        users.append(1)
+        if len(users) == 2:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(point_in_time, "_restore", killed)
+    with pytest.raises(RuntimeError):
+        filled(settings, DAYS[1:3], "night-2")
+    broken = [as_of(quiet_days, day) for day in DAYS]
+    assert [broken[n] for n in (0, 3, 4)] == [before[n] for n in (0, 3, 4)]
+    monkeypatch.setattr(point_in_time, "_restore", real)
+    filled(settings, DAYS[1:3], "night-2")
+    whole = [as_of(quiet_days, day) for day in DAYS]
+    assert [whole[n] for n in (0, 3, 4)] == [before[n] for n in (0, 3, 4)]
+    firsts = {row[0] for row in whole[1]}
+    assert len(firsts) > 1
+    for n in (1, 2):
+        assert {row for row in broken[n] if row[0] == min(firsts)} == {
+            row for row in whole[n] if row[0] == min(firsts)
+        }
+
+
+def test_as_known_is_judged_by_the_version_of_the_time(settings: Settings, quiet_days: Engine):
+    """Another version in force by now changes nothing of what was known then."""
+    written = rows_by_day(quiet_days)
+    with quiet_days.begin() as conn:
+        conn.execute(text("UPDATE algo_versions SET status = 'RETIRED' WHERE version = 'v1'"))
+        conn.execute(text("UPDATE algo_versions SET status = 'ACTIVE' WHERE version = 'v2'"))
+        conn.execute(text("DELETE FROM mastery_snapshot"))
+    backfill_days(settings, DAYS, as_known=True, params_of=None)
+    assert rows_by_day(quiet_days) == written
+
+
 def test_what_makes_no_sense_is_refused_and_leaves_no_row(
     settings: Settings, quiet_days: Engine
 ):
@@ -153,6 +238,6 @@ def test_a_backfill_that_breaks_is_failed(
     with pytest.raises(RuntimeError):
         backfill_days(settings, DAYS, as_known=False, params_of=None)
     with reading(quiet_days) as conn:
-        (run,) = list_runs(conn, kind="backfill")
-    assert run.status is RunStatus.FAILED
-    assert "out of luck" in run.manifest["outcome"]["error"]
+        runs = list_runs(conn, kind="backfill")
+    assert {run.status for run in runs} == {RunStatus.FAILED}
+    assert all("out of luck" in run.manifest["outcome"]["error"] for run in runs)
