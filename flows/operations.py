@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from getpass import getuser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import UsageError
 from datasets.store.algorithms import active_algorithm
-from datasets.store.errors import IncumbentChangedError
+from datasets.store.errors import IncumbentChangedError, RollbackError
 from datasets.store.mastery_reads import has_states
 from datasets.store.mastery_states import sweep
+from datasets.store.promotion_events import events_of_run
 from datasets.store.rollback import (
     concepts_of_run,
     release,
@@ -21,11 +22,13 @@ from datasets.store.rollback import (
     row_before,
 )
 from datasets.store.run_lock import run_lock
+from datasets.store.runs import RunStatus, list_runs
 from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from datasets.store.user_sweep import sweep_user
 from flows.database import open_database
 from flows.deliver import deliver_champion
+from flows.known_concepts import refuse_unknown_concepts
 from flows.run_folders import stored_run
 from flows.run_record import abandon_the_dead, recorded
 
@@ -47,8 +50,8 @@ class RollbackReport:
 
     run_id: str
     rolled_back: tuple[RolledBack, ...]
-    #: Concepts of the run that something newer has replaced already.
-    left: tuple[str, ...]
+    #: Concepts of the run where its row is not in force, and which is; None: the defaults.
+    left: dict[str, int | None]
     states: int
     #: Why MLflow does not follow; None where it does.
     problem: str | None
@@ -69,6 +72,14 @@ class _Way:
     to_param_id: int | None
     #: The row that must still be in force; None: whatever is.
     only_from: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A rollback to go on with, None for a new one, and the concepts it has switched."""
+
+    run_id: str | None
+    ways: dict[str, _Way]
 
 
 def recompute(
@@ -101,26 +112,39 @@ def roll_back_concepts(
     """Go back `to` a row's id or to `default`; None: to what was in force before.
 
     All concepts are looked at before the first is changed. Without an `actor` it is the account
-    that runs this.
+    that runs this. Repeated after a kill it finishes what began, and goes back no further.
     """
     with open_database(settings) as engine:
+        asked = {"concepts": sorted(set(concepts)), "to": to}
         with reading(engine) as conn:
-            version = active_algorithm(conn)
-            ways = {concept: _way(conn, version, concept, to) for concept in concepts}
-        return _roll_back(engine, settings, version, ways, left=None, actor=actor)
+            refuse_unknown_concepts(conn, "--concept", concepts)
+            begun = _begun(conn, asked)
+            ways = begun.ways | {
+                concept: _way(conn, active_algorithm(conn), concept, to)
+                for concept in concepts
+                if concept not in begun.ways
+            }
+        return _roll_back(engine, settings, begun.run_id, asked, ways, left=None, actor=actor)
 
 
 def roll_back_run(settings: Settings, run: str, *, actor: str | None = None) -> RollbackReport:
-    """Undo a run where it is still in force; what was promoted since is left, and named."""
+    """Undo a run where it is still in force; where it is not it is left, and named."""
     with open_database(settings) as engine:
         with reading(engine) as conn:
-            version = active_algorithm(conn)
-            found = concepts_of_run(conn, stored_run(conn, run))
-            ways = {
+            asked = {"run": stored_run(conn, run)}
+            found = concepts_of_run(conn, asked["run"])
+            begun = _begun(conn, asked)
+            active = active_params(conn, active_algorithm(conn).id)
+            ways = begun.ways | {
                 concept: _Way(to_param_id=row_before(conn, param_id), only_from=param_id)
                 for concept, param_id in found.active.items()
             }
-        return _roll_back(engine, settings, version, ways, left=found.superseded, actor=actor)
+        left = {
+            concept: active[concept].param_id if concept in active else None
+            for concept in found.superseded
+            if concept not in ways
+        }
+        return _roll_back(engine, settings, begun.run_id, asked, ways, left=left, actor=actor)
 
 
 def release_concepts(
@@ -159,13 +183,34 @@ def _refuse_unknown(engine: Engine, concepts: Collection[str], user: str | None)
                 )
 
 
+def _begun(conn: Connection, asked: dict[str, Any]) -> _Begun:
+    """The same rollback where it was killed, or broke off, behind its first switch.
+
+    Only if nothing has come between: what it switched must still be in force.
+    """
+    runs = (
+        run for run in list_runs(conn, kind="rollback") if run.manifest.get("asked") == asked
+    )
+    last = next(runs, None)
+    if last is None or last.status is RunStatus.DONE:
+        return _Begun(None, {})
+    active = active_params(conn, active_algorithm(conn).id)
+    in_force = {concept: row.param_id for concept, row in active.items()}
+    events = events_of_run(conn, last.run_id)
+    if any(in_force.get(one.concept_id) != one.to_param_id for one in events) or not events:
+        return _Begun(None, {})
+    ways = {one.concept_id: _Way(to_param_id=one.to_param_id, only_from=None) for one in events}
+    return _Begun(last.run_id, ways)
+
+
 def _roll_back(
     engine: Engine,
     settings: Settings,
-    version: Algorithm,
+    begun: str | None,
+    asked: dict[str, Any],
     ways: dict[str, _Way],
     *,
-    left: tuple[str, ...] | None,
+    left: dict[str, int | None] | None,
     actor: str | None,
 ) -> RollbackReport:
     """One transaction per concept, then their states, then MLflow.
@@ -175,7 +220,9 @@ def _roll_back(
     """
     done: list[RolledBack] = []
     changed: list[IncumbentChangedError] = []
-    with recorded(engine, "rollback") as run_id:
+    with reading(engine) as conn:
+        version = active_algorithm(conn)
+    with recorded(engine, "rollback", run_id=begun, manifest={"asked": asked}) as run_id:
         for concept, way in ways.items():
             try:
                 with engine.begin() as conn:
@@ -194,13 +241,13 @@ def _roll_back(
             except IncumbentChangedError as error:
                 changed.append(error)
         swept = sweep(engine, at=datetime.now(UTC), concepts=[one.concept_id for one in done])
+        problem = deliver_champion(engine, settings) if done else None
         if changed and left is None:
             raise changed[0]
-    problem = deliver_champion(engine, settings) if done else None
     return RollbackReport(
         run_id=run_id,
         rolled_back=tuple(done),
-        left=(*(left or ()), *(error.concept_id for error in changed)),
+        left=(left or {}) | {error.concept_id: error.found for error in changed},
         states=swept.written,
         problem=problem,
     )
@@ -212,7 +259,7 @@ def _way(conn: Connection, version: Algorithm, concept: str, to: str | None) -> 
     incumbent_id = incumbent.param_id if incumbent else None
     if to is None:
         if incumbent is None:
-            raise UsageError(
+            raise RollbackError(
                 f"Concept {concept!r} is at the defaults already, so there is nothing to go "
                 "back from; `bkt params --history` shows its rows, and --to chooses one."
             )

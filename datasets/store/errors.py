@@ -83,6 +83,7 @@ class IncumbentChangedError(RollbackError):
             f"{now} by now; it was left alone. `bkt params --history` shows what came between."
         )
         self.concept_id = concept_id
+        self.found = found
 
 
 class UnknownAlgorithmError(BadInputError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from bkt_core.model import update_mastery
 from datasets.store.attempt_keys import keys_of_attempt
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 #: An insert that lost its row to an erasure tries again this often.
 MAX_TRIES = 10
+
+
+_OWNER = select(AttemptRow.user_id, AttemptRow.concept_id).where(
+    AttemptRow.idempotency_key == bindparam("key")
+)
 
 
 class Outcome(StrEnum):
@@ -108,7 +113,7 @@ def _record_at(
     at: datetime,
 ) -> Recorded:
     stamp = in_force(conn, concept_id)
-    attempt_id = _insert(conn, attempt, concept_id, key, at)
+    attempt_id = _insert_unless_stored(conn, attempt, concept_id, key, at)
     if attempt_id is None:
         return _duplicate(conn, attempt, concept_id, key, state, stamp, at)
     reached("online: attempt inserted")
@@ -152,13 +157,6 @@ def _duplicate(
     at: datetime,
 ) -> Recorded:
     """The present state; repaired in passing, as its row is locked anyway."""
-    stored = conn.execute(
-        select(AttemptRow.user_id, AttemptRow.concept_id).where(
-            AttemptRow.idempotency_key == key
-        )
-    ).one()
-    if (stored.user_id, stored.concept_id) != (attempt.user_id, concept_id):
-        raise IdempotencyConflictError(key=attempt.idempotency_key)
     if is_current(state, stamp):
         now = Replayed(
             state.p_mastery,
@@ -190,6 +188,29 @@ def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime)
     raise DatabaseError(
         f"The state of one user at concept {concept_id!r} vanished {MAX_TRIES} times while it "
         "was being locked; something deletes states without the user's lock."
+    )
+
+
+def _insert_unless_stored(
+    conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
+) -> int | None:
+    """The new attempt's id; None where it is stored already.
+
+    A key that is another attempt's is refused, unless an erasure takes that attempt away
+    before it is looked at.
+    """
+    for _ in range(MAX_TRIES):
+        attempt_id = _insert(conn, attempt, concept_id, key, at)
+        if attempt_id is not None:
+            return attempt_id
+        stored = conn.execute(_OWNER, {"key": key}).one_or_none()
+        if stored is not None:
+            if (stored.user_id, stored.concept_id) != (attempt.user_id, concept_id):
+                raise IdempotencyConflictError(key=attempt.idempotency_key)
+            return None
+    raise DatabaseError(
+        f"An attempt vanished {MAX_TRIES} times while another with its key was being written; "
+        "something deletes attempts at random."
     )
 
 

@@ -115,6 +115,15 @@ def erase(
             return 0
         erased = erase_user(engine, user, at=at, actor=getuser())
     forgotten = forget_user(settings.data_dir, user, at=at)
+    stored = any((erased.attempts, erased.states, erased.snapshots, forgotten.files))
+    said = (
+        f"Erased {erased.attempts:,} attempts, {erased.states:,} states and "
+        f"{erased.snapshots:,} snapshots, {forgotten.extracts:,} extracts and rows of "
+        f"{forgotten.files:,} files; a tombstone keeps the user out until --lift."
+        if stored
+        else f"Nothing was stored of {user!r}; a tombstone keeps that id out all the same. "
+        "If it was misspelt, the same command with --lift takes the tombstone away."
+    )
     output.give(
         {
             "attempts": erased.attempts,
@@ -123,11 +132,7 @@ def erase(
             "extracts": forgotten.extracts,
             "files": forgotten.files,
         },
-        lambda console: console.print(
-            f"Erased {erased.attempts:,} attempts, {erased.states:,} states and "
-            f"{erased.snapshots:,} snapshots, {forgotten.extracts:,} extracts and rows of "
-            f"{forgotten.files:,} files; a tombstone keeps the user out until --lift."
-        ),
+        lambda console: console.print(said, markup=False),
     )
     return 0
 
@@ -139,8 +144,9 @@ def _show_rollback(console: Console, report: RollbackReport) -> None:
             for row in (one.from_param_id, one.to_param_id)
         )
         console.print(f"{one.concept_id}: {was} → {now}, pinned", markup=False)
-    for concept in report.left:
-        console.print(f"{concept}: left, something newer is in force", markup=False)
+    for concept, row in report.left.items():
+        now = "the defaults are" if row is None else f"row {row} is"
+        console.print(f"{concept}: left, {now} in force by now", markup=False)
     console.print(f"{report.states:,} states replayed.")
     if report.problem:
         console.print(f"note: {report.problem}", markup=False)

@@ -16,6 +16,7 @@ from datasets.store.session import reading
 from datasets.store.skill_params import active_params
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.database import open_database
+from flows.known_concepts import refuse_unknown_concepts
 from flows.operations import recompute as recompute_states
 from flows.settings import load_settings
 
@@ -38,6 +39,7 @@ def params(
     """
     with open_database(load_settings()) as engine, reading(engine) as conn:
         if history_of is not None:
+            refuse_unknown_concepts(conn, "--history", [history_of])
             events = [_event_row(event) for event in history(conn, history_of)]
             output.give({"events": events}, lambda console: _show_events(console, events))
             return 0

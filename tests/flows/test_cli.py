@@ -120,6 +120,24 @@ def test_mastery_is_told_right_after_an_import(
     assert answer(capsys, "recompute")["states"] == 2
 
 
+def test_ids_that_nobody_has_heard_of_are_told_as_such(
+    initialised: Path, attempts: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A concept is refused with what comes close; an unknown user's tombstone is explained."""
+    assert initialised.is_dir()
+    answer(capsys, "import", str(attempts))
+    assert "did you mean 'sums'?" in refusal(capsys, "params", "--history", "sum", exit_code=2)
+    said = refusal(capsys, "rollback", "--concept", "sum", exit_code=2)
+    assert "did you mean 'sums'?" in said
+    assert answer(capsys, "params", "--history", "sums") == {"events": []}
+    for user, told in (
+        ("nobody", "Nothing was stored of 'nobody'"),
+        ("ada", "Erased 2 attempts"),
+    ):
+        assert run(["erase", user]) == 0
+        assert told in " ".join(capsys.readouterr().out.split())
+
+
 def test_evaluate_scores_the_defaults_where_nothing_is_fitted(
     initialised: Path, attempts: Path, capsys: pytest.CaptureFixture[str]
 ):

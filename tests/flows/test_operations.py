@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from getpass import getuser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
@@ -15,14 +15,14 @@ from datasets.store.errors import DatabaseError, IncumbentChangedError, Rollback
 from datasets.store.promotion_events import history
 from datasets.store.runs import RunStatus, list_runs, start_run
 from datasets.store.session import reading
-from datasets.store.skill_params import active_params
+from datasets.store.skill_params import active_params, params_of_run
 from flows import operations
 from flows.database import open_database
 from flows.operations import recompute, release_concepts, roll_back_concepts, roll_back_run
 from flows.run_record import recorded
 from flows.settings import load_settings
 from tests.datasets.store.oracle import expected_states, stored_states
-from tests.datasets.store.writing import import_rows, promote
+from tests.datasets.store.writing import PARAMS, import_rows, promote
 from tests.moments import STARTED
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from flows.operations import RollbackReport
     from flows.settings import Settings
 
 OTHER = BktParams(p_L0=0.2, p_T=0.1, p_S=0.1, p_G=0.2)
@@ -57,9 +58,9 @@ def runs_of(engine: Engine, kind: str) -> list[tuple[RunStatus, object]]:
 def promoted_meanwhile(engine: Engine, concept: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a night promote a concept after a rollback has looked, before it takes its lock."""
 
-    def late(*arguments: object) -> object:
+    def late(*arguments: Any, **named: Any) -> object:
         promote(engine, "run-late", concept)
-        return recorded(*arguments)
+        return recorded(*arguments, **named)
 
     monkeypatch.setattr(operations, "recorded", late)
 
@@ -72,7 +73,7 @@ def test_a_rollback_by_run_leaves_what_was_promoted_while_it_began(
     promoted_meanwhile(engine, "b", monkeypatch)
     report = roll_back_run(settings, "run-1")
     assert [one.concept_id for one in report.rolled_back] == ["a"]
-    assert report.left == ("b",)
+    assert report.left == {"b": in_force(engine)["b"]}
     assert list(in_force(engine)) == ["b"]
     with reading(engine) as conn:
         assert expected_states(conn).keys() == {(u, c) for u in ("ann", "bob") for c in "ab"}
@@ -136,6 +137,101 @@ def test_what_went_back_is_pinned_swept_and_released(settings: Settings, engine:
     with pytest.raises(RollbackError, match="must be pinned"):
         release_concepts(settings, ["a"])
     assert [status for status, _ in runs_of(engine, "release")] == [RunStatus.DONE]
+
+
+def killed_behind(n_switches: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a rollback end without a word once it has switched so many concepts."""
+    real, switched = operations.roll_back, []
+
+    def switch_then_die(*arguments: Any, **named: Any) -> object:
+        if len(switched) == n_switches:
+            raise KeyboardInterrupt
+        switched.append(real(*arguments, **named))
+        return switched[-1]
+
+    def die(*_: Any, **_named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(operations, "roll_back", switch_then_die)
+    monkeypatch.setattr(operations, "sweep", die)
+
+
+@pytest.mark.parametrize("n_switches", [1, 2])
+@pytest.mark.parametrize("way", ["before", "row", "run"])
+def test_a_rollback_that_was_killed_is_finished_by_the_same_command(
+    way: str,
+    n_switches: int,
+    settings: Settings,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Each concept goes back once, its states follow, MLflow follows, and one run did it."""
+    for run in ("run-1", "run-2", "run-3"):
+        for concept in ("a", "b"):
+            promote(engine, run, concept, OTHER if run == "run-3" else PARAMS)
+    with reading(engine) as conn:
+        second = {
+            concept: row.param_id for concept, row in params_of_run(conn, "run-2").items()
+        }
+    concepts, to = (["a"], str(second["a"])) if way == "row" else (["a", "b"], None)
+
+    before = in_force(engine)
+
+    def command() -> RollbackReport:
+        if way == "run":
+            return roll_back_run(settings, "run-3")
+        return roll_back_concepts(settings, concepts, to=to)
+
+    delivered: list[object] = []
+    monkeypatch.setattr(operations, "deliver_champion", lambda *_: delivered.append(1))
+    with monkeypatch.context() as patched:
+        killed_behind(min(n_switches, len(concepts)), patched)
+        with pytest.raises(KeyboardInterrupt):
+            command()
+    assert delivered == []
+    report = command()
+    assert {one.concept_id: one.to_param_id for one in report.rolled_back} == {
+        concept: second[concept] for concept in concepts
+    }
+    assert in_force(engine) == before | {concept: second[concept] for concept in concepts}
+    assert (report.states, report.left, delivered) == (2 * len(concepts), {}, [1])
+    assert [status for status, _ in runs_of(engine, "rollback")] == [RunStatus.DONE]
+    if way == "before":  # and asked for once more, it goes back once more
+        roll_back_concepts(settings, concepts, to=None)
+        assert set(in_force(engine).values()).isdisjoint(second.values())
+
+
+def test_a_killed_rollback_that_something_came_after_is_not_gone_on_with(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    first = promote(engine, "run-1", "a").param_id
+    promote(engine, "run-2", "a", OTHER)
+    with monkeypatch.context() as patched:
+        killed_behind(1, patched)
+        with pytest.raises(KeyboardInterrupt):
+            roll_back_concepts(settings, ["a"], to=None)
+    release_concepts(settings, ["a"])
+    third = promote(engine, "run-3", "a", OTHER).param_id
+    report = roll_back_concepts(settings, ["a"], to=None)
+    ((one,), runs) = report.rolled_back, runs_of(engine, "rollback")
+    assert (one.from_param_id, one.to_param_id) == (third, first)
+    assert sorted(status for status, _ in runs) == [RunStatus.DONE, RunStatus.FAILED]
+
+
+def test_a_rollback_says_what_is_in_force_where_the_run_is_not(
+    settings: Settings, engine: Engine
+):
+    theirs = {c: promote(engine, "run-1", c, OTHER).param_id for c in ("a", "b")}
+    roll_back_concepts(settings, ["a"], to="default")
+    report = roll_back_run(settings, "run-1")
+    assert (report.left, len(report.rolled_back)) == ({"a": None}, 1)
+    assert theirs.keys() == {"a", "b"}
+    assert in_force(engine) == {}
+    for to in (None, "default"):
+        with pytest.raises(RollbackError, match="already"):
+            roll_back_concepts(settings, ["a"], to=to)
+    with pytest.raises(UsageError, match=r"got 'aa'; did you mean 'a'\?"):
+        roll_back_concepts(settings, ["aa"], to=None)
 
 
 def test_a_recomputation_of_what_is_not_there_is_refused(settings: Settings, engine: Engine):

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from bkt_core.errors import BadInputError
+from datasets.store import online
 from datasets.store.erasure import erase_user, lift
 from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyConflictError
 from datasets.store.mastery_reads import read_mastery
@@ -74,6 +75,26 @@ def test_a_key_of_another_user_is_refused_and_nothing_of_it_is_kept(engine):
     with pytest.raises(IdempotencyConflictError, match="its own key"):
         write(engine, attempt("a", user="bob"))
     assert_states_equal_their_replay(engine)
+
+
+@pytest.mark.parametrize(
+    "database_kind", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+def test_a_key_whose_owner_is_erased_while_it_is_looked_at_is_free(engine, monkeypatch):
+    """SQLite has one writer at a time, so that nothing comes between there."""
+    write(engine, attempt("a"))
+    real = online._insert
+
+    def insert_then_erase(*arguments):
+        found = real(*arguments)
+        if found is None:
+            erase_user(engine, "ann", at=STARTED, actor="test")
+        return found
+
+    monkeypatch.setattr(online, "_insert", insert_then_erase)
+    ((recorded,),) = write(engine, attempt("a", user="bob"))
+    assert recorded.outcome is Outcome.RECORDED
+    assert set(assert_states_equal_their_replay(engine)) == {("bob", "fractions")}
 
 
 def test_a_late_attempt_replays_its_key(engine):

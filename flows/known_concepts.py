@@ -1,0 +1,44 @@
+"""A concept that nobody has heard of is a misspelling, and is told what comes close."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exists, select
+
+from bkt_core.errors import UsageError
+from datasets.store.tables import MasteryStateRow, PromotionEventRow, SkillParamsRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+_WHERE_CONCEPTS_STAND = (
+    MasteryStateRow.concept_id,
+    SkillParamsRow.concept_id,
+    PromotionEventRow.concept_id,
+)
+
+
+def refuse_unknown_concepts(conn: Connection, option: str, concepts: Iterable[str]) -> None:
+    """Raise `UsageError` at the first that has no attempts, parameters or decisions."""
+    for concept in concepts:
+        if any(_stands(conn, column, concept) for column in _WHERE_CONCEPTS_STAND):
+            continue
+        known = {
+            name
+            for column in _WHERE_CONCEPTS_STAND
+            for name in conn.execute(select(column).distinct()).scalars()
+        }
+        close = get_close_matches(concept, sorted(known))
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+        raise UsageError(
+            f"{option} must name a concept that has attempts or parameters, "
+            f"got {concept!r}{hint}"
+        )
+
+
+def _stands(conn: Connection, column: object, concept: str) -> bool:
+    return bool(conn.execute(select(exists().where(column == concept))).scalar_one())  # type: ignore[arg-type] # a column's == is a clause
