@@ -238,10 +238,11 @@ def test_calls_that_make_no_sense_are_usage_errors(
 
 
 def test_a_wrong_id_for_a_rollback_changes_nothing(
-    initialised: Path, capsys: pytest.CaptureFixture[str]
+    initialised: Path, attempts: Path, capsys: pytest.CaptureFixture[str]
 ):
     """A row that is not there, a run that promoted nothing."""
     assert initialised.is_dir()
+    answer(capsys, "import", str(attempts))
     said = refusal(capsys, "rollback", "--concept", "sums", "--to", "7", exit_code=1)
     assert "7" in said
     refusal(capsys, "rollback", "--run", "nope", exit_code=1)
