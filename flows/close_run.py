@@ -15,6 +15,7 @@ from flows.data_page import write_data_page
 from flows.deliver import deliver, deliver_champion
 from flows.fit_concepts import count_origins
 from flows.promote_params import count_decisions
+from flows.recompute_states import MARK
 from flows.report_page import write_page
 from flows.run_events import run_ended
 from flows.run_evidence import finished, write_evidence
@@ -73,13 +74,16 @@ def close_run(
         exit_code=exit_code_of(plan, summary.concepts, delivery),
     )
     if not plan.dry_run:
+        outcome = summary.as_json() | {"exit_code": summary.exit_code}
+        if recomputed.mark is not None:
+            outcome[MARK] = recomputed.mark.as_json()
         with engine.begin() as conn:
             finish_run(
                 conn,
                 run_id=plan.run_id,
                 status=status,
                 at=datetime.now(UTC),
-                outcome=summary.as_json() | {"exit_code": summary.exit_code},
+                outcome=outcome,
             )
     run_ended(summary)
     return summary

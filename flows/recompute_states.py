@@ -12,8 +12,10 @@ from prefect import flow
 from datasets.extract import open_extract
 from datasets.staged_states import StagedStates
 from datasets.store.mastery_states import outstanding, sweep
+from datasets.store.runs import list_runs
 from datasets.store.session import reading
 from datasets.store.skill_params import params_of_run
+from datasets.store.snapshot_marks import SnapshotMark, mark_from_json, next_mark
 from datasets.store.snapshots import write_snapshots
 from flows.database import open_database
 from flows.progress import progress
@@ -22,7 +24,11 @@ from flows.settings import Settings
 from flows.summary import Stopwatch
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
+
+
+#: The name of a mark in what a run's row says of its outcome.
+MARK = "snapshot_mark"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,8 @@ class Recomputed:
     replayed: int
     snapshotted: int
     seconds: dict[str, float]
+    #: From where on the next run looks for changed states; None: at all of them.
+    mark: SnapshotMark | None = None
 
 
 @flow(name="recompute-states", flow_run_name="recompute {plan.label}")
@@ -46,14 +54,29 @@ def recompute_states(
     with open_database(settings) as engine:
         with watch.stage("recompute"):
             n_states = sweep_states(engine, settings, plan, check)
-        n_rows = 0
+        n_rows, mark = 0, None
         if snapshot:
             with watch.stage("snapshot"):
+                with reading(engine) as conn:
+                    since = None if plan.full else last_mark(conn)
+                    mark = next_mark(conn, plan.run_id, since)
                 n_rows = write_snapshots(
-                    engine, run_id=plan.run_id, at=datetime.now(UTC), before_concept=check
+                    engine,
+                    run_id=plan.run_id,
+                    at=datetime.now(UTC),
+                    since=since,
+                    before_concept=check,
                 )
     timed = {stage: watch.seconds[stage] for stage in ("recompute", "snapshot")}
-    return Recomputed(replayed=n_states, snapshotted=n_rows, seconds=timed)
+    return Recomputed(replayed=n_states, snapshotted=n_rows, seconds=timed, mark=mark)
+
+
+def last_mark(conn: Connection) -> SnapshotMark | None:
+    """That of the last run whose snapshots came to their end."""
+    for run in list_runs(conn, kind="retrain"):
+        if MARK in run.manifest.get("outcome", {}):
+            return mark_from_json(run.manifest["outcome"][MARK])
+    return None
 
 
 def sweep_states(

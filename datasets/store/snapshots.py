@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, text
 from datasets.store.fault_points import reached
 from datasets.store.locks import lock_many_users
 from datasets.store.session import reading
+from datasets.store.snapshot_marks import changed_since
 from datasets.store.types import UtcDateTime
 
 if TYPE_CHECKING:
@@ -18,27 +19,27 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from datasets.store.snapshot_marks import SnapshotMark
+
 _CONCEPTS = text("SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id")
 _LATEST = """
     SELECT m.id FROM mastery_snapshot m
     WHERE m.concept_id = s.concept_id AND m.user_id = s.user_id
     ORDER BY m.snapshot_at DESC, m.id DESC LIMIT 1
 """
-_WRITE = text(
-    f"""
+_WRITE = f"""
     INSERT INTO mastery_snapshot
         (snapshot_at, run_id, user_id, concept_id, p_mastery, n_attempts, param_id,
          algo_version_id)
     SELECT :at, :run_id, s.user_id, s.concept_id, s.p_mastery, s.n_attempts, s.param_id,
            s.algo_version_id
     FROM bkt_user_skill_state s LEFT JOIN mastery_snapshot l ON l.id = ({_LATEST})
-    WHERE s.concept_id = :concept_id AND NOT s.is_stale AND s.n_attempts > 0
+    WHERE s.concept_id = :concept_id AND NOT s.is_stale AND s.n_attempts > 0 AND {{changed}}
       AND (l.id IS NULL OR l.p_mastery <> s.p_mastery OR l.n_attempts <> s.n_attempts
            OR l.param_id IS DISTINCT FROM s.param_id)
     ORDER BY s.user_id
     ON CONFLICT (run_id, user_id, concept_id) DO NOTHING
-    """  # noqa: S608 - constants
-).bindparams(bindparam("at", type_=UtcDateTime()))
+"""  # noqa: S608 - constants
 _WEEK = {
     "postgresql": "floor(extract(epoch FROM snapshot_at) / 604800)",
     "sqlite": "CAST(strftime('%s', snapshot_at) AS INTEGER) / 604800",
@@ -67,10 +68,13 @@ def write_snapshots(
     run_id: str | None,
     at: datetime,
     concepts: Iterable[str] | None = None,
+    since: SnapshotMark | None = None,
     before_concept: Callable[[], None] = lambda: None,
 ) -> int:
     """A row for each up-to-date state that differs from its latest row; returns how many.
 
+    `since` is the mark of an earlier call that came to its end: only states that may have
+    changed behind it are looked at.
     A loop of transactions, one per concept, before each of which `before_concept` may raise;
     called again after an interruption it adds what is missing. A state that is stale again by
     now gets its row from the next run.
@@ -82,18 +86,27 @@ def write_snapshots(
     for concept_id in concepts:
         before_concept()
         with engine.begin() as conn:
-            n_rows += write_concept_snapshots(conn, concept_id, run_id=run_id, at=at)
+            n_rows += write_concept_snapshots(
+                conn, concept_id, run_id=run_id, at=at, since=since
+            )
             reached("snapshot: rows written")
         reached("snapshot: committed")
     return n_rows
 
 
 def write_concept_snapshots(
-    conn: Connection, concept_id: str, *, run_id: str | None, at: datetime
+    conn: Connection,
+    concept_id: str,
+    *,
+    run_id: str | None,
+    at: datetime,
+    since: SnapshotMark | None = None,
 ) -> int:
     """The rows of one concept. An erasure waits for this transaction, so nobody comes back."""
     lock_many_users(conn, [concept_id])
-    done = conn.execute(_WRITE, {"concept_id": concept_id, "run_id": run_id, "at": at})
+    statement = text(_WRITE.format(changed=changed_since(conn, since)))
+    typed = statement.bindparams(bindparam("at", type_=UtcDateTime()))
+    done = conn.execute(typed, {"concept_id": concept_id, "run_id": run_id, "at": at})
     return int(done.rowcount)
 
 
