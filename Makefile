@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two halves of the tests beside each other, a file in one piece; each starts its own PostgreSQL.
+ALONGSIDE ?= -n 2 --dist loadfile
 
 .PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
@@ -49,10 +51,10 @@ check: $(STAMP)      ## lint, format, types and import contracts
 	$(BIN)/lint-imports
 
 quick: $(STAMP)      ## the everyday tests, below two minutes
-	$(BIN)/python -m pytest -q -m "not slow and not parity and not harness and not full_size"
+	$(BIN)/python -m pytest -q $(ALONGSIDE) -m "not slow and not parity and not harness and not full_size"
 
 test: $(STAMP)       ## every test, on SQLite and on a PostgreSQL the suite starts
-	$(BIN)/python -m pytest -m "not full_size"
+	$(BIN)/python -m pytest $(ALONGSIDE) -m "not full_size"
 
 test-full-size: $(STAMP) ## replay equality under 10,000 attempts over HTTP, some minutes each
 	$(BIN)/python -m pytest -m full_size
