@@ -30,7 +30,8 @@ from flows.deliver import deliver_champion, deliver_files
 from flows.deployed import deployed, ended
 from flows.extract_attempts import extract_attempts
 from flows.fit_concepts import fit_concepts
-from flows.nightly import NOTHING_PROMOTED, NOTHING_RECOMPUTED, refuse_unknown_concepts
+from flows.known_concepts import refuse_unattempted_concepts
+from flows.nightly import NOTHING_PROMOTED, NOTHING_RECOMPUTED
 from flows.progress import progress
 from flows.promote_params import promote_params
 from flows.recompute_states import recompute_states
@@ -117,7 +118,8 @@ def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
 
         def extract_now() -> Extract:
             extract = extract_attempts(settings).open()
-            refuse_unknown_concepts(request.concepts, extract)
+            attempted = extract.concepts["concept_id"].to_pylist()
+            refuse_unattempted_concepts(request.concepts, attempted)
             return extract
 
         plan = begin_backfill(engine, settings, request, days, extract_now)

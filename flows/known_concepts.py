@@ -11,7 +11,7 @@ from bkt_core.errors import UsageError
 from datasets.store.tables import MasteryStateRow, PromotionEventRow, SkillParamsRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy import Connection
 
@@ -32,12 +32,25 @@ def refuse_unknown_concepts(conn: Connection, option: str, concepts: Iterable[st
             for column in _WHERE_CONCEPTS_STAND
             for name in conn.execute(select(column).distinct()).scalars()
         }
-        close = get_close_matches(concept, sorted(known))
-        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
         raise UsageError(
             f"{option} must name a concept that has attempts or parameters, "
-            f"got {concept!r}{hint}"
+            f"got {concept!r}{_hint(concept, known)}"
         )
+
+
+def refuse_unattempted_concepts(asked: Iterable[str], attempted: Collection[str]) -> None:
+    """Raise `UsageError` at a concept that nobody attempted."""
+    unknown = sorted(set(asked) - set(attempted))
+    if unknown:
+        raise UsageError(
+            f"--concept must name concepts with attempts, got {unknown[0]!r}, which has none"
+            f"{_hint(unknown[0], attempted)}"
+        )
+
+
+def _hint(concept: str, known: Collection[str]) -> str:
+    close = get_close_matches(concept, sorted(known))
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
 
 
 def _stands(conn: Connection, column: object, concept: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bkt_core.errors import UsageError
 from bkt_core.evaluation.warm_up import compile_kernels
 from bkt_core.fitting.engines import engine_named
 from datasets.store.algorithms import active_algorithm, algorithm
@@ -18,6 +17,7 @@ from flows.database import open_database
 from flows.deployed import deployed, ended
 from flows.extract_attempts import Extracted, extract_attempts
 from flows.fit_concepts import fit_concepts
+from flows.known_concepts import refuse_unattempted_concepts
 from flows.promote_params import Promoted, promote_params
 from flows.recompute_states import Recomputed, recompute_states
 from flows.requests import FitRequest, RetrainRequest
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from bkt_core.fitting.engine import FitEngine
-    from datasets.extract import Extract
     from flows.settings import Settings
 
 NOTHING_PROMOTED = Promoted(promoted=(), kept_after_all={})
@@ -112,7 +111,7 @@ def plan_night(
         asked = request.algo if isinstance(request, FitRequest) else None
         version = active_algorithm(conn) if asked is None else algorithm(conn, asked)
     kind = "fit" if isinstance(request, FitRequest) else "retrain"
-    refuse_unknown_concepts(request.concepts, extract)
+    refuse_unattempted_concepts(request.concepts, extract.concepts["concept_id"].to_pylist())
     plan = begin_run(
         engine,
         settings,
@@ -124,12 +123,3 @@ def plan_night(
     )
     extract.file_under(plan.run_dir)
     return plan
-
-
-def refuse_unknown_concepts(asked: tuple[str, ...], extract: Extract) -> None:
-    """A concept that nobody attempted is a misspelling."""
-    unknown = sorted(set(asked) - set(extract.concepts["concept_id"].to_pylist()))
-    if unknown:
-        raise UsageError(
-            f"--concept must name concepts with attempts, got {unknown[0]!r}, which has none."
-        )
