@@ -107,7 +107,9 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
     facts, counts = evidence.facts, decisions(evidence)
     told = [
         f"Of {evidence.concepts.height} concepts "
-        + ", ".join(f"{counts[name]} {name}" for name in DECISIONS if counts[name])
+        + ", ".join(
+            f"{counts[name]} {facts.decided(name)}" for name in DECISIONS if counts[name]
+        )
         + "."
     ]
     pooled = facts.scores.pooled
@@ -115,8 +117,8 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
         auc = "undefined" if pooled.auc is None else f"{pooled.auc:.4f}"
         told.append(
             f"On {pooled.n:,} held-out attempts: AUC {auc}, RMSE {pooled.rmse:.4f}, "
-            f"log loss {pooled.log_loss:.4f}, accuracy {pooled.accuracy:.1%}, "
-            f"calibration error {pooled.calibration_error:.4f}."
+            f"log loss {pooled.log_loss:.4f}, accuracy {pooled.accuracy:.1%}, calibration error "
+            f"{pooled.calibration_error:.4f}."
         )
     told += [
         f"Against {_rivals(evidence, name)}: log loss {own:.4f} instead of {rival:.4f} "
@@ -124,12 +126,8 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
         for name, (rival, own) in facts.scores.log_loss_of.items()
     ]
     told.append(users_sentence(evidence))
-    return (
-        told
-        + prior_sentences(evidence)
-        + bound_sentences(evidence)
-        + list(facts.summary.get("remarks", []))
-    )
+    remarks = list(facts.summary.get("remarks", []))
+    return told + prior_sentences(evidence) + bound_sentences(evidence) + remarks
 
 
 def _rivals(evidence: RunEvidence, name: str) -> str:
@@ -146,9 +144,10 @@ def users_sentence(evidence: RunEvidence) -> str:
     promoted = evidence.concepts.filter(pl.col("decision") == "promoted")
     held = evidence.concepts.filter(pl.col("reason").str.contains("impact"))
     up, down = int(promoted["users_up"].sum()), int(promoted["users_down"].sum())
+    lift = "lift" if evidence.facts.promotes else "would lift"
     sentence = (
-        f"The promotions lift {up:,} mastery states above {evidence.facts.mastery_threshold:g} "
-        f"and drop {down:,} below it"
+        f"The promotions {lift} {up:,} mastery states above "
+        f"{evidence.facts.mastery_threshold:g} and drop {down:,} below it"
     )
     if held.height:
         sentence += (
@@ -207,18 +206,19 @@ def show_report(console: Console, evidence: RunEvidence) -> None:
         some = evidence.concepts.filter(pl.col("decision") == decision)
         if some.height:
             console.print()
-            console.print(_decision_table(decision, some, wide=console.width >= WIDE))
+            title = f"{facts.decided(decision)} ({some.height})"
+            console.print(_decision_table(title, some, wide=console.width >= WIDE))
             if some.height > SHOWN:
                 console.print(Text(f"  and {some.height - SHOWN} more: see report.html"))
 
 
-def _decision_table(decision: str, concepts: pl.DataFrame, *, wide: bool) -> Table:
+def _decision_table(title: str, concepts: pl.DataFrame, *, wide: bool) -> Table:
     """The concepts of one decision, those that touch most users first."""
     shown = in_order(concepts).head(SHOWN)
     rows = [_cells(row, wide=wide) for row in shown.to_dicts()]
     filled = [name for name in rows[0] if any(row[name] for row in rows)]
     table = Table(
-        title=f"{decision} ({concepts.height})",
+        title=title,
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,

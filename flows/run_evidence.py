@@ -65,6 +65,15 @@ class RunFacts:
         """A short name for people: kind, day, head of the id."""
         return f"{self.kind} {self.started_at[:16].replace('T', ' ')} ({self.run_id[:8]})"
 
+    @property
+    def promotes(self) -> bool:
+        """Whether winners are put in force; a trial and a dry run only say who would win."""
+        return self.kind == "retrain" and self.tags.get("dry_run") != "true"
+
+    def decided(self, decision: str) -> str:
+        """A decision in words: where nothing is put in force a winner would be promoted."""
+        return "would be promoted" if decision == "promoted" and not self.promotes else decision
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunEvidence:

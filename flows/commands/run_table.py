@@ -26,11 +26,13 @@ def show_run(console: Console, settings: Settings, summary: RunSummary) -> None:
     """What was decided on each concept, rows in and out, where everything lies."""
     folder = settings.data_dir / "runs" / summary.run_id
     told: list[str] = []
+    promoted = "promoted"
     if summary.status == "done":
         evidence = read_evidence(folder)
         told = evidence.facts.summary.get("remarks", [])
+        promoted = evidence.facts.decided(promoted)
         show_report(console, evidence)
-    show_summary(console, summary, told=told)
+    show_summary(console, summary, told=told, promoted=promoted)
     if summary.status != "done":
         return
     console.print(f"  page      {folder / 'report.html'}", markup=False)
@@ -46,7 +48,13 @@ def open_mlflow(settings: Settings) -> str:
     return f"{mlflow} ui --backend-store-uri {settings.tracking_uri}"
 
 
-def show_summary(console: Console, summary: RunSummary, *, told: Collection[str] = ()) -> None:
+def show_summary(
+    console: Console,
+    summary: RunSummary,
+    *,
+    told: Collection[str] = (),
+    promoted: str = "promoted",
+) -> None:
     """Rows in and out, concepts by decision, scores, states, seconds; remarks not yet told."""
     rows, concepts, metrics = summary.rows, summary.concepts, summary.metrics
     console.print(f"Run {summary.run_id[:12]}: {summary.status}")
@@ -55,7 +63,7 @@ def show_summary(console: Console, summary: RunSummary, *, told: Collection[str]
         f"+ {rows['duplicates']:,} duplicates + {rows['quarantined']:,} quarantined"
     )
     console.print(
-        f"  concepts  {concepts.seen} seen: {concepts.promoted} promoted, "
+        f"  concepts  {concepts.seen} seen: {concepts.promoted} {promoted}, "
         f"{concepts.kept} kept, {concepts.rejected} rejected, "
         f"{concepts.skipped} skipped, {concepts.failed} failed"
     )

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from html import escape, unescape
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -109,6 +110,20 @@ def test_the_terminal_tells_every_decision_and_takes_no_id_for_markup(evidence):
     for word in ("promoted", "skipped (1)", "failed (1)", "LikelihoodFellError", "AUC"):
         assert word in told
     assert "[bold]$x$</b>" in told
+
+
+def test_what_puts_nothing_in_force_says_what_would_be_promoted(evidence):
+    trial = replace(evidence, facts=replace(evidence.facts, kind="fit"))
+    dry = replace(
+        evidence, facts=replace(evidence.facts, tags=dict(evidence.facts.tags, dry_run="true"))
+    )
+    for one in (trial, dry):
+        told = _printed(show_report, one)
+        assert "would be promoted (" in told
+        assert "The promotions would lift" in told
+        assert told.count("promoted") == told.count("would be promoted") + told.count(
+            "were not promoted"
+        )
 
 
 def test_a_concept_that_waits_for_a_person_tells_how_it_is_let_pass(evidence):
