@@ -117,8 +117,8 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
         auc = "undefined" if pooled.auc is None else f"{pooled.auc:.4f}"
         told.append(
             f"On {pooled.n:,} held-out attempts: AUC {auc}, RMSE {pooled.rmse:.4f}, "
-            f"log loss {pooled.log_loss:.4f}, accuracy {pooled.accuracy:.1%}, calibration error "
-            f"{pooled.calibration_error:.4f}."
+            f"log loss {pooled.log_loss:.4f}, accuracy {pooled.accuracy:.1%}, "
+            f"calibration error {pooled.calibration_error:.4f}."
         )
     told += [
         f"Against {_rivals(evidence, name)}: log loss {own:.4f} instead of {rival:.4f} "
