@@ -103,6 +103,7 @@ class BackfillSummary:
 @deployed("backfill-params")
 def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
     """Walk forward through history over one extraction; promote the last day's if asked to."""
+    request.check()
     settings = load_settings()
     refuse_future(request)
     days = days_to_fit(request)

@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 POOL = "bkt"
 #: Runs that write under the run lock wait for each other here instead of failing.
 EXCLUSIVE = "exclusive"
-AUTOMATION = "bkt: dead runs"
+#: Dead runs, which people hear of, and what they leave behind, of which they need not.
+DEAD_RUNS, DEAD_PARTS = "bkt: dead runs", "bkt: parts of dead runs"
 #: Without a heartbeat for so long a run is dead; five heartbeats of prefect.toml.
 SILENCE = timedelta(minutes=5)
 #: Seconds for `prefect deploy` to register everything.
@@ -62,7 +63,6 @@ class Report:
 def set_up(settings: Settings) -> Report:
     """Make the pool, its queues, the deployments and the automation, or mend what differs."""
     os.environ.setdefault("BKT_HOME", str(ROOT))
-    os.environ.setdefault("BKT_ENV", "")
     report = Report()
     try:
         with get_client(sync_client=True) as client:
@@ -70,8 +70,10 @@ def set_up(settings: Settings) -> Report:
             _make_queue(client, report)
             wanted = read_wanted(ROOT)
             _make_deployments(client, wanted, report)
-            flows = sorted({one.flow_name for one in wanted} | set(INNER_FLOWS))
-            _make_automation(client, settings, flows, report)
+            flows = sorted({one.flow_name for one in wanted})
+            told = settings.prefect.notification_block or None
+            _make_automation(client, silent_runs(DEAD_RUNS, flows, tell=told), report)
+            _make_automation(client, silent_runs(DEAD_PARTS, sorted(INNER_FLOWS)), report)
     except (HTTPError, PrefectHTTPStatusError) as error:
         raise BktError(
             f"The Prefect server did not do as asked ({type(error).__name__}: {error}); "
@@ -163,23 +165,27 @@ def _prefect_deploy(names: list[str]) -> None:
         )
 
 
-def dead_runs(settings: Settings, flows: list[str]) -> AutomationCore:
-    """A run of ours that falls silent is crashed, so that its slot is free, and people hear."""
-    told = f"No heartbeat for {SILENCE.total_seconds() / 60:.0f} minutes: the process is gone."
+def silent_runs(name: str, flows: list[str], *, tell: str | None = None) -> AutomationCore:
+    """A run of these flows that falls silent is crashed, so that its slot is free.
+
+    `tell` is the block by which people hear of it.
+    """
+    minutes = f"{SILENCE.total_seconds() / 60:.0f} minutes"
+    told = f"No heartbeat for {minutes}: the process is gone."
     actions: list[ChangeFlowRunState | SendNotification] = [
         ChangeFlowRunState(state=StateType.CRASHED, message=told)
     ]
-    if settings.prefect.notification_block:
+    if tell:
         actions.append(
             SendNotification(
-                block_document_id=_id_of_block(settings.prefect.notification_block),
+                block_document_id=_id_of_block(tell),
                 subject="bkt: {{ flow_run.name }} is dead",
                 body=f"{told} The next run goes on where it stopped; see docs/runbook.md.",
             )
         )
     return AutomationCore(
-        name=AUTOMATION,
-        description="Made by `bkt deploy`.",
+        name=name,
+        description=f"A run silent for {minutes} is crashed. Made by `bkt deploy`.",
         trigger=EventTrigger(
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related={
@@ -210,11 +216,9 @@ def _id_of_block(name: str) -> UUID:
     return UUID(str(block._block_document_id))
 
 
-def _make_automation(
-    client: SyncPrefectClient, settings: Settings, flows: list[str], report: Report
-) -> None:
-    name, wanted = f"automation {AUTOMATION!r}", dead_runs(settings, flows)
-    found = client.read_automations_by_name(AUTOMATION)
+def _make_automation(client: SyncPrefectClient, wanted: AutomationCore, report: Report) -> None:
+    name = f"automation {wanted.name!r}"
+    found = client.read_automations_by_name(wanted.name)
     if not found:
         client.create_automation(wanted)
         report.done[name] = "created"
@@ -228,9 +232,9 @@ def _make_automation(
 
 def _decided(automation: AutomationCore) -> dict[str, object]:
     """What of an automation is ours to decide; ids and whether it is paused are not."""
-    content = automation.model_dump(mode="json", include={"trigger", "actions"})
+    content = automation.model_dump(mode="json", include={"trigger", "actions", "description"})
     trigger = content["trigger"]
     trigger.pop("id", None)
     for name in ("after", "expect", "for_each"):
         trigger[name] = sorted(trigger[name])
-    return {"trigger": trigger, "actions": content["actions"]}
+    return content | {"trigger": trigger}

@@ -41,6 +41,7 @@ NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})
 def nightly(request: RetrainRequest | None = None) -> RunSummary:
     """Extract, fit, gate, log, promote, recompute, snapshot."""
     settings, request, watch = load_settings(), request or RetrainRequest(), Stopwatch()
+    request.check()
     with (
         run_log(settings, "retrain", request) as log,
         open_database(settings) as engine,
@@ -75,6 +76,7 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
 def trial_fit(request: FitRequest | None = None) -> RunSummary:
     """Extract, fit, gate and log; nothing is promoted, so no lock is needed."""
     settings, request, watch = load_settings(), request or FitRequest(), Stopwatch()
+    request.check()
     with (
         run_log(settings, "fit", request) as log,
         open_database(settings) as engine,

@@ -20,6 +20,7 @@ from flows.upkeep import backfill_days, days_of, prune_everything
 @deployed("backfill-snapshots")
 def backfill_snapshots(request: BackfillSnapshotsRequest) -> dict[str, int]:
     """Rebuild the mastery snapshots of past days; returns the rows of each day."""
+    request.check()
     done = backfill_days(
         load_settings(),
         days_of(request),
@@ -38,6 +39,7 @@ def recompute_mastery(request: RecomputeRequest) -> dict[str, Any]:
 @deployed("rollback")
 def roll_back(request: RollbackRequest) -> dict[str, Any]:
     """Put older parameters in force again, or let concepts go; returns what was done."""
+    request.check()
     settings = load_settings()
     if request.release:
         run_id = release_concepts(settings, request.concepts, actor=request.actor)

@@ -43,6 +43,10 @@ def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
     folder's prefect.toml redirects it.
     """
     stay_offline()
+    # A refusal reaches the person as a sentence; Prefect would print its traceback first. The
+    # run's page keeps the log.
+    level = "INFO" if debug else "CRITICAL"
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", level)
     if "PREFECT_API_URL" in os.environ:
         return
     if not settings.prefect.own_server:
@@ -59,8 +63,7 @@ def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
     _require_room(home)
     os.environ["PREFECT_HOME"] = str(home)
     os.environ.setdefault("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
-    # A refusal reaches the person as a sentence; Prefect would print its traceback first.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", level)
 
 
 def _require_room(home: Path) -> None:

@@ -13,8 +13,9 @@ from pydantic import (
     ConfigDict,
     Field,
     WithJsonSchema,
-    model_validator,
 )
+
+from bkt_core.errors import UsageError
 
 
 class EngineName(StrEnum):
@@ -61,10 +62,20 @@ Day = Annotated[
 ]
 
 
-class Request(BaseModel):
-    """Which attempts and concepts a run is about, and how it fits them."""
+class Asked(BaseModel):
+    """What a flow is asked for: fields that a form checks, and rules that bind several."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def check(self) -> None:
+        """Raise `UsageError` where the fields do not go together; the first line of a flow.
+
+        Not at validation: a run that is refused there has neither a name nor a sentence.
+        """
+
+
+class Request(Asked):
+    """Which attempts and concepts a run is about, and how it fits them."""
 
     since: Moment | None = Field(None, description="Train on attempts from this moment on.")
     until: Moment | None = Field(None, description="Train on attempts before this moment.")
@@ -77,13 +88,12 @@ class Request(BaseModel):
         False, description="Read and refit everything, also what changed too little."
     )
 
-    @model_validator(mode="after")
-    def _window_runs_forward(self) -> Request:
+    def check(self) -> None:
+        """The window runs forward."""
         if self.since and self.until and self.since >= self.until:
-            raise ValueError(
-                f"the window must run forward, got since {self.since} and until {self.until}"
+            raise UsageError(
+                f"The window must run forward, got since {self.since} and until {self.until}."
             )
-        return self
 
 
 class RetrainRequest(Request):
@@ -104,32 +114,27 @@ class FitRequest(Request):
     )
 
 
-class MonitorRequest(BaseModel):
+class MonitorRequest(Asked):
     """A look at how the parameters in force predict what came after their fit."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     full: bool = Field(False, description="Read the whole log again, not only what is new.")
 
 
-class DaysRequest(BaseModel):
+class DaysRequest(Asked):
     """A range of past days, each as of its end in UTC."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     first_day: Day = Field(description="The first day, such as 2026-01-31.")
-    last_day: Day = Field(description="The last day; it must be over.")
+    last_day: Day = Field(description="The last day: not before the first, and over.")
     as_known: bool = Field(
         False, description="What had been stored by then; else what had been answered by then."
     )
 
-    @model_validator(mode="after")
-    def _days_run_forward(self) -> DaysRequest:
+    def check(self) -> None:
+        """The days run forward."""
         if self.first_day > self.last_day:
-            raise ValueError(
-                f"the days must run forward, got {self.first_day} to {self.last_day}"
+            raise UsageError(
+                f"The days must run forward, got {self.first_day} to {self.last_day}."
             )
-        return self
 
 
 class BackfillSnapshotsRequest(DaysRequest):
@@ -156,19 +161,25 @@ class BackfillParamsRequest(DaysRequest):
     )
 
 
-class RecomputeRequest(BaseModel):
+class RecomputeRequest(Asked):
     """Mastery replayed from the attempt log."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     concepts: tuple[str, ...] = Field((), description="Only these concepts; empty: all.")
     user: str | None = Field(None, description="Only this user; empty: everyone.")
 
 
-class RollbackRequest(BaseModel):
+class RollbackRequest(Asked):
     """Older parameters in force again, by concept or by run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        # A server checks these before there is a run.
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["concepts"], "properties": {"concepts": {"minItems": 1}}},
+                {"required": ["run"], "properties": {"run": {"type": "string"}}},
+            ]
+        }
+    )
 
     concepts: tuple[str, ...] = Field((), description="The concepts, or name a run.")
     run: str | None = Field(
@@ -186,10 +197,9 @@ class RollbackRequest(BaseModel):
         None, max_length=255, description="Who asks; empty: the account of the worker."
     )
 
-    @model_validator(mode="after")
-    def _one_way_to_say_what(self) -> RollbackRequest:
+    def check(self) -> None:
+        """One way to say what goes back."""
         if bool(self.concepts) == (self.run is not None):
-            raise ValueError("name concepts by --concept, or a run by --run, and not both")
+            raise UsageError("Name concepts by --concept, or a run by --run, and not both.")
         if self.run is not None and (self.to is not None or self.release):
-            raise ValueError("--to and --release go with --concept; --run goes back by itself")
-        return self
+            raise UsageError("--to and --release go with --concept; --run goes back by itself.")

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -20,7 +21,6 @@ from flows.run_tables import check_table, concept_table, curve_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from bkt_core.evaluation.selection import Verdict
@@ -62,8 +62,15 @@ class RunFacts:
 
     @property
     def name(self) -> str:
-        """A short name for people: kind, day, head of the id."""
-        return f"{self.kind} {self.started_at[:16].replace('T', ' ')} ({self.run_id[:8]})"
+        """A short name for people: kind, day, head of the id.
+
+        The day is that of its beginning; of a step of a backfill, the one it is about.
+        """
+        about = self.started_at[:16].replace("T", " ")
+        if self.tags.get("parent_run") and self.tags["until"]:
+            last = datetime.fromisoformat(self.tags["until"]) - timedelta(microseconds=1)
+            about = f"until {last:%Y-%m-%d}"
+        return f"{self.kind} {about} ({self.run_id[:8]})"
 
     @property
     def promotes(self) -> bool:

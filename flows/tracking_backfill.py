@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prefect import runtime
+
 from flows.backfill_plan import KIND, end_of
+from flows.run_plan import PACKAGE_VERSION
+from flows.run_tags import git_commit, trigger
 from flows.tracking import client_of, experiment_of, run_of
 
 if TYPE_CHECKING:
@@ -46,6 +50,14 @@ def log_backfill(
 def _log_request(client: MlflowClient, run_id: str, plan: BackfillPlan) -> None:
     for name, value in plan.request.model_dump(mode="json").items():
         client.log_param(run_id, f"backfill.{name}", str(value)[:_MAX_PARAM])
+    tags = {
+        "trigger": trigger(),
+        "prefect_flow_run_id": str(runtime.flow_run.root_flow_run_id or ""),
+        "git_commit": git_commit(),
+        "package_version": PACKAGE_VERSION,
+    }
+    for name, value in tags.items():
+        client.set_tag(run_id, f"bkt.{name}", value)
 
 
 def _log_step(

@@ -24,8 +24,6 @@ def usage_errors() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         said = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise UsageError(f"{said[:1].upper()}{said[1:]}.") from error
         field = str(first["loc"][0])
         flag = FLAGS.get(field, field.replace("_", "-"))
         raise UsageError(f"--{flag}: {said}, got {first['input']!r}.") from error

@@ -75,6 +75,7 @@ def backfill_params(
             seed=seed,
             promote=promote,
         )
+    request.check()
     refuse_future(request)
     days_to_fit(request)
     settings = load_settings()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bkt_core.errors import UsageError
 from datasets.retention import forget_user
 from datasets.store.erasure import erase_user, lift
 from flows.commands.output import DEFAULT_OUTPUT, Output
 from flows.database import open_database
 from flows.operations import release_concepts, roll_back_concepts, roll_back_run
+from flows.requests import RollbackRequest
 from flows.settings import load_settings
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ def rollback(
     actor
         Who asks for it, as `bkt params --history` will tell; else the account that runs this.
     """
-    if bool(concept) == (run is not None):
-        raise UsageError("Name concepts by --concept, or a run by --run, and not both.")
-    if run is not None and (to is not None or release):
-        raise UsageError("--to and --release go with --concept; --run goes back by itself.")
+    RollbackRequest.model_construct(concepts=concept, run=run, to=to, release=release).check()
     settings = load_settings()
     if release:
         run_id = release_concepts(settings, concept, actor=actor)

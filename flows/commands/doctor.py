@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from flows.commands.output import DEFAULT_OUTPUT, Output
@@ -30,16 +29,18 @@ def doctor(*, output: Output = DEFAULT_OUTPUT) -> int:
 
 def show_findings(console: Console, findings: list[Finding]) -> None:
     """Each finding in a line or two, the remedy below it, and the sum."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    width = max((len(finding.name) for finding in findings), default=0)
     for finding in findings:
         look = _LOOKS[finding.verdict]
-        table.add_row(Text(finding.verdict.value, style=look), finding.name, Text(finding.told))
+        line = Text.assemble(
+            (f"{finding.verdict.value:<6}", look),
+            (f"{finding.name:<{width}}  ", "bold"),
+            finding.told,
+        )
+        console.print(line, soft_wrap=True)
         if finding.remedy is not None:
-            table.add_row("", "", Text(f"→ {finding.remedy}", style=look))
-    console.print(table)
+            indent = " " * (8 + width)
+            console.print(Text(f"{indent}→ {finding.remedy}", style=look), soft_wrap=True)
     counts = {v: sum(f.verdict is v for f in findings) for v in Verdict}
     console.print()
     console.print(

@@ -97,7 +97,7 @@ def _runs_table(runs: tuple[RunGlance, ...], *, wide: bool) -> Table:
         counts = counts_of(run)
         table.add_row(
             run.run_id[:8],
-            run.kind,
+            _kind(run),
             Text(run.status.value, style=_LOOKS.get(run.status, "")),
             f"{run.finished_at or run.started_at:%Y-%m-%d %H:%M}",
             _took(seconds_of(run)),
@@ -105,6 +105,12 @@ def _runs_table(runs: tuple[RunGlance, ...], *, wide: bool) -> Table:
             *(() if wide else (", ".join(f"{n:,} {name}" for name, n in counts.items()),)),
         )
     return table
+
+
+def _kind(run: RunGlance) -> str:
+    """Of a backfill of snapshots the day as well, since each day is a run."""
+    day = run.manifest.get("day") or run.manifest.get("restores", "")[:10]
+    return f"{run.kind} {day}".rstrip() if isinstance(day, str) else run.kind
 
 
 def _names(runs: tuple[RunGlance, ...]) -> list[str]:

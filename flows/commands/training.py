@@ -71,6 +71,7 @@ def retrain(
     """
     with usage_errors():
         request = RetrainRequest(**asdict(asked), approve=approve, dry_run=dry_run)
+    request.check()
     settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import nightly
 
@@ -89,6 +90,7 @@ def fit(
     """
     with usage_errors():
         request = FitRequest(**asdict(asked), algo=algo)
+    request.check()
     settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import trial_fit
 

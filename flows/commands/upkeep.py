@@ -44,6 +44,7 @@ def backfill_snapshots(
         request = BackfillSnapshotsRequest(
             first_day=from_, last_day=to, as_known=as_known, params_of=params_of
         )
+    request.check()
     done = backfill_days(
         load_settings(), days_of(request), as_known=as_known, params_of=params_of
     )

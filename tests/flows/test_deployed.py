@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,14 +17,20 @@ from uuid import uuid4
 import pytest
 from prefect import flow, runtime
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Crashed, Failed
 
+from bkt_core.errors import UsageError
 from flows import run_names
 from flows.deployed import deployed, ended
 from flows.notifications import tell
+from flows.operator_flows import backfill_snapshots
 from flows.requests import (
     BackfillParamsRequest,
+    BackfillSnapshotsRequest,
     MonitorRequest,
     RecomputeRequest,
     RetrainRequest,
@@ -31,8 +41,8 @@ from flows.summary import ConceptCounts, RunSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = RunSummary(
     run_id="0123456789abcdef",
     status="done",
@@ -169,3 +179,40 @@ def test_a_notification_that_cannot_be_sent_fails_nothing(
     assert night(RetrainRequest(full=True)) == SUMMARY
     today = datetime.now(UTC).date().isoformat()
     assert names == [f"nightly {today} full command line"]
+
+
+@pytest.mark.harness
+@pytest.mark.usefixtures("prefect_server")
+def test_what_cannot_be_asked_for_fails_at_once_under_its_name():
+    """A form cannot bind two fields; the run that does says what was wrong and has a name."""
+    days = BackfillSnapshotsRequest(first_day=date(2026, 2, 1), last_day=date(2026, 1, 1))
+    with pytest.raises(UsageError, match="must run forward"):
+        backfill_snapshots(days)
+    with get_client(sync_client=True) as client:
+        named = FlowRunFilter(name=FlowRunFilterName(like_="2026-02-01..2026-01-01"))
+        (found,) = client.read_flow_runs(flow_run_filter=named)
+    assert found.state is not None
+    assert found.state.is_failed()
+    assert "must run forward" in str(found.state.message)
+
+
+@pytest.mark.harness
+@pytest.mark.usefixtures("prefect_server")
+def test_a_refusal_is_a_sentence_where_a_server_is_configured(tmp_path: Path):
+    """Prefect logs the traceback to its server, and not to the person."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("BKT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "retrain"],
+        env=own | {
+            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+            "BKT_DATA_DIR": str(tmp_path),
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("bkt: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -15,7 +15,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from flows.cli import run
-from flows.deploy import AUTOMATION, INNER_FLOWS, SILENCE, Report, set_up
+from flows.deploy import DEAD_PARTS, DEAD_RUNS, INNER_FLOWS, SILENCE, Report, set_up
 from flows.settings import load_settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         path = tmp_path_factory.mktemp("deploy")
         patch.setenv("BKT_DATA_DIR", str(path))
         patch.setenv("BKT_HOME", str(ROOT))
-        patch.setenv("BKT_ENV", "")
         yield path
 
 
@@ -143,6 +142,9 @@ def test_the_night_is_cancelled_where_one_runs_and_full_on_sundays(first: Report
         ),
         ("recompute/recompute", {"concepts": "sums"}, "sums"),
         ("rollback/rollback", {"concepts": ["sums"], "to": "0"}, "'0'"),
+        ("rollback/rollback", {}, "concepts"),
+        ("rollback/rollback", {"concepts": []}, "concepts"),
+        ("rollback/rollback", {"concepts": ["sums"], "run": "0123"}, "run"),
         ("monitor/weekly", {"full": "maybe"}, "maybe"),
     ],
 )
@@ -163,15 +165,20 @@ def test_a_right_form_becomes_a_run(first: Report):
     assert start("nightly/manual", {"engine": "pybkt", "since": "2025-01-01T00:00:00Z"})
     days = {"first_day": "2025-01-01", "last_day": "2025-01-31", "as_known": True}
     assert start("backfill-snapshots/backfill-snapshots", days)
+    for asked in ({"concepts": ["sums"]}, {"run": "0123"}, {"run": "0123", "concepts": []}):
+        assert start("rollback/rollback", asked)
 
 
 def test_dead_runs_of_every_flow_are_watched(first: Report):
-    """One automation: silence for several heartbeats, then crashed."""
+    """Silence for several heartbeats, then crashed; people hear of a run, not of its parts."""
     assert first.changes
-    with get_client(sync_client=True) as client:
-        (found,) = client.read_automations_by_name(AUTOMATION)
-    watched = set(found.trigger.match_related.root["prefect.resource.name"])
-    assert watched >= {"nightly", "monitor", "rollback", *INNER_FLOWS}
-    assert found.trigger.within == SILENCE
-    assert [action.type for action in found.actions] == ["change-flow-run-state"]
-    assert found.enabled
+    watched = {}
+    for name in (DEAD_RUNS, DEAD_PARTS):
+        with get_client(sync_client=True) as client:
+            (found,) = client.read_automations_by_name(name)
+        watched[name] = set(found.trigger.match_related.root["prefect.resource.name"])
+        assert found.trigger.within == SILENCE
+        assert [action.type for action in found.actions] == ["change-flow-run-state"]
+        assert found.enabled
+    assert watched[DEAD_RUNS] >= {"nightly", "monitor", "rollback"}
+    assert watched[DEAD_PARTS] == set(INNER_FLOWS)

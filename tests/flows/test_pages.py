@@ -11,11 +11,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from flows.cli import build_app
+from tests.flows.forked_bkt import forking, write_program
 from tests.flows.pages import PAGES, ROOT, blocks_of, page_before, script_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RUNNABLE = [p for p in PAGES if any(b.skipped is None for b in blocks_of(p))]
 PAGE_SECONDS = 400
@@ -68,7 +73,8 @@ def test_no_page_cites_what_is_not_in_the_repository():
 def folders(
     tmp_path_factory: pytest.TempPathFactory,
     migrated_tracking_store: Path,
-) -> dict[Path, Path]:
+    prefect_server: None,
+) -> Iterator[dict[Path, Path]]:
     """Where each page has been lived; a page after another begins with a copy of its folder."""
 
     class Folders(dict):
@@ -81,49 +87,42 @@ def folders(
                 (folder / "var").mkdir()
                 shutil.copy(migrated_tracking_store, folder / "var" / "mlflow.db")
             self[page] = folder
-            live(page, folder)
+            live(page, folder, listening)
             return folder
 
-    return Folders()
+    assert prefect_server is None
+    listening = tmp_path_factory.mktemp("bkt") / "socket"
+    with forking(listening, readers_environment()):
+        yield Folders()
 
 
-#: Readers have no server of their own, and what others deployed to ours is not theirs. It is a
-#: program and no function of the shell, so that `kill` of a job reaches `bkt` itself.
-WRAPPER = """#!/bin/sh
-if [ "$1" = doctor ]; then unset PREFECT_API_URL; fi
-exec {bkt} "$@"
-"""
-
-
-def wrapped_bkt(folder: Path) -> Path:
-    """A folder for the path in which `bkt` is the reader's."""
-    folder.mkdir(exist_ok=True)
-    program = folder / "bkt"
-    program.write_text(WRAPPER.format(bkt=Path(sys.executable).with_name("bkt")))
-    program.chmod(0o755)
-    return folder
-
-
-def live(page: Path, folder: Path) -> None:
-    """Run a page from top to bottom in its folder; what it starts ends with it."""
+def readers_environment() -> dict[str, str]:
+    """What others deployed to our Prefect server is not the reader's, but it saves them one."""
     from prefect.settings import PREFECT_API_URL
 
     own = {k: v for k, v in os.environ.items() if not k.startswith("BKT_")}
-    port, programs = str(free_port()), wrapped_bkt(folder / ".bin")
+    return own | {
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    }
+
+
+def live(page: Path, folder: Path, listening: Path) -> None:
+    """Run a page from top to bottom in its folder; what it starts ends with it."""
+    port, programs = str(free_port()), folder / ".bin"
+    write_program(programs, listening)
     told = folder / "told.log"  # not a pipe: what a page leaves running would hold it open
     with told.open("wb") as output:
         child = subprocess.Popen(
             ["bash", "-c", script_of(page).replace("8210", port)],
             cwd=folder,
-            env=own
+            env=readers_environment()
             | {
                 "BKT_SERVING__PORT": port,
                 "PATH": os.pathsep.join(
                     map(str, (programs, Path(sys.executable).parent, os.environ["PATH"]))
                 ),
-                "PYTHONPATH": str(ROOT),
-                "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-                "PREFECT_LOGGING_LEVEL": "CRITICAL",
             },
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -146,7 +145,6 @@ def free_port() -> int:
 
 @pytest.mark.slow
 @pytest.mark.harness
-@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
 def test_every_command_of_a_page_does_what_it_says(page: Path, folders: dict[Path, Path]):
     """In order, in a folder of its own, each returning 0."""
