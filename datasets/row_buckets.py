@@ -67,7 +67,7 @@ class RowBuckets:
     def _spill(self, bucket: int) -> None:
         filled = int(self.waiting.filled[bucket])
         with self._path(bucket).open("ab") as file:
-            self.waiting.rows[bucket, :filled].tofile(file)
+            file.write(self.waiting.rows[bucket, :filled].data)  # tofile's errors have no errno
         self._spilled[bucket] += filled
         self.waiting.filled[bucket] = 0
 

@@ -133,7 +133,7 @@ def run_markdown(
     lines.append(f"- Everything else: `bkt report {plan.run_id[:12]}`.")
     stopped = reasons(evidence)
     if stopped:
-        lines += ["", "| decision | reason | concepts |", "|---|---|---|"]
+        lines += ["", "| decision | one of its reasons | concepts |", "|---|---|---|"]
         lines += [
             f"| {row['decision']} | {row['reason']} | {row['concepts']} |" for row in stopped
         ]

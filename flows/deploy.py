@@ -6,23 +6,27 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-from uuid import UUID
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from httpx import HTTPError
-from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.workers.process import ProcessWorker
 
 from bkt_core.errors import BktError
+from flows.automations import (
+    CRASHED_RUNS,
+    INNER_FLOWS,
+    crashed_runs,
+    make_automation,
+    remove_automation,
+    silent_runs,
+)
 from flows.deployments import TAG, Wanted, differences, read_wanted
 
 if TYPE_CHECKING:
@@ -34,16 +38,10 @@ ROOT = Path(__file__).resolve().parent.parent
 POOL = "bkt"
 #: Runs that write under the run lock wait for each other here instead of failing.
 EXCLUSIVE = "exclusive"
-#: Dead runs, which people hear of, and what they leave behind, of which they need not.
-DEAD_RUNS, DEAD_PARTS = "bkt: dead runs", "bkt: parts of dead runs"
-#: Without a heartbeat for so long a run is dead; five heartbeats of prefect.toml.
-SILENCE = timedelta(minutes=5)
 #: Seconds for `prefect deploy` to register everything.
 DEPLOY_SECONDS = 600
-HEARTBEAT = "prefect.flow-run.heartbeat"
-ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
-#: Flows inside the deployed ones; a dead run leaves theirs behind as well.
-INNER_FLOWS = ("extract-attempts", "fit-concepts", "promote-params", "recompute-states")
+#: Seconds for a server that was just started.
+START_SECONDS = 60
 
 
 @dataclass(slots=True)
@@ -66,20 +64,27 @@ def set_up(settings: Settings) -> Report:
     report = Report()
     try:
         with get_client(sync_client=True) as client:
+            _wait_for(client)
             _make_pool(client, report)
             _make_queue(client, report)
             wanted = read_wanted(ROOT)
             _make_deployments(client, wanted, report)
-            flows = sorted({one.flow_name for one in wanted})
-            told = settings.prefect.notification_block or None
-            _make_automation(client, silent_runs(DEAD_RUNS, flows, tell=told), report)
-            _make_automation(client, silent_runs(DEAD_PARTS, sorted(INNER_FLOWS)), report)
+            _make_automations(
+                client, settings, sorted({one.flow_name for one in wanted}), report
+            )
     except (HTTPError, PrefectHTTPStatusError) as error:
         raise BktError(
             f"The Prefect server did not do as asked ({type(error).__name__}: {error}); "
             "check PREFECT_API_URL and that the server runs."
         ) from error
     return report
+
+
+def _wait_for(client: SyncPrefectClient) -> None:
+    """A server that was just started answers in a quarter of a minute."""
+    until = monotonic() + START_SECONDS
+    while client.api_healthcheck() is not None and monotonic() < until:
+        sleep(1)
 
 
 def _make_pool(client: SyncPrefectClient, report: Report) -> None:
@@ -121,8 +126,10 @@ def _make_deployments(
     changes = {one.full_name: _change(client, one) for one in wanted}
     due = [one for one in wanted if changes[one.full_name] != "unchanged"]
     if due:
+        before = [_operators_schedules(client, one) for one in due]
         _prefect_deploy([one.name for one in due])
-        for one in due:
+        for one, schedules in zip(due, before, strict=True):
+            schedules.restore(client, one)
             left = differences(one, client.read_deployment_by_name(one.full_name))
             if left:
                 raise BktError(
@@ -135,6 +142,42 @@ def _make_deployments(
     )
     names = (f"{client.read_flow(one.flow_id).name}/{one.name}" for one in ours)
     report.left = sorted(set(names) - changes.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class _OperatorsSchedules:
+    """What a deploy takes away: schedules made by hand, and that one of ours is paused."""
+
+    own: tuple[DeploymentSchedule, ...]
+    paused: frozenset[str]
+
+    def restore(self, client: SyncPrefectClient, wanted: Wanted) -> None:
+        """Make them again, and pause again what was paused."""
+        deployment = client.read_deployment_by_name(wanted.full_name)
+        if self.own:
+            client.create_deployment_schedules(
+                deployment.id,
+                [
+                    DeploymentScheduleCreate(
+                        schedule=one.schedule, active=one.active, parameters=one.parameters
+                    )
+                    for one in self.own
+                ],
+            )
+        for one in deployment.schedules:
+            if one.slug in self.paused:
+                client.update_deployment_schedule(deployment.id, one.id, active=False)
+
+
+def _operators_schedules(client: SyncPrefectClient, wanted: Wanted) -> _OperatorsSchedules:
+    try:
+        found = client.read_deployment_by_name(wanted.full_name).schedules
+    except ObjectNotFound:
+        found = []
+    return _OperatorsSchedules(
+        own=tuple(one for one in found if not one.slug),
+        paused=frozenset(one.slug for one in found if one.slug and not one.active),
+    )
 
 
 def _change(client: SyncPrefectClient, wanted: Wanted) -> str:
@@ -165,76 +208,13 @@ def _prefect_deploy(names: list[str]) -> None:
         )
 
 
-def silent_runs(name: str, flows: list[str], *, tell: str | None = None) -> AutomationCore:
-    """A run of these flows that falls silent is crashed, so that its slot is free.
-
-    `tell` is the block by which people hear of it.
-    """
-    minutes = f"{SILENCE.total_seconds() / 60:.0f} minutes"
-    told = f"No heartbeat for {minutes}: the process is gone."
-    actions: list[ChangeFlowRunState | SendNotification] = [
-        ChangeFlowRunState(state=StateType.CRASHED, message=told)
-    ]
-    if tell:
-        actions.append(
-            SendNotification(
-                block_document_id=_id_of_block(tell),
-                subject="bkt: {{ flow_run.name }} is dead",
-                body=f"{told} The next run goes on where it stopped; see docs/runbook.md.",
-            )
-        )
-    return AutomationCore(
-        name=name,
-        description=f"A run silent for {minutes} is crashed. Made by `bkt deploy`.",
-        trigger=EventTrigger(
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={
-                "prefect.resource.role": "flow",
-                "prefect.resource.name": flows,
-            },
-            after={HEARTBEAT},
-            expect={HEARTBEAT, *(f"prefect.flow-run.{end}" for end in ENDS)},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=SILENCE,
-        ),
-        actions=actions,
-    )
-
-
-def _id_of_block(name: str) -> UUID:
-    """The id of a notification block named `type/name`."""
-    import prefect.blocks.notifications  # noqa: F401 - registers the types that can be loaded
-
-    try:
-        block = cast("Block", Block.load(name))
-    except ValueError as error:
-        raise BktError(
-            f"prefect.notification_block must name a block on the server, got {name!r}: {error}"
-        ) from error
-    return UUID(str(block._block_document_id))
-
-
-def _make_automation(client: SyncPrefectClient, wanted: AutomationCore, report: Report) -> None:
-    name = f"automation {wanted.name!r}"
-    found = client.read_automations_by_name(wanted.name)
-    if not found:
-        client.create_automation(wanted)
-        report.done[name] = "created"
-        return
-    if _decided(found[0]) == _decided(wanted):
-        report.done[name] = "unchanged"
-        return
-    client.update_automation(found[0].id, wanted)
-    report.done[name] = "changed"
-
-
-def _decided(automation: AutomationCore) -> dict[str, object]:
-    """What of an automation is ours to decide; ids and whether it is paused are not."""
-    content = automation.model_dump(mode="json", include={"trigger", "actions", "description"})
-    trigger = content["trigger"]
-    trigger.pop("id", None)
-    for name in ("after", "expect", "for_each"):
-        trigger[name] = sorted(trigger[name])
-    return content | {"trigger": trigger}
+def _make_automations(
+    client: SyncPrefectClient, settings: Settings, flows: list[str], report: Report
+) -> None:
+    silent = silent_runs([*flows, *INNER_FLOWS])
+    report.done[f"automation {silent.name!r}"] = make_automation(client, silent)
+    block, name = settings.prefect.notification_block, f"automation {CRASHED_RUNS!r}"
+    if block:
+        report.done[name] = make_automation(client, crashed_runs(flows, block))
+    elif remove_automation(client, CRASHED_RUNS):
+        report.done[name] = "removed: nobody is to be told"

@@ -38,14 +38,16 @@ STATES = {
 
 
 def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """A flow with named runs, of which people hear when one fails or needs a look."""
+    """A flow with named runs, of which people hear when one fails or needs a look.
+
+    Of one that crashes the server tells them (`flows/deploy.py`): its process may be gone.
+    """
 
     def as_flow(work: Callable[P, R]) -> Flow[P, R]:
         return flow(
             name=name,
             flow_run_name=named(name),
             on_failure=[tell],
-            on_crashed=[tell],
             on_completion=[tell],
         )(work)
 

@@ -68,7 +68,10 @@ def differences(wanted: Wanted, found: DeploymentResponse) -> tuple[str, ...]:
 
 
 def held(found: DeploymentResponse) -> dict[str, Any]:
-    """What the server holds, in the form of `Wanted.values`."""
+    """What the server holds, in the form of `Wanted.values`.
+
+    A schedule without a slug is an operator's own, and none of the file's business.
+    """
     options = found.concurrency_options
     limit = found.global_concurrency_limit
     return {
@@ -86,7 +89,7 @@ def held(found: DeploymentResponse) -> dict[str, Any]:
         "work pool": {"name": found.work_pool_name, "queue": found.work_queue_name},
         "job variables": found.job_variables,
         "pull steps": found.pull_steps or [],
-        "schedules": {one.slug: _schedule(one) for one in found.schedules},
+        "schedules": {one.slug: _schedule(one) for one in found.schedules if one.slug},
     }
 
 

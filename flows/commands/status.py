@@ -98,13 +98,19 @@ def _runs_table(runs: tuple[RunGlance, ...], *, wide: bool) -> Table:
         table.add_row(
             run.run_id[:8],
             _kind(run),
-            Text(run.status.value, style=_LOOKS.get(run.status, "")),
+            Text(_ended(run), style=_LOOKS.get(run.status, "")),
             f"{run.finished_at or run.started_at:%Y-%m-%d %H:%M}",
             _took(seconds_of(run)),
             *(f"{counts.get(name, 0):,}" if counts else "" for name in names),
             *(() if wide else (", ".join(f"{n:,} {name}" for name, n in counts.items()),)),
         )
     return table
+
+
+def _ended(run: RunGlance) -> str:
+    """The status, and the exit code of what is done and yet needs a look."""
+    code = outcome_of(run).get("exit_code")
+    return f"{run.status.value} ({code})" if code else run.status.value
 
 
 def _kind(run: RunGlance) -> str:

@@ -14,8 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
+from flows.automations import CRASHED_RUNS, DEAD_RUNS, INNER_FLOWS, SILENCE
 from flows.cli import run
-from flows.deploy import DEAD_PARTS, DEAD_RUNS, INNER_FLOWS, SILENCE, Report, set_up
+from flows.deploy import Report, set_up
 from flows.settings import load_settings
 
 if TYPE_CHECKING:
@@ -88,14 +89,16 @@ def test_one_command_makes_everything_and_repeated_changes_nothing(
 def test_what_somebody_changed_on_the_server_is_mended_and_named(
     first: Report, capsys: pytest.CaptureFixture[str]
 ):
-    """A cron line and a queue limit go back; a pause is the operators' and stays."""
+    """A cron line and a queue limit go back; pauses and schedules of operators stay."""
     assert first.changes
     with get_client(sync_client=True) as client:
         nightly = client.read_deployment_by_name("nightly/nightly")
-        sundays = next(one for one in nightly.schedules if one.slug == "sundays")
-        path = f"/deployments/{nightly.id}/schedules/{sundays.id}"
+        (weeknights,) = nightly.schedules
+        path = f"/deployments/{nightly.id}/schedules"
         other = {"schedule": {"cron": "0 5 * * 0", "timezone": "UTC"}, "active": False}
-        client.request("PATCH", path, json=other)
+        client.request("PATCH", f"{path}/{weeknights.id}", json=other)
+        own = {"schedule": {"cron": "0 9 1 1 *"}, "parameters": {"request": {"full": True}}}
+        client.request("POST", path, json=[own])
         queue = "/work_pools/bkt/queues/exclusive"
         client.request("PATCH", queue, json={"concurrency_limit": 7})
     report = deploy_again(capsys)
@@ -107,7 +110,9 @@ def test_what_somebody_changed_on_the_server_is_mended_and_named(
         found = client.read_deployment_by_name("nightly/nightly").schedules
         assert client.request("GET", queue).json()["concurrency_limit"] == 1
     mended = {one.slug: (one.schedule.cron, one.active) for one in found}
-    assert mended == {"weeknights": ("15 2 * * 1-6", True), "sundays": ("15 2 * * 0", False)}
+    assert mended == {"weeknights": ("15 2 * * 1-6", False), None: ("0 9 1 1 *", True)}
+    assert next(one for one in found if not one.slug).parameters == {"request": {"full": True}}
+    assert deploy_again(capsys)["changes"] == 0
 
 
 def test_the_night_is_cancelled_where_one_runs_and_full_on_sundays(first: Report):
@@ -118,8 +123,10 @@ def test_the_night_is_cancelled_where_one_runs_and_full_on_sundays(first: Report
     nightly = found["nightly"]
     assert nightly.global_concurrency_limit.limit == 1
     assert nightly.concurrency_options.collision_strategy == "CANCEL_NEW"
-    asked = {one.slug: one.parameters["request"]["full"] for one in nightly.schedules}
-    assert asked == {"weeknights": False, "sundays": True}
+    assert (nightly.parameters, found["sundays"].parameters) == (
+        {"request": {}},
+        {"request": {"full": True}},
+    )
     assert found["weekly"].concurrency_options.collision_strategy == "ENQUEUE"
     queues = {name: one.work_queue_name for name, one in found.items()}
     beside = {name for name, queue in queues.items() if queue != "exclusive"}
@@ -170,15 +177,15 @@ def test_a_right_form_becomes_a_run(first: Report):
 
 
 def test_dead_runs_of_every_flow_are_watched(first: Report):
-    """Silence for several heartbeats, then crashed; people hear of a run, not of its parts."""
+    """Silence for several heartbeats, then crashed; nobody is told, as no block is named."""
     assert first.changes
-    watched = {}
-    for name in (DEAD_RUNS, DEAD_PARTS):
-        with get_client(sync_client=True) as client:
-            (found,) = client.read_automations_by_name(name)
-        watched[name] = set(found.trigger.match_related.root["prefect.resource.name"])
-        assert found.trigger.within == SILENCE
-        assert [action.type for action in found.actions] == ["change-flow-run-state"]
-        assert found.enabled
-    assert watched[DEAD_RUNS] >= {"nightly", "monitor", "rollback"}
-    assert watched[DEAD_PARTS] == set(INNER_FLOWS)
+    with get_client(sync_client=True) as client:
+        (found,) = client.read_automations_by_name(DEAD_RUNS)
+        assert client.read_automations_by_name(CRASHED_RUNS) == []
+    watched = set(found.trigger.match_related.root["prefect.resource.name"])
+    assert watched >= {"nightly", "monitor", "rollback", *INNER_FLOWS}
+    assert found.trigger.within == SILENCE
+    ends = {name.removeprefix("prefect.flow-run.") for name in found.trigger.expect}
+    assert ends >= {"Completed", "Crashed", "Nothing promoted", "Evidence not delivered"}
+    assert [action.type for action in found.actions] == ["change-flow-run-state"]
+    assert found.enabled

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,10 @@ def wait_for(found: Callable[[], Any]) -> Any:
             return value
         assert time.monotonic() < until, "waited in vain"
         time.sleep(1)
+
+
+def _weekday(run: dict[str, Any]) -> int:
+    return datetime.fromisoformat(run["expected_start_time"]).isoweekday()
 
 
 @contextmanager
@@ -124,14 +129,18 @@ def test_a_server_plans_nights_and_a_worker_runs_one(
         assert json.loads(bkt("deploy", "--json"))["changes"] > 0
 
         def planned() -> list[dict[str, Any]]:
-            asked = {"deployments": {"name": {"any_": ["nightly"]}}, "limit": 50}
+            asked = {"deployments": {"name": {"any_": ["nightly", "sundays"]}}, "limit": 200}
             runs: list[dict[str, Any]] = api.post(f"{url}/flow_runs/filter", json=asked).json()
-            return runs
+            days = {_weekday(run) for run in runs}
+            return runs if len(days) == 7 else []
 
         nights = wait_for(planned)
         assert all("auto-scheduled" in night["tags"] for night in nights)
-        sundays = {night["expected_start_time"][:10]: night["parameters"] for night in nights}
-        assert {one["request"]["full"] for one in sundays.values()} == {False, True}
+        fulls = {
+            _weekday(night): bool(night["parameters"]["request"].get("full"))
+            for night in nights
+        }
+        assert fulls == {day: day == 7 for day in range(1, 8)}
         deployment = api.get(f"{url}/deployments/name/nightly/manual").json()["id"]
         begun = api.post(
             f"{url}/deployments/{deployment}/create_flow_run",
