@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import threading
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -40,7 +37,7 @@ from flows.run_names import how_started, what_of
 from flows.summary import ConceptCounts, RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = RunSummary(
@@ -97,29 +94,6 @@ def test_a_name_says_who_started_it(
     )
     monkeypatch.setattr(run_names, "runtime", now)
     assert how_started() == said
-
-
-@pytest.fixture
-def heard() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A place on loopback that is notified, and what it heard."""
-    messages: list[dict[str, str]] = []
-
-    class Ear(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            messages.append(json.loads(body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_words: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Ear) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", messages
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.harness

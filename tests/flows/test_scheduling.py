@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds for a server to be up, for its scheduler to come round, for a run to end.
 PATIENCE = 300
+SAVE_BLOCK = """
+import sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+told = {"subject": "{{subject}}", "body": "{{body}}"}
+CustomWebhookNotificationBlock(name="test", url=sys.argv[1], json_data=told).save("operators")
+"""
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
@@ -88,9 +94,15 @@ def test_loading_a_deployment_hides_no_package():
 @pytest.mark.slow
 @pytest.mark.harness
 def test_a_server_plans_nights_and_a_worker_runs_one(
-    tmp_path: Path, migrated_tracking_store: Path
+    tmp_path: Path,
+    migrated_tracking_store: Path,
+    heard: tuple[str, list[dict[str, str]]],
 ):
-    """The scheduler inserts runs, the full one on Sundays; a run ends with its evidence."""
+    """The scheduler inserts runs, the full one on Sundays; a run ends with its evidence.
+
+    People hear of a run that crashed, and not of one that was done.
+    """
+    hook, messages = heard
     home = tmp_path / "var"
     home.mkdir()
     shutil.copy(migrated_tracking_store, home / "mlflow.db")
@@ -109,6 +121,7 @@ def test_a_server_plans_nights_and_a_worker_runs_one(
         "DO_NOT_TRACK": "true",
         "BKT_DATA_DIR": str(home),
         "BKT_FIT__STARTS": "2",
+        "BKT_PREFECT__NOTIFICATION_BLOCK": "custom-webhook/operators",
         "PYTHONPATH": str(ROOT),
     }
 
@@ -126,6 +139,10 @@ def test_a_server_plans_nights_and_a_worker_runs_one(
     server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with running(server, env, tmp_path / "server.log"), httpx.Client(timeout=20) as api:
         wait_for(lambda: api.get(f"{url}/health").status_code == 200)
+        save = subprocess.run(
+            [sys.executable, "-c", SAVE_BLOCK, hook], env=env, check=False, timeout=PATIENCE
+        )
+        assert save.returncode == 0
         assert json.loads(bkt("deploy", "--json"))["changes"] > 0
 
         def planned() -> list[dict[str, Any]]:
@@ -156,6 +173,13 @@ def test_a_server_plans_nights_and_a_worker_runs_one(
                     else None
                 )
             )
+        other = api.get(f"{url}/deployments/name/recompute/recompute").json()["id"]
+        killed = api.post(f"{url}/deployments/{other}/create_flow_run", json={}).json()
+        crashed = {"state": {"type": "CRASHED", "message": "It was killed."}, "force": True}
+        api.post(f"{url}/flow_runs/{killed['id']}/set_state", json=crashed).raise_for_status()
+        wait_for(lambda: messages)
+    assert [told["subject"] for told in messages] == [f"bkt: {killed['name']} crashed"]
+    assert "It was killed." in messages[0]["body"]
     assert (ended["state_name"], ended["name"].split()[-1]) == ("Completed", "manual")
     engine = make_engine(f"sqlite:///{home / 'bkt.db'}")
     assert stored_states(engine) == expected_states(engine)
