@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,9 @@ STOPS = {
 }
 #: The clock is read after about this many steps of one lane along the tree, under a second.
 STEPS_BETWEEN_LOOKS = 100_000_000
+#: Lanes that walk together: what they keep of a tree's levels stays in a core's cache, so that
+#: workers beside each other do not wait for the same memory.
+LANES = 32
 
 
 class EmEngine:
@@ -84,10 +88,18 @@ class EmEngine:
     def _climb(
         self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
     ) -> None:
-        steps_per_pass = int((tree.length - tree.shared).sum()) * lanes.column.size
+        steps_per_pass = int((tree.length - tree.shared).sum()) * min(lanes.column.size, LANES)
         n_passes = 1 + STEPS_BETWEEN_LOOKS // (1 + steps_per_pass)
-        while kernels.climb(tree, lanes, rules, n_passes) and self.clock() < deadline:
-            pass
+        running = _side_by_side(lanes)
+        if len(running) > 1:  # whatever the deadline, every lane is evaluated once
+            for some in running:
+                kernels.climb(tree, some, rules, 1)
+        while running:
+            some = running.popleft()
+            if kernels.climb(tree, some, rules, n_passes):
+                running.append(some)
+            if self.clock() >= deadline:
+                return
 
     def _climb_in_threads(
         self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
@@ -110,6 +122,15 @@ class EmEngine:
                     kernels.add_to(sums, part, n_active)
                 kernels.advance(tree.totals, lanes, rules, sums)
                 n_active = kernels.pack(lanes, params, columns)
+
+
+def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:
+    """Views of few lanes each: what one walk keeps of each level stays in a core's cache."""
+    n_lanes = lanes.column.size
+    return deque(
+        kernels.Climb(*(part[begin : begin + LANES] for part in lanes))
+        for begin in range(0, n_lanes, LANES)
+    )
 
 
 def _rules(options: FitOptions) -> kernels.Rules:

@@ -201,6 +201,18 @@ def test_limits_are_named(simulated):
     assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
 
 
+@pytest.mark.parametrize("width", [1, 7, 10**9])
+def test_how_many_lanes_walk_together_changes_no_bit(
+    simulated: AttemptSequences, width: int, monkeypatch: pytest.MonkeyPatch
+):
+    sets = np.ones((3, simulated.n_users), dtype=np.bool_)
+    sets[0, ::2] = sets[1, 1::2] = False
+    options = FitOptions(n_starts=5)
+    usual = EmEngine().fit(simulated, sets, options)
+    monkeypatch.setattr(em_engine, "LANES", width)
+    assert EmEngine().fit(simulated, sets, options) == usual
+
+
 def test_a_start_that_ran_out_of_time_is_said_though_another_was_done(simulated, monkeypatch):
     """The unfinished one might have won: how far it came is the machine's doing."""
     monkeypatch.setattr(em_engine, "STEPS_BETWEEN_LOOKS", 0)  # the clock is read at each pass
