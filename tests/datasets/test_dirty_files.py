@@ -10,7 +10,7 @@ from datasets.attempt_import import ImportOptions, import_file
 from datasets.extract import extract_attempts
 from tests.datasets.attempt_rows import NOW
 
-pytestmark = pytest.mark.benchmark_data
+pytestmark = [pytest.mark.benchmark_data, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ def import_users(engine: Engine, folder, users: list[bytes]):
     )
 
 
+@pytest.mark.slow
 def test_any_id_goes_through_file_table_and_extraction_as_it_is(engine, tmp_path_factory):
     @settings(max_examples=25)
     @given(st.lists(anything | surrogates, min_size=1, max_size=12))

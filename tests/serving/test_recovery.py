@@ -66,6 +66,7 @@ def test_postgresql_killed_and_started_again(tmp_path, new_postgres_database):
     assert keys == sent.acknowledged == {one["idempotency_key"] for one in attempts}
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_service_that_starts_before_its_database(tmp_path, new_postgres_database):
     """Alive, not ready; ready as soon as the database is there."""

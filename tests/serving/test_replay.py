@@ -124,7 +124,11 @@ def assert_reads_equal_the_replay(engine, port):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("n", "pause"), [(300, 0.02), pytest.param(10_000, 0.25, marks=pytest.mark.full_size)]
+    ("n", "pause"),
+    [
+        pytest.param(300, 0.02, marks=pytest.mark.slow),
+        pytest.param(10_000, 0.25, marks=pytest.mark.full_size),
+    ],
 )
 def test_states_equal_their_replay_while_parameters_are_promoted(
     engine, database_url, tmp_path, n, pause

@@ -252,6 +252,7 @@ def test_a_fit_on_a_bound_is_repeated_in_the_wider_box():
     assert _evidence(plan=plan).fit.wide is None
 
 
+@pytest.mark.slow
 def test_a_plan_with_a_prior_shrinks_small_concepts_and_says_so():
     sequences = simulated(SOUND, n_users=12, length=4, seed=3)
     prior = Prior(SOUND, (50.0, 50.0, 50.0, 50.0))
