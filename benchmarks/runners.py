@@ -7,13 +7,9 @@ there before the night.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +21,6 @@ from flows.prefect_home import stay_offline
 
 stay_offline()
 
-import psutil  # noqa: E402 - Prefect reads the environment first
 from prefect import flow  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
@@ -44,10 +39,9 @@ from flows.shard_plan import plan_shards  # noqa: E402
 from flows.shard_runs import run_shards  # noqa: E402
 from flows.shard_work import fit_shard  # noqa: E402
 from tests.flows.attempt_logs import fill_log  # noqa: E402
+from tests.flows.dask_processes import PATIENCE, cluster  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from datasets.extract import Extract
     from flows.settings import Settings
     from flows.shard_work import ShardJob
@@ -57,7 +51,6 @@ N_SHARDS, N_USERS, ROUNDS = 8, 2_000, 3
 SHARD_SECONDS, WANTED = 5.0, 1.7
 #: Of the seconds wanted: what a flow run costs once is no work of its shards.
 MARGIN = 1.6
-PATIENCE = 120
 TRUE = BktParams(p_L0=0.3, p_T=0.15, p_S=0.1, p_G=0.2)
 
 
@@ -108,42 +101,11 @@ def with_starts(job: ShardJob, n_starts: int) -> ShardJob:
     return replace(job, plan=replace(job.plan, options=options), full=True)
 
 
-@contextmanager
-def cluster(n_workers: int, home: Path) -> Iterator[str]:
-    """A scheduler and workers of one thread, on loopback."""
-    file = home / f"scheduler-{n_workers}-{time.monotonic_ns()}.json"
-    begun: list[subprocess.Popen[bytes]] = []
-
-    def begin(*words: str) -> None:
-        command = [sys.executable, "-m", "dask", *words, "--scheduler-file", str(file)]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        begun.append(
-            subprocess.Popen([*command, "--host", "127.0.0.1", "--no-dashboard"], **quiet)
-        )
-
-    try:
-        begin("scheduler", "--port", "0")
-        until = time.monotonic() + PATIENCE
-        while not file.is_file():
-            if time.monotonic() > until:
-                raise TimeoutError("no Dask scheduler came up")
-            time.sleep(0.1)
-        for _ in range(n_workers):
-            begin("worker", "--nthreads", "1", "--no-nanny")
-        yield json.loads(file.read_text())["address"]
-    finally:
-        for process in reversed(begun):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-            process.wait()
-
-
 def seconds_on(
     settings: Settings, extract: Extract, jobs: list[ShardJob], n_workers: int, home: Path
 ) -> tuple[float, float]:
     """Seconds of the fit stage, and of its shortest shard, once every worker is warm."""
-    with cluster(n_workers, home) as address:
+    with cluster(n_workers, home, nannies=False) as address:
         wait_for_workers(address, n_workers)
         run = settings.run.model_dump() | {"runner": "dask", "dask_address": address}
         on_dask = load_settings(run=run)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -39,9 +35,10 @@ from flows.shard_plan import costs_of, plan_shards
 from flows.shard_runs import MAX_TRIES, run_shards, without_parameters
 from flows.shard_work import Origin, fit_shard, read_works
 from tests.flows.attempt_logs import fill_log
+from tests.flows.dask_processes import PATIENCE, cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sqlalchemy import Engine
 
@@ -51,8 +48,6 @@ if TYPE_CHECKING:
 
 BEGINS = datetime(2026, 1, 5, tzinfo=UTC)
 TRUE = BktParams(p_L0=0.3, p_T=0.2, p_S=0.1, p_G=0.2)
-#: Seconds for a cluster to be up, and for a fit to be seen on disk.
-PATIENCE = 120
 
 
 @dataclass(frozen=True)
@@ -106,40 +101,6 @@ def on(settings: Settings, runner: str, address: str = "", *, n: int = 2) -> Set
         run=settings.run.model_dump()
         | {"runner": runner, "dask_address": address, "threads": n},
     )
-
-
-@contextmanager
-def dask_cluster_of(n_workers: int, **variables: str) -> Iterator[str]:
-    """A scheduler and workers as processes of their own, each with a nanny."""
-    env = os.environ | variables
-    dask = [sys.executable, "-m", "dask"]
-    port_file = Path(os.environ["BKT_DATA_DIR"]) / "scheduler.json"
-    begun: list[subprocess.Popen[bytes]] = []
-
-    def begin(*words: str) -> None:
-        begun.append(
-            subprocess.Popen(
-                [*dask, *words, "--scheduler-file", str(port_file)],
-                env=env,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
-
-    begin("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-    wait_for(port_file.is_file)
-    for _ in range(n_workers):
-        begin("worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard")
-    address = json.loads(port_file.read_text())["address"]
-    try:
-        yield address
-    finally:
-        for process in reversed(begun):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-            process.wait()
-        port_file.unlink()
 
 
 def wait_for(there: Callable[[], bool]) -> None:
@@ -245,7 +206,7 @@ def test_the_same_bits_whoever_works_on_them(world: World):
     """Threads, a pool of processes and a Dask cluster write the same files, byte for byte."""
     jobs = world.jobs()
     by_runner = {name: apart(world, jobs, name) for name in ("threads", "processes", "dask")}
-    with dask_cluster_of(1) as address:
+    with cluster(1, world.settings.data_dir) as address:
         for runner, own in by_runner.items():
             settings = on(world.settings, runner, address if runner == "dask" else "", n=1)
             reports = run_all(settings, own, world.extract)
@@ -281,7 +242,7 @@ def test_a_worker_that_is_killed_loses_nothing(
         return own
 
     if runner == "dask":
-        with dask_cluster_of(2) as address:
+        with cluster(2, world.settings.data_dir) as address:
             own = run_on(address, lambda: workers_of(address))
     else:
         own = run_on("", pool_of_this_process)
@@ -320,10 +281,13 @@ def test_a_cluster_that_is_not_like_us_is_refused(
     nowhere = on(world.settings, "dask", "tcp://127.0.0.1:9")
     with pytest.raises(BktError, match=r"must answer at tcp://127\.0\.0\.1:9"):
         dask_cluster.require_same_versions(nowhere)
-    with dask_cluster_of(0) as address, pytest.raises(BktError, match="must have a worker"):
+    with (
+        cluster(0, world.settings.data_dir) as address,
+        pytest.raises(BktError, match="must have a worker"),
+    ):
         dask_cluster.require_same_versions(on(world.settings, "dask", address))
     monkeypatch.setattr(dask_cluster, "ANSWER_SECONDS", PATIENCE)
-    with dask_cluster_of(1) as address:
+    with cluster(1, world.settings.data_dir) as address:
         settings = on(world.settings, "dask", address)
         dask_cluster.require_same_versions(settings)
         dask_cluster.require_same_files(settings, world.extract.root)

@@ -142,9 +142,11 @@ def requests_of(attempts: list[dict[str, Any]], rng: np.random.Generator) -> lis
     return requests
 
 
-async def send_from_clients(port: int, requests: list[bytes], *, clients: int) -> Sent:
+async def send_from_clients(
+    port: int, requests: list[bytes], *, clients: int, sent: Sent | None = None
+) -> Sent:
     """Send every request, from several connections at once, each until it succeeds."""
-    sent = Sent()
+    sent = sent or Sent()
     left = iter(requests)
     await asyncio.gather(*(_client(port, left, sent) for _ in range(clients)))
     return sent

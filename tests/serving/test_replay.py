@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from tests.datasets.store.writing import promote
 from tests.serving.calling import ROOT, bearer
 from tests.serving.running import (
     BKT,
+    Sent,
     requests_of,
     send_from_clients,
     served,
@@ -32,6 +34,8 @@ from tests.serving.running import (
 log = logging.getLogger(__name__)
 
 CLIENTS = 6
+#: Parts of the requests with a promotion beside each, and seconds that one may take.
+PORTIONS, PATIENCE = 12, 60
 USERS, CONCEPTS = 50, 6
 #: Share of attempts that claim to be up to an hour older than those before them.
 LATE = 0.2
@@ -95,6 +99,20 @@ class Promoter(threading.Thread):
         self.promoted += promote(self.engine, uuid4().hex, concept, params).promoted
 
 
+async def send_beside(promoter: Promoter, port: int, requests: list[bytes]) -> Sent:
+    """Send in portions, with a promotion within or after each, however fast they are."""
+    sent = Sent()
+    for portion in range(PORTIONS):
+        before = promoter.promoted
+        part = requests[portion::PORTIONS]
+        await send_from_clients(port, part, clients=CLIENTS, sent=sent)
+        until = time.monotonic() + PATIENCE
+        while promoter.promoted == before and promoter.failure is None:
+            assert time.monotonic() < until, "no promotion came through"
+            await asyncio.sleep(0.01)
+    return sent
+
+
 def assert_all_stored_and_equal_to_their_replay(engine, sent, n):
     """After a last sweep; nothing acknowledged is lost, nothing is stored twice."""
     assert len(sent.acknowledged) == n
@@ -140,7 +158,7 @@ def test_states_equal_their_replay_while_parameters_are_promoted(
         promoter = Promoter(engine, seed=n, pause=pause)
         promoter.start()
         try:
-            sent = asyncio.run(send_from_clients(port, requests, clients=CLIENTS))
+            sent = asyncio.run(send_beside(promoter, port, requests))
         finally:
             promoter.done.set()
             promoter.join()
@@ -155,7 +173,7 @@ def test_states_equal_their_replay_while_parameters_are_promoted(
         sent.refused,
     )
     assert sent.duplicates > n * 0.02
-    assert promoter.promoted > 10
+    assert promoter.promoted >= PORTIONS
     assert set(sent.refused) <= {503}
 
 
@@ -186,15 +204,15 @@ def test_states_equal_their_replay_while_bkt_retrain_runs(engine, database_url, 
 
     with served(database_url, tmp_path) as port:
         first, rest = attempts[: n // 2], attempts[n // 2 :]
-        one = asyncio.run(send_from_clients(port, requests_of(first, rng), clients=CLIENTS))
+        sent = asyncio.run(send_from_clients(port, requests_of(first, rng), clients=CLIENTS))
         nights = threading.Thread(target=retrain)
         nights.start()
         try:
-            sent = asyncio.run(send_from_clients(port, requests_of(rest, rng), clients=CLIENTS))
+            beside = send_from_clients(port, requests_of(rest, rng), clients=CLIENTS, sent=sent)
+            asyncio.run(beside)
         finally:
             done.set()
             nights.join()
-        sent.acknowledged |= one.acknowledged
         assert_reads_equal_the_replay(engine, port)
         stored = assert_all_stored_and_equal_to_their_replay(engine, sent, n)
     log.info("bkt retrain ended with %s, promoted %s", codes, promoted)
