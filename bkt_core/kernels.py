@@ -215,6 +215,8 @@ class Tree(NamedTuple):
 
 #: Attempts in one sort key; the two bits left say where a sequence ends.
 KEY_ATTEMPTS = 62
+#: What insertion sorts before merging begins, and how many keys are sorted byte by byte.
+SORTED_RUN, RADIX_SIZE = 12, 2_000
 #: A block is closed when it holds this many attempts.
 BLOCK_ATTEMPTS = 1 << 16
 
@@ -234,26 +236,35 @@ def sort_key(correct: Outcomes, start: int, stop: int) -> np.uint64:
 
 
 @kernel
-def canonical_order(correct: Outcomes, offsets: Counts) -> Counts:
-    """Users sorted by their sequences, so that shared prefixes and equals are neighbours."""
+def canonical_order(correct: Outcomes, offsets: Counts) -> tuple[Counts, NDArray[np.bool_]]:
+    """Users sorted by their sequences, so that shared prefixes and equals are neighbours.
+
+    Beside the order, of each in it whether the one before has the very same attempts.
+    """
     n = offsets.size - 1
     order, spare_order = np.arange(n), np.empty(n, np.int64)
     keys, spare_keys = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    same = np.zeros(n, np.bool_)
     todo = [(0, n, 0)]  # users [low, high) of `order` agree in their first `depth` attempts
     while len(todo) > 0:
         low, high, depth = todo.pop()
         for i in range(low, high):
             keys[i] = sort_key(correct, offsets[order[i]] + depth, offsets[order[i] + 1])
-        merge_sort(keys, order, low, high, spare_keys, spare_order)
+        if high - low > RADIX_SIZE:
+            radix_sort(keys, order, low, high, spare_keys, spare_order)
+        else:
+            merge_sort(keys, order, low, high, spare_keys, spare_order)
         i = low
         while i < high:
             j = i + 1
             while j < high and keys[j] == keys[i]:
                 j += 1
-            if j - i > 1 and keys[i] & np.uint64(1):
+            if not keys[i] & np.uint64(1):
+                same[i + 1 : j] = True
+            elif j - i > 1:
                 todo.append((i, j, depth + KEY_ATTEMPTS))
             i = j
-    return order
+    return order, same
 
 
 @kernel
@@ -266,7 +277,14 @@ def merge_sort(
     spare_order: Counts,
 ) -> None:
     """Sort keys[low:high] and `order` along with it; stable, and never slow."""
-    width = 1
+    for start in range(low, high, SORTED_RUN):
+        for i in range(start + 1, min(start + SORTED_RUN, high)):
+            key, user, k = keys[i], order[i], i
+            while k > start and keys[k - 1] > key:
+                keys[k], order[k] = keys[k - 1], order[k - 1]
+                k -= 1
+            keys[k], order[k] = key, user
+    width = SORTED_RUN
     while width < high - low:
         for start in range(low, high, 2 * width):
             i, middle = start, min(start + width, high)
@@ -283,6 +301,33 @@ def merge_sort(
         width *= 2
 
 
+@kernel
+def radix_sort(
+    keys: NDArray[np.uint64],
+    order: Counts,
+    low: int,
+    high: int,
+    spare_keys: NDArray[np.uint64],
+    spare_order: Counts,
+) -> None:
+    """The same as `merge_sort`, byte by byte from the last: for many keys."""
+    places = np.empty(256, np.int64)
+    for byte in range(8):
+        shift, mask = np.uint64(8 * byte), np.uint64(255)
+        places[:] = 0
+        for i in range(low, high):
+            places[(keys[i] >> shift) & mask] += 1
+        place = low
+        for value in range(256):
+            place, places[value] = place + places[value], place
+        for i in range(low, high):
+            value = (keys[i] >> shift) & mask
+            spare_keys[places[value]], spare_order[places[value]] = keys[i], order[i]
+            places[value] += 1
+        keys, spare_keys = spare_keys, keys
+        order, spare_order = spare_order, order
+
+
 @inlined
 def count_right(correct: Outcomes, start: int, stop: int) -> int:
     """Right answers among the attempts [start, stop)."""
@@ -295,39 +340,43 @@ def count_right(correct: Outcomes, start: int, stop: int) -> int:
 @kernel
 def grow_tree(correct: Outcomes, offsets: Counts, training_sets: NDArray[np.bool_]) -> Tree:
     """The tree of all users; `training_sets` (n_sets, n_users) are columns on it."""
-    order = canonical_order(correct, offsets)
+    order, same = canonical_order(correct, offsets)
+    sets_of = training_sets.T.copy()  # a user's beside each other
     n_sets = training_sets.shape[0]
     start = np.empty(order.size, np.int64)
     length = np.empty(order.size, np.int64)
     shared = np.empty(order.size, np.int64)
     shared_right = np.empty(order.size, np.int64)
+    n_right = np.empty(order.size, np.int64)
     times = np.zeros((order.size, n_sets))
     totals = np.zeros((n_sets, 3))
     blocks = [0]
     n, in_block = 0, 0
-    for user in order:
-        a, size = offsets[user], offsets[user + 1] - offsets[user]
-        common, right = 0, 0
-        if n > 0:
-            b, most = start[n - 1], min(size, length[n - 1])
-            while common < most and correct[a + common] == correct[b + common]:
-                right += correct[a + common]
-                common += 1
-        if n == 0 or common < max(size, length[n - 1]):
+    for i in range(order.size):
+        user = order[i]
+        if not same[i]:
+            a, size = offsets[user], offsets[user + 1] - offsets[user]
+            common, right = 0, 0
+            if n > 0:
+                b, most = start[n - 1], min(size, length[n - 1])
+                while common < most and correct[a + common] == correct[b + common]:
+                    right += correct[a + common]
+                    common += 1
+            n_right[n] = right + count_right(correct, a + common, a + size)
             if in_block >= BLOCK_ATTEMPTS:
                 blocks.append(n)
                 common, right, in_block = 0, 0, 0
             start[n], length[n], shared[n], shared_right[n] = a, size, common, right
             in_block += size - common
             n += 1
-        n_right = right + count_right(correct, a + common, a + size)
         for column in range(n_sets):
-            if training_sets[column, user]:
-                times[n - 1, column] += 1.0
-                totals[column, 0] += 1.0
-                totals[column, 1] += size
-                totals[column, 2] += n_right
+            times[n - 1, column] += sets_of[user, column]
     blocks.append(n)
+    for i in range(n):
+        for column in range(n_sets):
+            totals[column, 0] += times[i, column]
+            totals[column, 1] += times[i, column] * length[i]
+            totals[column, 2] += times[i, column] * n_right[i]
     level, first_save, saves, n_levels = plan_walk(length[:n], shared[:n])
     return Tree(
         correct,

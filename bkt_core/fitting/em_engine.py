@@ -127,6 +127,8 @@ class EmEngine:
 def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:
     """Views of few lanes each: what one walk keeps of each level stays in a core's cache."""
     n_lanes = lanes.column.size
+    if n_lanes <= LANES:
+        return deque([lanes])
     return deque(
         kernels.Climb._make(part[begin : begin + LANES] for part in lanes)
         for begin in range(0, n_lanes, LANES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,33 @@ def test_a_walk_finds_at_its_level_the_depth_it_takes_up(outcomes):
             assert tree.shared[i] < depth <= tree.length[i]
             kept[level] = int(depth)
         assert level + 1 < tree.n_levels
+
+
+@pytest.mark.parametrize("sort", [kernels.merge_sort, kernels.radix_sort])
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), bits=st.integers(1, 64))
+def test_a_sort_is_stable_and_leaves_what_lies_around(sort, seed, n, bits):
+    rng = np.random.default_rng(seed)
+    keys = rng.integers(0, 2**bits, n, dtype=np.uint64)
+    low, high = np.sort(rng.integers(0, n + 1, 2))
+    wanted = np.arange(n)
+    wanted[low:high] = low + np.argsort(keys[low:high], kind="stable")
+    sorted_keys, order = keys.copy(), np.arange(n)
+    sort(sorted_keys, order, low, high, np.empty_like(keys), np.empty_like(order))
+    assert order.tolist() == wanted.tolist()
+    assert sorted_keys.tolist() == keys[wanted].tolist()
+
+
+def test_many_users_are_counted_one_by_one():
+    """More than are merged: their keys are sorted byte by byte."""
+    rng = np.random.default_rng(5)
+    lengths = rng.geometric(0.3, kernels.RADIX_SIZE + 500)
+    lengths[:40] = rng.integers(60, 140, 40)
+    outcomes = [rng.integers(0, 2, n).tolist() for n in lengths]
+    tree = grow(outcomes)
+    assert tree.start.size == len(set(map(tuple, outcomes)))
+    right = sum(sum(user) for user in outcomes)
+    assert tree.totals.tolist() == [[len(outcomes), lengths.sum(), right]]
+    assert tree.times.sum() == len(outcomes)
 
 
 def test_totals_are_those_of_each_training_set():
