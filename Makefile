@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Two halves of the tests beside each other, a file in one piece; each starts its own PostgreSQL.
-ALONGSIDE ?= -n 2 --dist loadfile
+ALONGSIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help

@@ -40,7 +40,7 @@ STATES = {
 def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
     """A flow with named runs, of which people hear when one fails or needs a look.
 
-    Of one that crashes the server tells them (`flows/deploy.py`): its process may be gone.
+    Of one that crashes the server tells them (`flows/automations.py`): its process may be gone.
     """
 
     def as_flow(work: Callable[P, R]) -> Flow[P, R]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from sqlalchemy import Connection
+    from sqlalchemy.orm import QueryableAttribute
 
 _WHERE_CONCEPTS_STAND = (
     MasteryStateRow.concept_id,
@@ -53,5 +54,5 @@ def _hint(concept: str, known: Collection[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
 
 
-def _stands(conn: Connection, column: object, concept: str) -> bool:
-    return bool(conn.execute(select(exists().where(column == concept))).scalar_one())  # type: ignore[arg-type] # a column's == is a clause
+def _stands(conn: Connection, column: QueryableAttribute[str], concept: str) -> bool:
+    return bool(conn.execute(select(exists().where(column == concept))).scalar_one())

@@ -19,6 +19,8 @@ from datasets.store.seeds import seed
 from datasets.store.session import make_engine
 from datasets.synthetic import SimulationPlan, write_simulation
 from flows.prefect_home import stay_offline
+from flows.settings import load_settings
+from tests.datasets.store.writing import import_rows
 from tests.moments import STARTED
 
 stay_offline()  # before Prefect is imported
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Engine
+
+    from flows.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -141,3 +145,19 @@ def heard() -> Iterator[tuple[str, list[dict[str, str]]]]:
         yield f"http://127.0.0.1:{server.server_port}/", messages
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def settings(bkt_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that name the database of the test, with two users at two concepts."""
+    assert bkt_home.is_dir()
+    monkeypatch.setenv("BKT_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    import_rows(engine, [{"concept": c, "user": u} for c in ("a", "b") for u in ("ann", "bob")])
+    return load_settings()
+
+
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's Prefect and MLflow are asked."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME"):
+        monkeypatch.delenv(name, raising=False)
