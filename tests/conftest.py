@@ -68,12 +68,15 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def empty_database_url(
     request: pytest.FixtureRequest, database_kind: str, tmp_path: Path
-) -> str:
+) -> Iterator[str]:
     """The URL of an empty database, once of each kind."""
     if database_kind == "sqlite":
-        return f"sqlite:///{tmp_path / 'bkt.db'}"
+        yield f"sqlite:///{tmp_path / 'bkt.db'}"
+        return
     make: Callable[[], str] = request.getfixturevalue("new_postgres_database")
-    return make()
+    url = make()
+    yield url
+    _drop(url)
 
 
 @pytest.fixture
@@ -113,6 +116,8 @@ def engine(
         engine = make_engine(_copy_of(request.getfixturevalue("postgres_template")))
     yield engine
     engine.dispose()
+    if database_kind != "sqlite":
+        _drop(engine.url.render_as_string(hide_password=False))
 
 
 @pytest.fixture
@@ -143,16 +148,24 @@ def _initialise(url: str) -> None:
 
 def _copy_of(url: str) -> str:
     """A new database with the contents of one that nobody is connected to."""
-    address = make_url(url)
     name = f"bkt_{uuid4().hex[:12]}"
-    admin = address.set(database="postgres").render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as conn:
-        conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{address.database}"')  # type: ignore[call-overload] # names of ours
-    return address.set(database=name).render_as_string(hide_password=False)
+    _administer(url, f'CREATE DATABASE "{name}" TEMPLATE "{make_url(url).database}"')
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 def _new_database_on(url: str) -> str:
     name = f"bkt_{uuid4().hex[:12]}"
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload] # a name of ours
+    _administer(url, f'CREATE DATABASE "{name}"')
     return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def _drop(url: str) -> None:
+    _administer(url, f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+
+
+def _administer(url: str, statement: str) -> None:
+    """On the server of a database, by way of the one that is always there."""
+    address = make_url(url).set(drivername="postgresql", database="postgres")
+    admin = address.render_as_string(hide_password=False)
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(statement)  # type: ignore[call-overload] # names of ours

@@ -107,6 +107,7 @@ OTHER_PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", OTHER_PLACES, ids=str)
 def test_a_restored_log_and_another_server_are_read_whole(engine, tmp_path, place):
     add(engine, *many(50))
@@ -207,6 +208,7 @@ class Writer(threading.Thread):
                 transaction.rollback()
 
 
+@pytest.mark.slow
 def test_the_watermark_reads_each_committed_row_once(engine, tmp_path):
     """Eight writers, slow transactions, rollbacks; the highest id would miss rows here."""
     stop = threading.Event()

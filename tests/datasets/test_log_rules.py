@@ -144,6 +144,7 @@ def test_a_database_that_goes_away_leaves_nothing_behind(engine, tmp_path, monke
     assert extract_attempts(engine, tmp_path, at=NOW).rows.accepted == 100
 
 
+@pytest.mark.slow
 def test_a_backend_that_is_killed_while_it_sends_is_a_clear_error(
     engine, tmp_path, monkeypatch
 ):

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from flows.settings import Settings
 
+pytestmark = pytest.mark.slow
+
+
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 DAYS = [(FIRST + timedelta(days=n)).date() for n in range(5)]
 OTHER = BktParams(p_L0=0.2, p_T=0.3, p_S=0.1, p_G=0.2)

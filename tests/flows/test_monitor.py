@@ -87,6 +87,7 @@ def in_mlflow(settings: Settings, experiment: str, run_id: str | None) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_what_changed_after_its_fit_is_named_and_can_be_given_to_a_retrain(
     tracked_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):

@@ -164,6 +164,7 @@ def test_the_gain_over_champions_says_of_which_concepts_it_is(evidence):
     assert f"{(compared['log_loss'] * weights).sum() / weights.sum():.4f} instead of" in told
 
 
+@pytest.mark.slow
 def test_the_page_links_the_attempts_where_their_page_lies_beside_it(evidence, tmp_path):
     assert 'href="data.html"' not in write_page(tmp_path, evidence).read_text()
     (tmp_path / "data.html").write_text("attempts")
@@ -176,6 +177,7 @@ def test_the_json_is_strict_and_holds_every_concept(evidence):
     assert sum(read["decisions"].values()) == evidence.concepts.height
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_and_is_the_same_twice(evidence):
     drawn = figures(evidence)
     assert drawn.keys() == DRAWERS.keys()

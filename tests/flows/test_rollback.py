@@ -132,6 +132,7 @@ def killed_behind(n_switches: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "sweep", die)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_switches", [1, 2])
 @pytest.mark.parametrize("way", ["before", "row", "run"])
 def test_a_rollback_that_was_killed_is_finished_by_the_same_command(

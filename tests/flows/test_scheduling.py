@@ -76,6 +76,7 @@ def running(words: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
                 process.wait()
 
 
+@pytest.mark.slow
 def test_loading_a_deployment_hides_no_package():
     """With flows/ on sys.path our requests.py would stand in the place of `requests`."""
     entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -116,6 +116,7 @@ def test_a_body_of_10_megabytes(plain_api, declared):
     assert answer.json()["type"] == "urn:bkt:problem:body-too-large"
 
 
+@pytest.mark.slow
 def test_a_batch_of_10_000_attempts(sqlite_url):
     """Above the limit of the settings, above that of the document, and just at the limit."""
     api = new_api(sqlite_url, max_body_kib=10_000)

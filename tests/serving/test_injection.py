@@ -8,6 +8,9 @@ from datasets.store.session import reading
 from tests.datasets.store.oracle import expected_states, stored_states
 from tests.serving.calling import ROOT, bearer
 
+pytestmark = pytest.mark.slow
+
+
 #: What has broken other services: SQL, shells, templates, paths, headers, odd Unicode.
 CORPUS = [
     "'; DROP TABLE attempts; --",

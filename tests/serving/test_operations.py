@@ -142,6 +142,7 @@ def test_what_stands_in_the_document_cannot_become_markup():
     assert "<script" not in reference_page(document)
 
 
+@pytest.mark.slow
 def test_the_service_layer_needs_neither_orchestrator_nor_tracker():
     """Also when the whole application is made."""
     code = (

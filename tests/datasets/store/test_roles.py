@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,8 +111,19 @@ def login(url: str, role: str) -> Iterator[str]:
         try:
             yield make_url(url).set(username=name).render_as_string(hide_password=False)
         finally:
+            _wait_gone(conn, name)
             conn.execute(f'REASSIGN OWNED BY "{name}" TO bkt_migration')  # type: ignore[call-overload] # ours
             conn.execute(f'DROP ROLE "{name}"')  # type: ignore[call-overload] # ours
+
+
+def _wait_gone(conn: psycopg.Connection, account: str) -> None:
+    """Until nobody is logged in: a session that ends drops its temporary tables meanwhile."""
+    until = time.monotonic() + 30
+    while conn.execute(
+        "SELECT 1 FROM pg_stat_activity WHERE usename = %s", [account]
+    ).fetchone():
+        assert time.monotonic() < until, f"{account} is still logged in"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
