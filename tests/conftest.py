@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,24 @@ settings.register_profile(
 )
 settings.register_profile("dev", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+#: A file system in memory, and the bytes that must be free in it: thousands of small files that
+#: live for one test cost more on a disk than the tests themselves.
+MEMORY, MEMORY_ROOM = Path("/dev/shm"), 6 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary files lie in memory where there is room, unless TMPDIR names another place."""
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    room = os.statvfs(MEMORY)
+    if room.f_flag & os.ST_NOEXEC or room.f_bavail * room.f_frsize < MEMORY_ROOM:
+        return
+    folder = tempfile.mkdtemp(prefix="bkt-tests-", dir=MEMORY)
+    Path(folder).chmod(0o755)  # PostgreSQL runs as nobody where we are root
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_SECONDS = 60
-#: A file system in memory, and the bytes that must be free in it: thousands of small files of
-#: databases that live for one test cost more on a disk than the tests themselves.
-MEMORY, MEMORY_ROOM = Path("/dev/shm"), 4 << 30
 
 
 class NoServerError(RuntimeError):
@@ -40,7 +37,6 @@ class PostgresServer:
     """A server in a private folder, and databases in it."""
 
     folder: Path
-    data: Path
     binaries: Path
     settings: dict[str, str] = field(default_factory=dict)
 
@@ -58,17 +54,17 @@ class PostgresServer:
         } | self.settings
         flags = " ".join(f"-c {name}='{value}'" for name, value in options.items())
         self._run(
-            "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data),
+            "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", self._data,
             "-l", str(self.folder / "log"), "-o", flags,
         )  # fmt: skip
 
     def stop(self) -> None:
         """Stop at once; the data are of no further use."""
-        self._run("pg_ctl", "stop", "-m", "immediate", "-D", str(self.data))
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
 
     def kill(self) -> None:
         """`kill -9` of the server and all its children, as a power cut would."""
-        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        pid = int(Path(self._data, "postmaster.pid").read_text().split()[0])
         children = _children_of(pid)
         for victim in (pid, *children):
             try:
@@ -76,7 +72,7 @@ class PostgresServer:
             except ProcessLookupError:
                 continue
         _wait_gone((pid, *children))
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        Path(self._data, "postmaster.pid").unlink(missing_ok=True)
         for left_over in self.folder.glob(".s.PGSQL.*"):
             left_over.unlink()
 
@@ -96,6 +92,10 @@ class PostgresServer:
     def log(self) -> str:
         """What the server wrote."""
         return (self.folder / "log").read_text(errors="replace")
+
+    @property
+    def _data(self) -> str:
+        return str(self.folder / "data")
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -117,23 +117,17 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server(**settings: str) -> Iterator[PostgresServer]:
-    """A running server, gone with all its data at the end.
-
-    With `fsync="off"` the data lie in memory where there is room.
-    """
+    """A running server, gone with all its data at the end."""
     found = find_binaries()
     folder = Path(tempfile.mkdtemp(prefix="bkt-pg-"))
-    fleeting = settings.get("fsync") == "off" and _has_room(MEMORY)
-    data = Path(tempfile.mkdtemp(prefix="bkt-pg-", dir=MEMORY if fleeting else folder))
     try:
         owner = _as_nobody()
         if owner:
             shutil.chown(folder, owner["user"], owner["group"])
-            shutil.chown(data, owner["user"], owner["group"])
         binaries = _readable(found, folder)
-        server = PostgresServer(folder, data, binaries, settings)
+        server = PostgresServer(folder, binaries, settings)
         server._run(
-            "initdb", "-D", str(server.data), "-U", "postgres", "-A", "trust",
+            "initdb", "-D", server._data, "-U", "postgres", "-A", "trust",
             "-E", "UTF8", "--locale=C", "--no-sync",
         )  # fmt: skip
         server.start()
@@ -142,12 +136,7 @@ def postgres_server(**settings: str) -> Iterator[PostgresServer]:
         finally:
             server.stop()
     finally:
-        shutil.rmtree(data, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _has_room(folder: Path) -> bool:
-    return folder.is_dir() and shutil.disk_usage(folder).free > MEMORY_ROOM
 
 
 def find_binaries() -> Path:
