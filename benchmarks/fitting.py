@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from bkt_core.fitting.pybkt_engine import new_model, params_of, run_pybkt
 from bkt_core.fitting.starts import draw_starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Fits are equal when their log-likelihoods are, relatively.
 EQUAL = 1e-6
@@ -55,6 +56,17 @@ def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
         work()
         seconds.append(time.process_time() - start)
     return statistics.median(seconds)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Stay on one core, opponents alike: cores differ by what their neighbours do."""
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(everywhere)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everywhere)
 
 
 def fit_all(concepts: Sequence[AttemptSequences]) -> list[tuple[FitResult, ...]]:
@@ -93,7 +105,7 @@ def against_pybkt_directly() -> None:
     concepts, _ = simulated_concepts(10, 300, seed=1)
     results = one_start(concepts)
     own, timed = [], []
-    for one, result in zip(concepts, results, strict=True):  # by turns: machines have moods
+    for one, result in zip(concepts, results, strict=True):  # by turns
         own.append(cpu_seconds(lambda: one_start(concepts), 5))
         timed.append(pybkt_until(one, result.log_likelihood))
     ours = statistics.median(own)
@@ -215,11 +227,14 @@ def threads(concepts: Sequence[AttemptSequences]) -> None:
 
 def main() -> None:
     """Every row, then quality on real data."""
-    against_pybkt_directly()
     small, _ = simulated_concepts(50, 1000, seed=2)
-    against_pybkt_extrapolated("CV + final, 5 starts, 50 x 1,000", small, (0, 1, 2), "20,000 x")
     large, truths = simulated_concepts(200, 5000, seed=3)
-    results = against_plain_em(large)
+    with one_core():
+        against_pybkt_directly()
+        against_pybkt_extrapolated(
+            "CV + final, 5 starts, 50 x 1,000", small, (0, 1, 2), "20,000 x"
+        )
+        results = against_plain_em(large)
     from_disk(large)
     recovery(results, truths)
     threads(large[:100])
@@ -227,9 +242,10 @@ def main() -> None:
         path = Path(folder) / "assist0910_builder_train.parquet"
         real = [one for one, _ in real_concepts(path).values() if can_be_fitted(one)]
         middle = [i for i, one in enumerate(real) if 1500 <= one.n_attempts <= 2500][:4]
-        against_pybkt_extrapolated(
-            "builder_train, CV + final, 5 starts", real, middle, "5,000 x"
-        )
+        with one_core():
+            against_pybkt_extrapolated(
+                "builder_train, CV + final, 5 starts", real, middle, "5,000 x"
+            )
         print_quality(Path(folder))
     else:
         print("real data: not measured, BKT_BENCHMARK_DATA is not set")

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -135,7 +136,9 @@ def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:
     )
 
 
+@lru_cache(maxsize=32)
 def _rules(options: FitOptions) -> kernels.Rules:
+    """The same for every concept of a run; not to be written to."""
     box = box_of(options.bounds)
     return kernels.Rules(
         np.array(box.lower),

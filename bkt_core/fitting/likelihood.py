@@ -57,12 +57,15 @@ def evaluate(sequences: AttemptSequences, params: BktParams) -> Evaluation:
 
 def new_lanes(starts: NDArray[np.float64], *, n_sets: int, max_steps: int) -> kernels.Climb:
     """One lane per training set and start (n_starts, 4), before the first evaluation."""
-    n_lanes = n_sets * starts.shape[0]
+    n_starts = starts.shape[0]
+    n_lanes = n_sets * n_starts
+    trial = np.empty((n_sets, n_starts, 4))
+    trial[:] = starts
     return kernels.Climb(
-        column=np.repeat(np.arange(n_sets), starts.shape[0]),
+        column=np.arange(n_lanes) // n_starts,
         status=np.full(n_lanes, kernels.RUNNING),
         steps=np.full(n_lanes, -1),
-        trial=np.tile(starts, (n_sets, 1)),
+        trial=trial.reshape(n_lanes, 4),
         params=np.zeros((n_lanes, 4)),
         history=np.empty((n_lanes, max_steps + 1)),
         score=np.zeros((n_lanes, 4)),
