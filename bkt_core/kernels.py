@@ -725,6 +725,30 @@ class Rules(NamedTuple):
 
 
 @kernel
+def new_lanes(starts: Floats, n_sets: int, max_steps: int) -> Climb:
+    """One lane per training set and start (n_starts, 4), before the first evaluation."""
+    n_starts = starts.shape[0]
+    n_lanes = n_sets * n_starts
+    column, trial = np.empty(n_lanes, np.int64), np.empty((n_lanes, 4))
+    for lane in range(n_lanes):
+        column[lane] = lane // n_starts
+        for k in range(4):
+            trial[lane, k] = starts[lane % n_starts, k]
+    return Climb(
+        column,
+        np.full(n_lanes, RUNNING),
+        np.full(n_lanes, -1),
+        trial,
+        np.zeros((n_lanes, 4)),
+        np.empty((n_lanes, max_steps + 1)),
+        np.zeros((n_lanes, 4)),
+        np.zeros((n_lanes, 4, 4)),
+        np.zeros((n_lanes, 4)),
+        np.zeros(n_lanes),
+    )
+
+
+@kernel
 def climb(tree: Tree, lanes: Climb, rules: Rules, n_passes: int) -> int:
     """Up to `n_passes` walks over the tree; how many lanes still run."""
     n_lanes = lanes.column.size
@@ -904,22 +928,33 @@ def solve_factored(factor: Floats, vector: Floats) -> None:
 
 
 @kernel
-def inverse_diagonal(matrix: Floats, unit: Floats, out: Floats) -> bool:
-    """Diagonal of the inverse of `matrix` in the units given, into `out` (4,).
+def standard_errors(
+    information: Floats, complete: Floats, free: tuple[bool, ...]
+) -> tuple[Floats, float]:
+    """Of the parameters that are free, (4,); 0 where one is not.
 
-    A row with unit 0 is left out and gives 1. False where the rest is not positive definite.
+    Beside them by how much not seeing the paths makes the variances larger, summed over
+    parameters in units of what known paths (`complete`) would leave: infinitely where the
+    information (4, 4) is not positive definite.
     """
+    unit, errors, inflation = np.zeros(4), np.zeros(4), 0.0
     factor, column = np.empty((4, 4)), np.empty(4)
     for i in range(4):
+        if free[i]:
+            if complete[i] <= 0.0:
+                return errors, np.inf
+            unit[i] = 1.0 / np.sqrt(complete[i])
+    for i in range(4):
         for j in range(i + 1):
-            factor[i, j] = matrix[i, j] * unit[i] * unit[j]
-        if unit[i] == 0.0:
+            factor[i, j] = information[i, j] * unit[i] * unit[j]
+        if not free[i]:
             factor[i, i] = 1.0
     if not factorise(factor):
-        return False
+        return errors, np.inf
     for i in range(4):
         for k in range(4):
             column[k] = 1.0 if k == i else 0.0
         solve_factored(factor, column)
-        out[i] = column[i]
-    return True
+        errors[i] = unit[i] * np.sqrt(column[i])
+        inflation += column[i]
+    return errors, inflation

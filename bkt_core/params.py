@@ -29,9 +29,8 @@ class BktParams:
     p_G: float
 
     def __post_init__(self) -> None:
-        for name in PARAM_NAMES:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+        for name, value in zip(PARAM_NAMES, self.as_tuple(), strict=True):
+            if not 0.0 <= value <= 1.0:  # nor where it is NaN
                 raise InvalidParamsError(name=name, value=value)
 
     def as_tuple(self) -> tuple[float, float, float, float]:

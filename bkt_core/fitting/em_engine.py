@@ -21,9 +21,9 @@ from bkt_core.fitting.engine import (
     check_training_sets,
     outcome_of,
 )
-from bkt_core.fitting.likelihood import box_of, new_lanes
+from bkt_core.fitting.likelihood import box_of
 from bkt_core.fitting.starts import draw_starts
-from bkt_core.fitting.uncertainty import free_params, uncertainty_of
+from bkt_core.fitting.uncertainty import uncertainty_of
 from bkt_core.params import PARAM_NAMES, BktParams
 
 if TYPE_CHECKING:
@@ -69,22 +69,14 @@ class EmEngine:
         """One result per row of `training_sets` (n_sets, n_users)."""
         check_training_sets(sequences, training_sets)
         tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
-        rules = _rules(options)
-        lanes = new_lanes(
-            np.minimum(np.maximum(draw_starts(options), rules.lower), rules.upper),
-            n_sets=training_sets.shape[0],
-            max_steps=options.max_steps,
-        )
+        rules, starts = _plan(options)
+        lanes = kernels.new_lanes(starts, training_sets.shape[0], options.max_steps)
         deadline = self.clock() + options.max_seconds
         if tree.blocks.size > 2 and self.n_threads > 1:
             self._climb_in_threads(tree, lanes, rules, deadline)
         else:
             self._climb(tree, lanes, rules, deadline)
-        n_starts = lanes.column.size // training_sets.shape[0]
-        return tuple(
-            _result(totals, lanes, options, range(row * n_starts, (row + 1) * n_starts))
-            for row, totals in enumerate(tree.totals.tolist())
-        )
+        return _results(tree.totals, lanes, options)
 
     def _climb(
         self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
@@ -137,59 +129,55 @@ def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:
 
 
 @lru_cache(maxsize=32)
-def _rules(options: FitOptions) -> kernels.Rules:
-    """The same for every concept of a run; not to be written to."""
+def _plan(options: FitOptions) -> tuple[kernels.Rules, NDArray[np.float64]]:
+    """Rules and starts (n_starts, 4), the same for every concept; not to be written to."""
     box = box_of(options.bounds)
-    return kernels.Rules(
-        np.array(box.lower),
-        np.array(box.upper),
-        options.tolerance,
-        options.method is Method.EM,
-    )
+    lower, upper = np.array(box.lower), np.array(box.upper)
+    rules = kernels.Rules(lower, upper, options.tolerance, options.method is Method.EM)
+    return rules, np.minimum(np.maximum(draw_starts(options), lower), upper)
 
 
-def _result(
-    totals: list[float], lanes: kernels.Climb, options: FitOptions, own: range
-) -> FitResult:
-    """The best of the lanes of one training set, with what the others say about it."""
-    _refuse_falls(lanes, own)
-    reached = [float(lanes.history[lane, lanes.steps[lane]]) for lane in own]
-    best = own[reached.index(max(reached))]
-    history = tuple(lanes.history[best, : lanes.steps[best] + 1].tolist())
-    ends = lanes.params[own.start : own.stop].tolist()
-    params = BktParams(*ends[best - own.start])
-    on_bounds = box_of(options.bounds).touched_by(params)
-    known = uncertainty_of(
-        lanes.params[best],
-        lanes.information[best],
-        lanes.complete[best],
-        free_params(on_bounds),
-    )
-    unfinished = (lanes.status[own.start : own.stop] == kernels.RUNNING).any()
-    stopped_by = Stop.TIME_LIMIT if unfinished else STOPS[int(lanes.status[best])]
-    return FitResult(
-        params=params,
-        log_likelihood=history[-1],
-        log_likelihoods=history,
-        stopped_by=stopped_by,
-        outcome=outcome_of(stopped_by, known.identifiable, on_bounds),
-        n_steps=len(history) - 1,
-        n_attempts=int(totals[1]),
-        n_users=int(totals[0]),
-        on_bounds=on_bounds,
-        standard_errors=known.standard_errors,
-        intervals=known.intervals,
-        start_log_likelihoods=tuple(reached),
-        start_spread={
-            name: max(values) - min(values)
-            for name, values in zip(PARAM_NAMES, zip(*ends, strict=True), strict=True)
-        },
-    )
-
-
-def _refuse_falls(lanes: kernels.Climb, own: range) -> None:
-    for lane in own:
-        if lanes.status[lane] == kernels.FELL:
-            step = int(lanes.steps[lane])
-            before, after = lanes.history[lane, step - 1 : step + 1].tolist()
-            raise LikelihoodFellError(step=step, before=before, after=after)
+def _results(
+    totals: NDArray[np.float64], lanes: kernels.Climb, options: FitOptions
+) -> tuple[FitResult, ...]:
+    """One per training set, whose lanes are beside each other."""
+    status, steps, ends = lanes.status.tolist(), lanes.steps.tolist(), lanes.params.tolist()
+    if kernels.FELL in status:
+        lane = status.index(kernels.FELL)
+        before, after = lanes.history[lane, steps[lane] - 1 : steps[lane] + 1].tolist()
+        raise LikelihoodFellError(step=steps[lane], before=before, after=after)
+    reached = [lanes.history.item(lane, step) for lane, step in enumerate(steps)]
+    box, n_starts = box_of(options.bounds), len(ends) // len(totals)
+    results = []
+    for row, (n_users, n_attempts, _) in enumerate(totals.tolist()):
+        own = slice(row * n_starts, (row + 1) * n_starts)
+        best = reached.index(max(reached[own]), own.start)
+        params = BktParams(*ends[best])
+        on_bounds = box.touched_by(params)
+        known = uncertainty_of(params, lanes.information[best], lanes.complete[best], on_bounds)
+        late = kernels.RUNNING in status[own]
+        stopped_by = Stop.TIME_LIMIT if late else STOPS[status[best]]
+        history = tuple(lanes.history[best, : steps[best] + 1].tolist())
+        results.append(
+            FitResult(
+                params=params,
+                log_likelihood=history[-1],
+                log_likelihoods=history,
+                stopped_by=stopped_by,
+                outcome=outcome_of(stopped_by, known.identifiable, on_bounds),
+                n_steps=steps[best],
+                n_attempts=int(n_attempts),
+                n_users=int(n_users),
+                on_bounds=on_bounds,
+                standard_errors=known.standard_errors,
+                intervals=known.intervals,
+                start_log_likelihoods=tuple(reached[own]),
+                start_spread={
+                    name: max(values) - min(values)
+                    for name, values in zip(
+                        PARAM_NAMES, zip(*ends[own], strict=True), strict=True
+                    )
+                },
+            )
+        )
+    return tuple(results)

@@ -160,9 +160,9 @@ def check_training_sets(sequences: AttemptSequences, training_sets: NDArray[np.b
             f"Training sets must be bool of shape (n_sets, {sequences.n_users}), "
             f"got {dtype} of shape {shape}."
         )
-    has_users = training_sets.any(axis=1)
-    if not has_users.all():
-        raise InvalidSequencesError(f"Training set {has_users.argmin()} has no user.")
+    has_users = np.logical_or.reduce(training_sets, axis=1).tolist()
+    if not all(has_users):
+        raise InvalidSequencesError(f"Training set {has_users.index(False)} has no user.")
 
 
 def outcome_of(stopped_by: Stop, identifiable: bool, on_bounds: tuple[str, ...]) -> Outcome:

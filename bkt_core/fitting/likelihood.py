@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ class Evaluation:
     em_step: NDArray[np.float64]  # (4,) where one unbounded EM step leads
 
 
+@lru_cache(maxsize=32)
 def box_of(bounds: Bounds | None) -> Bounds:
     """The box that a fit moves in: bounds of 0 and 1 are held a hair inside."""
     return OPEN_BOX if bounds is None else bounds.inside(MARGIN)
@@ -44,7 +46,7 @@ def evaluate(sequences: AttemptSequences, params: BktParams) -> Evaluation:
     tree = kernels.grow_tree(sequences.correct, sequences.offsets, everyone)
     lower, upper = np.array(OPEN_BOX.lower), np.array(OPEN_BOX.upper)
     start = np.clip(params.as_tuple(), lower, upper).reshape(1, 4)
-    lane = new_lanes(start, n_sets=1, max_steps=1)
+    lane = kernels.new_lanes(start, 1, 1)
     kernels.climb(tree, lane, kernels.Rules(lower, upper, -np.inf, True), 1)
     return Evaluation(
         log_likelihood=float(lane.history[0, 0]),
@@ -52,24 +54,4 @@ def evaluate(sequences: AttemptSequences, params: BktParams) -> Evaluation:
         information=lane.information[0],
         complete=lane.complete[0],
         em_step=lane.trial[0],
-    )
-
-
-def new_lanes(starts: NDArray[np.float64], *, n_sets: int, max_steps: int) -> kernels.Climb:
-    """One lane per training set and start (n_starts, 4), before the first evaluation."""
-    n_starts = starts.shape[0]
-    n_lanes = n_sets * n_starts
-    trial = np.empty((n_sets, n_starts, 4))
-    trial[:] = starts
-    return kernels.Climb(
-        column=np.arange(n_lanes) // n_starts,
-        status=np.full(n_lanes, kernels.RUNNING),
-        steps=np.full(n_lanes, -1),
-        trial=trial.reshape(n_lanes, 4),
-        params=np.zeros((n_lanes, 4)),
-        history=np.empty((n_lanes, max_steps + 1)),
-        score=np.zeros((n_lanes, 4)),
-        information=np.zeros((n_lanes, 4, 4)),
-        complete=np.zeros((n_lanes, 4)),
-        damping=np.zeros(n_lanes),
     )

@@ -17,7 +17,7 @@ from bkt_core.errors import BktError
 from bkt_core.fitting.engine import FitResult, Stop, check_training_sets, outcome_of
 from bkt_core.fitting.likelihood import box_of, evaluate
 from bkt_core.fitting.starts import draw_starts
-from bkt_core.fitting.uncertainty import free_params, uncertainty_of
+from bkt_core.fitting.uncertainty import uncertainty_of
 from bkt_core.params import PARAM_NAMES, BktParams
 
 if TYPE_CHECKING:
@@ -170,9 +170,7 @@ def _result(
     params = box.clip(best.params)
     on_bounds = box.touched_by(params)
     here = evaluate(sequences, params)
-    known = uncertainty_of(
-        np.array(params.as_tuple()), here.information, here.complete, free_params(on_bounds)
-    )
+    known = uncertainty_of(params, here.information, here.complete, on_bounds)
     ends = np.array([climb.params.as_tuple() for climb in climbs])
     return FitResult(
         params=params,

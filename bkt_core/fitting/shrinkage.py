@@ -15,8 +15,8 @@ import numpy as np
 
 from bkt_core import kernels
 from bkt_core.fitting.engine import Stop, outcome_of
-from bkt_core.fitting.likelihood import box_of, new_lanes
-from bkt_core.fitting.uncertainty import free_params, uncertainty_of
+from bkt_core.fitting.likelihood import box_of
+from bkt_core.fitting.uncertainty import uncertainty_of
 from bkt_core.params import BktParams
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _climb(
     lower, upper = np.array(box.lower), np.array(box.upper)
     strength = np.array(prior.strength)
     pseudo_yes = strength * np.array(prior.mean.as_tuple())
-    lanes = new_lanes(starts[:1], n_sets=len(starts), max_steps=1)
+    lanes = kernels.new_lanes(starts[:1], len(starts), 1)
     rules = kernels.Rules(lower, upper, -np.inf, True)
     params = np.clip(starts, lower, upper)
     moved = np.full(len(starts), np.inf)
@@ -185,10 +185,10 @@ def _result(
     on_bounds = box_of(options.bounds).touched_by(params)
     added = np.array(prior.strength) / (values * (1.0 - values))
     known = uncertainty_of(
-        values,
+        params,
         ends.information[row] + np.diag(added),
         ends.complete[row] + added,
-        free_params(on_bounds),
+        on_bounds,
     )
     stopped_by = Stop.CONVERGED if ends.converged[row] else Stop.MAX_STEPS
     return replace(

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bkt_core import kernels
 from bkt_core.params import PARAM_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
+
+    from bkt_core.params import BktParams
 
 #: Two-sided 95 % point of the normal distribution.
 Z_95 = 1.959963984540054
@@ -37,37 +38,27 @@ UNKNOWN: dict[str, None] = dict.fromkeys(PARAM_NAMES)
 NOT_IDENTIFIABLE = Uncertainty(False, UNKNOWN, UNKNOWN)
 
 
-def free_params(on_bounds: tuple[str, ...]) -> list[bool]:
-    """Which parameters no bound such as "L0_max" holds, in the order of `PARAM_NAMES`."""
-    held = {f"p_{name.split('_')[0]}" for name in on_bounds}
-    return [name not in held for name in PARAM_NAMES]
-
-
 def uncertainty_of(
-    params: NDArray[np.float64],
+    params: BktParams,
     information: NDArray[np.float64],
     complete: NDArray[np.float64],
-    free: list[bool],
+    on_bounds: tuple[str, ...],
 ) -> Uncertainty:
     """From the observed information (4, 4), given the parameters that a bound holds.
 
-    `complete` (4,) is the diagonal information that complete data would give. Intervals are
-    Wald's on the logit scale, so that they stay inside (0, 1).
+    `complete` (4,) is the diagonal information that complete data would give, `on_bounds` the
+    bounds that hold a parameter, such as "L0_max". Intervals are Wald's on the logit scale, so
+    that they stay inside (0, 1).
     """
-    unit, inverse = np.zeros(4), np.empty(4)
-    for i, known_paths in enumerate(complete.tolist()):
-        if free[i]:
-            if known_paths <= 0.0:
-                return NOT_IDENTIFIABLE
-            unit[i] = known_paths**-0.5
-    if not kernels.inverse_diagonal(information, unit, inverse):
-        return NOT_IDENTIFIABLE
-    if inverse.sum() > LARGEST_INFLATION:
+    held = {f"p_{name.split('_')[0]}" for name in on_bounds}
+    free = tuple(name not in held for name in PARAM_NAMES)
+    found, inflation = kernels.standard_errors(information, complete, free)
+    if inflation > LARGEST_INFLATION:
         return NOT_IDENTIFIABLE
     errors: dict[str, float | None] = {}
     intervals: dict[str, tuple[float, float] | None] = {}
-    rows = zip(params.tolist(), (unit * np.sqrt(inverse)).tolist(), strict=True)
-    for name, is_free, (value, error) in zip(PARAM_NAMES, free, rows, strict=True):
+    rows = zip(PARAM_NAMES, free, params.as_tuple(), found.tolist(), strict=True)
+    for name, is_free, value, error in rows:
         errors[name] = error if is_free else None
         intervals[name] = _interval(value, error) if is_free else None
     return Uncertainty(True, errors, intervals)
