@@ -438,7 +438,28 @@ def plan_walk(length: Counts, shared: Counts) -> tuple[Counts, Counts, Counts, i
 KNOWN, LEARNED, STILL, UNKNOWN, GUESSED, COVARIANCES, N_SUMS = 0, 1, 2, 3, 4, 5, 16
 LOG_LIKELIHOOD = 15
 
-#: Numbers of a state, see `walk_edge`.
+
+class State(NamedTuple):
+    """What one lane knows at one depth of the tree.
+
+    The sums stand in units of 2 ** exponent. The weight stands in 2 ** (exponent - deficit): a
+    long run of right answers makes it vanish beside the sums, and a long run of wrong ones can
+    bring it back.
+    """
+
+    weight: float  # of not having learned yet
+    sum_w: float  # of the weights after each attempt,
+    sum_j: float  # times the attempts so far,
+    sum_r: float  # times the right answers so far,
+    sum_jj: float  # and times their products
+    sum_jr: float
+    sum_rr: float
+    exponent: float
+    deficit: float
+    right: float  # answers so far; the same in each lane
+
+
+#: Numbers of a state that are kept at a level: all but the last, which the tree knows.
 N_STATE = 9
 
 #: Weights are rescaled by powers of two, exactly, looked at every STRIDE attempts: with
@@ -472,122 +493,123 @@ def walk(
     for lane in range(n_lanes):
         p_L0, p_T = params[lane, 0], params[lane, 1]
         p_S, p_G = params[lane, 2], params[lane, 3]
-        rates[lane, 0] = (1.0 - p_T) * p_G / (1.0 - p_S)
-        rates[lane, 1] = (1.0 - p_T) * (1.0 - p_G) / p_S
+        rates[lane, 0] = (1.0 - p_T) * (1.0 - p_G) / p_S
+        rates[lane, 1] = (1.0 - p_T) * p_G / (1.0 - p_S)
         rates[lane, 2], rates[lane, 3] = p_L0, p_T
         rates[lane, 4] = (1.0 - p_L0) / (1.0 - p_T)
         stack[0, lane, :] = 0.0
         stack[0, lane, 0] = 1.0
         sums[lane, :] = 0.0
+    # Arrays out of the tuple first: each use of a field inside the loop counts references.
+    correct, times, saves = tree.correct, tree.times, tree.saves
     for i in range(tree.blocks[block], tree.blocks[block + 1]):
-        depth, right, level = tree.shared[i], tree.shared_right[i], tree.level[i]
-        save, last_save = tree.first_save[i], tree.first_save[i + 1]
-        while depth < tree.length[i]:
-            stop = tree.saves[save] if save < last_save else tree.length[i]
-            first = tree.start[i]
-            for lane in range(n_lanes):
-                walk_edge(tree.correct, first, depth, stop, right, rates, stack, level, lane)
-            right += count_right(tree.correct, first + depth, first + stop)
-            depth, save, level = stop, save + 1, level + 1
+        attempts = (tree.start[i], tree.shared[i], tree.length[i])
+        to_save = (tree.first_save[i], tree.first_save[i + 1])
+        level, right, length = tree.level[i], float(tree.shared_right[i]), attempts[2]
         for lane in range(n_lanes):
-            times = tree.times[i, columns[lane]]
-            if times > 0.0:
+            state = walk_sequence(
+                correct, attempts, right, saves, to_save, rates, stack, level, lane
+            )
+            n_users = times[i, columns[lane]]
+            if n_users > 0.0:
                 product[lane] = end_sequence(
-                    depth, right, times, rates, stack, level, lane, sums, product[lane]
+                    length, n_users, state, rates, lane, sums, product[lane]
                 )
     for lane in range(n_lanes):
         sums[lane, LOG_LIKELIHOOD] += np.log(product[lane])
 
 
 @inlined
-def walk_edge(
+def walk_sequence(
     correct: Outcomes,
-    first: int,
-    depth: int,
-    end: int,
-    right: int,
+    attempts: tuple[int, int, int],
+    right: float,
+    saves: Counts,
+    to_save: tuple[int, int],
     rates: Floats,
     stack: Floats,
     level: int,
     lane: int,
-) -> None:
-    """Carry one lane's state over the attempts [depth, end) to the next level.
+) -> State:
+    """One lane's state at the end of a sequence, taken up at `level`.
 
-    The sums stand in units of 2 ** exponent. The weight w stands in 2 ** (exponent - deficit):
-    a long run of right answers makes it vanish beside the sums, and a long run of wrong ones
-    can bring it back.
+    `attempts` says where the sequence starts, how many attempts the level stands for, and how
+    many there are; `right` were right among the former. The states at the depths
+    `saves[slice(*to_save)]` go to the next levels.
     """
-    by_right, by_wrong = rates[lane, 0], rates[lane, 1]
+    first, depth, length = attempts
+    save, last_save = to_save
     w, sum_w = stack[level, lane, 0], stack[level, lane, 1]
     sum_j, sum_r = stack[level, lane, 2], stack[level, lane, 3]
     sum_jj, sum_jr = stack[level, lane, 4], stack[level, lane, 5]
     sum_rr, exponent = stack[level, lane, 6], stack[level, lane, 7]
     deficit = stack[level, lane, 8]
-    j, r = float(depth), float(right)
-    while depth < end:
-        stop = min(depth + STRIDE, end)
-        unit = 1.0 if deficit == 0.0 else 2.0**-deficit
-        for i in range(first + depth, first + stop):
-            outcome = correct[i]
-            j += 1.0
-            r += outcome
-            w *= by_right if outcome == 1 else by_wrong
-            weight = w * unit
-            by_j, by_r = weight * j, weight * r
-            sum_w += weight
-            sum_j += by_j
-            sum_r += by_r
-            sum_jj += by_j * j
-            sum_jr += by_j * r
-            sum_rr += by_r * r
-        depth = stop
-        while sum_w > BIG:
-            sum_w, sum_j, sum_r = sum_w * SMALL, sum_j * SMALL, sum_r * SMALL
-            sum_jj, sum_jr, sum_rr = sum_jj * SMALL, sum_jr * SMALL, sum_rr * SMALL
-            exponent += BITS
-            deficit += BITS
-        while deficit > 0.0 and w >= 1.0:
-            w, deficit = w * SMALL, deficit - BITS
-        while 0.0 < w < SMALL:
-            w, deficit = w * BIG, deficit + BITS
-    level += 1
-    stack[level, lane, 0], stack[level, lane, 1] = w, sum_w
-    stack[level, lane, 2], stack[level, lane, 3] = sum_j, sum_r
-    stack[level, lane, 4], stack[level, lane, 5] = sum_jj, sum_jr
-    stack[level, lane, 6], stack[level, lane, 7] = sum_rr, exponent
-    stack[level, lane, 8] = deficit
+    j, r = float(depth), right
+    while depth < length:
+        end = saves[save] if save < last_save else length
+        while depth < end:
+            stop = min(depth + STRIDE, end)
+            unit = 1.0 if deficit == 0.0 else 2.0**-deficit
+            for k in range(first + depth, first + stop):
+                outcome = correct[k]
+                j += 1.0
+                r += outcome
+                w *= rates[lane, outcome]
+                weight = w * unit
+                by_j, by_r = weight * j, weight * r
+                sum_w += weight
+                sum_j += by_j
+                sum_r += by_r
+                sum_jj += by_j * j
+                sum_jr += by_j * r
+                sum_rr += by_r * r
+            depth = stop
+            while sum_w > BIG:
+                sum_w, sum_j, sum_r = sum_w * SMALL, sum_j * SMALL, sum_r * SMALL
+                sum_jj, sum_jr, sum_rr = sum_jj * SMALL, sum_jr * SMALL, sum_rr * SMALL
+                exponent += BITS
+                deficit += BITS
+            while deficit > 0.0 and w >= 1.0:
+                w, deficit = w * SMALL, deficit - BITS
+            while 0.0 < w < SMALL:
+                w, deficit = w * BIG, deficit + BITS
+        if save < last_save:
+            level, save = level + 1, save + 1
+            stack[level, lane, 0], stack[level, lane, 1] = w, sum_w
+            stack[level, lane, 2], stack[level, lane, 3] = sum_j, sum_r
+            stack[level, lane, 4], stack[level, lane, 5] = sum_jj, sum_jr
+            stack[level, lane, 6], stack[level, lane, 7] = sum_rr, exponent
+            stack[level, lane, 8] = deficit
+    return State(w, sum_w, sum_j, sum_r, sum_jj, sum_jr, sum_rr, exponent, deficit, r)
 
 
 @inlined
 def end_sequence(
     length: int,
-    right: int,
     times: float,
+    state: State,
     rates: Floats,
-    stack: Floats,
-    level: int,
     lane: int,
     sums: Floats,
     product: float,
 ) -> float:
     """Add what `times` users with this sequence expect; the product of likelihoods so far."""
     p_L0, p_T, tail = rates[lane, 2], rates[lane, 3], rates[lane, 4]
-    n, n_right = float(length), float(right)
-    w, exponent, deficit = stack[level, lane, 0], stack[level, lane, 7], stack[level, lane, 8]
-    if deficit != 0.0:
-        w *= 2.0**-deficit
+    n, n_right, w, exponent = float(length), state.right, state.weight, state.exponent
+    if state.deficit != 0.0:
+        w *= 2.0**-state.deficit
     if exponent != 0.0:
         p_L0 *= 2.0**-exponent
     at_end = (1.0 - p_T) * w  # the last attempt has no transition after it
-    likelihood = p_L0 + tail * (p_T * stack[level, lane, 1] + at_end)
+    likelihood = p_L0 + tail * (p_T * state.sum_w + at_end)
     inverse = 1.0 / likelihood
     share = tail * inverse
     known = p_L0 * inverse
     still = share * w
-    unknown = share * (p_T * stack[level, lane, 2] + at_end * n)
-    guessed = share * (p_T * stack[level, lane, 3] + at_end * n_right)
+    unknown = share * (p_T * state.sum_j + at_end * n)
+    guessed = share * (p_T * state.sum_r + at_end * n_right)
     sums[lane, KNOWN] += times * known
-    sums[lane, LEARNED] += times * (share * p_T * (stack[level, lane, 1] - w))
+    sums[lane, LEARNED] += times * (share * p_T * (state.sum_w - w))
     sums[lane, STILL] += times * still
     sums[lane, UNKNOWN] += times * unknown
     sums[lane, GUESSED] += times * guessed
@@ -600,13 +622,13 @@ def end_sequence(
     sums[lane, c + 5] += times * (still * (n - unknown))
     sums[lane, c + 6] += times * (still * (n_right - guessed))
     sums[lane, c + 7] += times * (
-        share * (p_T * stack[level, lane, 4] + at_end * n * n) - unknown * unknown
+        share * (p_T * state.sum_jj + at_end * n * n) - unknown * unknown
     )
     sums[lane, c + 8] += times * (
-        share * (p_T * stack[level, lane, 5] + at_end * n * n_right) - unknown * guessed
+        share * (p_T * state.sum_jr + at_end * n * n_right) - unknown * guessed
     )
     sums[lane, c + 9] += times * (
-        share * (p_T * stack[level, lane, 6] + at_end * n_right * n_right) - guessed * guessed
+        share * (p_T * state.sum_rr + at_end * n_right * n_right) - guessed * guessed
     )
     if exponent != 0.0:
         sums[lane, LOG_LIKELIHOOD] += times * exponent * LOG_2

@@ -81,7 +81,7 @@ class EmEngine:
     def _climb(
         self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
     ) -> None:
-        steps_per_pass = int((tree.length - tree.shared).sum()) * min(lanes.column.size, LANES)
+        steps_per_pass = tree.correct.size * min(lanes.column.size, LANES)  # at most
         n_passes = 1 + STEPS_BETWEEN_LOOKS // (1 + steps_per_pass)
         running = _side_by_side(lanes)
         if len(running) > 1:  # whatever the deadline, every lane is evaluated once
