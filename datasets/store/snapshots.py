@@ -23,23 +23,29 @@ if TYPE_CHECKING:
 
 _CONCEPTS = text("SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id")
 _LATEST = """
-    SELECT m.id FROM mastery_snapshot m
+    SELECT m.{columns} FROM mastery_snapshot m
     WHERE m.concept_id = s.concept_id AND m.user_id = s.user_id
     ORDER BY m.snapshot_at DESC, m.id DESC LIMIT 1
 """
-_WRITE = f"""
+#: A lookup per state, not a join with all of history: without LATERAL PostgreSQL may hash the
+#: whole table for each concept, and SQLite has no such word but always looks up.
+_JOIN_LATEST = {
+    "postgresql": f"LATERAL ({_LATEST.format(columns='*')}) l ON true",
+    "sqlite": f"mastery_snapshot l ON l.id = ({_LATEST.format(columns='id')})",
+}
+_WRITE = """
     INSERT INTO mastery_snapshot
         (snapshot_at, run_id, user_id, concept_id, p_mastery, n_attempts, param_id,
          algo_version_id)
     SELECT :at, :run_id, s.user_id, s.concept_id, s.p_mastery, s.n_attempts, s.param_id,
            s.algo_version_id
-    FROM bkt_user_skill_state s LEFT JOIN mastery_snapshot l ON l.id = ({_LATEST})
-    WHERE s.concept_id = :concept_id AND NOT s.is_stale AND s.n_attempts > 0 AND {{changed}}
+    FROM bkt_user_skill_state s LEFT JOIN {latest}
+    WHERE s.concept_id = :concept_id AND NOT s.is_stale AND s.n_attempts > 0 AND {changed}
       AND (l.id IS NULL OR l.p_mastery <> s.p_mastery OR l.n_attempts <> s.n_attempts
            OR l.param_id IS DISTINCT FROM s.param_id)
     ORDER BY s.user_id
     ON CONFLICT (run_id, user_id, concept_id) DO NOTHING
-"""  # noqa: S608 - constants
+"""
 _WEEK = {
     "postgresql": "floor(extract(epoch FROM snapshot_at) / 604800)",
     "sqlite": "CAST(strftime('%s', snapshot_at) AS INTEGER) / 604800",
@@ -104,7 +110,8 @@ def write_concept_snapshots(
 ) -> int:
     """The rows of one concept. An erasure waits for this transaction, so nobody comes back."""
     lock_many_users(conn, [concept_id])
-    statement = text(_WRITE.format(changed=changed_since(conn, since)))
+    latest = _JOIN_LATEST[conn.dialect.name]
+    statement = text(_WRITE.format(latest=latest, changed=changed_since(conn, since)))
     typed = statement.bindparams(bindparam("at", type_=UtcDateTime()))
     done = conn.execute(typed, {"concept_id": concept_id, "run_id": run_id, "at": at})
     return int(done.rowcount)

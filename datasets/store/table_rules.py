@@ -36,6 +36,32 @@ RULES: dict[str, tuple[str, ...]] = {
         "END $$",
         "CREATE TRIGGER bkt_params_stay BEFORE DELETE OR UPDATE OF id OR TRUNCATE "
         "ON bkt_skill_params FOR EACH STATEMENT EXECUTE FUNCTION bkt_params_stay()",
+        # The foreign keys of a snapshot likewise: row by row they took half of a night's rows.
+        "CREATE FUNCTION mastery_snapshot_refers() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF EXISTS (SELECT FROM "
+        "(SELECT DISTINCT run_id, param_id, algo_version_id FROM written) w "
+        "LEFT JOIN bkt_run r ON r.run_id = w.run_id "
+        "LEFT JOIN bkt_skill_params p ON p.id = w.param_id "
+        "LEFT JOIN algo_versions v ON v.id = w.algo_version_id "
+        "WHERE v.id IS NULL OR (w.run_id IS NOT NULL AND r.run_id IS NULL) "
+        "OR (w.param_id IS NOT NULL AND p.id IS NULL)) "
+        "THEN RAISE foreign_key_violation USING MESSAGE = "
+        "'run_id, param_id and algo_version_id of a snapshot must be rows of their tables'; "
+        "END IF; RETURN NULL; END $$",
+        *(
+            f"CREATE TRIGGER mastery_snapshot_refers_{change.lower()} AFTER {change} "
+            "ON mastery_snapshot REFERENCING NEW TABLE AS written "
+            "FOR EACH STATEMENT EXECUTE FUNCTION mastery_snapshot_refers()"
+            for change in ("INSERT", "UPDATE")
+        ),
+        "CREATE FUNCTION bkt_rows_stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE restrict_violation USING MESSAGE = "
+        "'rows of ' || TG_TABLE_NAME || ' are history: never delete or renumber them'; "
+        "END $$",
+        "CREATE TRIGGER bkt_run_stays BEFORE DELETE OR UPDATE OF run_id OR TRUNCATE "
+        "ON bkt_run FOR EACH STATEMENT EXECUTE FUNCTION bkt_rows_stay()",
+        "CREATE TRIGGER algo_versions_stay BEFORE DELETE OR UPDATE OF id OR TRUNCATE "
+        "ON algo_versions FOR EACH STATEMENT EXECUTE FUNCTION bkt_rows_stay()",
     ),
     "sqlite": (
         *(

@@ -185,7 +185,10 @@ class MasteryStateRow(Base):
 
 
 class SnapshotRow(Base):
-    """Mastery as it was at a moment; a row only where it changed since the row before."""
+    """Mastery as it was at a moment; a row only where it changed since the row before.
+
+    On PostgreSQL a rule checks the references once per statement (docs/decisions/0202).
+    """
 
     __tablename__ = "mastery_snapshot"
     __table_args__ = (
@@ -193,19 +196,27 @@ class SnapshotRow(Base):
         CheckConstraint("p_mastery >= 0 AND p_mastery <= 1", name="p_mastery_in_0_1"),
         Index("ix_mastery_snapshot_concept", "concept_id", "user_id", "snapshot_at", "id"),
         Index("ix_mastery_snapshot_user", "user_id", "snapshot_at"),
+        *(
+            ForeignKeyConstraint([name], [there]).ddl_if(dialect="sqlite")
+            for name, there in (
+                ("run_id", RunRow.run_id),
+                ("param_id", SkillParamsRow.id),
+                ("algo_version_id", AlgoVersionRow.id),
+            )
+        ),
         Index("ix_mastery_snapshot_at", "snapshot_at"),
         {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     snapshot_at: Mapped[datetime]
-    run_id: Mapped[str | None] = mapped_column(String(64), ForeignKey(RunRow.run_id))
+    run_id: Mapped[str | None] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(Id)
     concept_id: Mapped[str] = mapped_column(Id)
     p_mastery: Mapped[float]
     n_attempts: Mapped[int]
-    param_id: Mapped[int | None] = mapped_column(BigId, ForeignKey(SkillParamsRow.id))
-    algo_version_id: Mapped[int] = mapped_column(BigId, ForeignKey(AlgoVersionRow.id))
+    param_id: Mapped[int | None] = mapped_column(BigId)
+    algo_version_id: Mapped[int] = mapped_column(BigId)
 
 
 class PromotionEventRow(Base):

@@ -202,3 +202,42 @@ def test_rows_of_parameters_are_never_deleted(engine):
     promote(engine, "run-1", "fractions")
     with pytest.raises(IntegrityError), engine.begin() as conn:
         conn.execute(text("DELETE FROM bkt_skill_params"))
+
+
+@pytest.mark.parametrize(
+    ("run_id", "param_id", "version"), [("nobody", None, 1), (None, 99, 1), (None, None, 99)]
+)
+def test_a_snapshot_refers_to_what_is_there(engine, run_id, param_id, version):
+    values = {"at": STARTED.isoformat(), "run_id": run_id, "param": param_id, "v": version}
+    statement = text(
+        "INSERT INTO mastery_snapshot (snapshot_at, run_id, user_id, concept_id, p_mastery,"
+        " n_attempts, param_id, algo_version_id)"
+        " VALUES (:at, :run_id, 'ann', 'c', 0.5, 1, :param, :v)"
+    )
+    with engine.begin() as conn:
+        conn.execute(statement, values | {"run_id": None, "param": None, "v": 1})
+    with pytest.raises(IntegrityError), engine.begin() as conn:
+        conn.execute(statement, values)
+    with pytest.raises(IntegrityError), engine.begin() as conn:
+        conn.execute(
+            text(
+                "UPDATE mastery_snapshot SET run_id = :r, param_id = :p, algo_version_id = :v"
+            ),
+            {"r": run_id, "p": param_id, "v": version},
+        )
+
+
+@pytest.mark.parametrize("table", ["bkt_run", "algo_versions"])
+def test_what_snapshots_refer_to_stays(engine, table):
+    promote(engine, "run-1", "fractions")
+    with engine.begin() as conn:
+        conn.execute(
+            text(
+                "INSERT INTO mastery_snapshot (snapshot_at, run_id, user_id, concept_id,"
+                " p_mastery, n_attempts, algo_version_id)"
+                " VALUES (:at, 'run-1', 'ann', 'c', 0.5, 1, 1)"
+            ),
+            {"at": STARTED.isoformat()},
+        )
+    with pytest.raises(IntegrityError), engine.begin() as conn:
+        conn.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - from the list above

@@ -19,7 +19,7 @@ from datasets.store.snapshot_marks import (
     mark_of,
     next_mark,
 )
-from datasets.store.snapshots import mastery_as_of, write_snapshots
+from datasets.store.snapshots import mastery_as_of, write_concept_snapshots, write_snapshots
 from tests.datasets.store.oracle import stored_states
 from tests.datasets.store.test_online import attempt, write
 from tests.datasets.store.writing import import_rows, promote
@@ -125,3 +125,27 @@ def test_a_mark_of_elsewhere_or_of_long_ago_says_nothing(engine, first_night):
         wrapped = SnapshotMark(now.system, now.database, now.table, 2**32 + 5)
         assert changed_since(conn, wrapped) == "true"
     assert mark_from_json(None) is None
+
+
+@ON_POSTGRES
+def test_a_night_does_not_read_all_of_history_for_each_concept(engine):
+    """The latest row of each state is looked up: PostgreSQL would rather hash the table."""
+    with engine.begin() as conn:
+        for table, moment in (
+            ("bkt_user_skill_state", "updated_at"),
+            ("mastery_snapshot", "snapshot_at"),
+        ):
+            filled = (
+                f"INSERT INTO {table} (concept_id, user_id, p_mastery, n_attempts,"  # noqa: S608 - names from above
+                f" algo_version_id, {moment}) SELECT n % 20, n / 20, 0.5, 1, 1, now()"
+                " FROM generate_series(0, 39999) n"
+            )
+            conn.execute(text(filled))
+            conn.execute(text(f"ANALYZE {table}"))
+    with engine.begin() as conn:
+        assert write_concept_snapshots(conn, "7", run_id=None, at=STARTED + DAY) == 0
+        read = text(
+            "SELECT seq_tup_read FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'mastery_snapshot'"
+        )
+        assert conn.execute(read).scalar_one() == 0
