@@ -71,7 +71,7 @@ def read_fit(fits_dir: Path, key: str) -> ConceptFit | None:
 
 def write_fit(fits_dir: Path, key: str, fit: ConceptFit) -> None:
     """Keep a fit under its name."""
-    write_json(_path(fits_dir, key), concept_fit_as_json(fit))
+    write_json(_path(fits_dir, key), concept_fit_as_json(fit), on_one_line=True)
 
 
 def _path(fits_dir: Path, key: str) -> Path:

@@ -75,9 +75,13 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         ) from error
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write one JSON object, keys sorted, so that the same value gives the same bytes."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def write_json(path: Path, value: dict[str, Any], *, on_one_line: bool = False) -> None:
+    """Write one JSON object, keys sorted, so that the same value gives the same bytes.
+
+    `on_one_line`: large, many, and read by programs; it takes a fifth of the time.
+    """
+    indent = None if on_one_line else 1
+    text = json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
 

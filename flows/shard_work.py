@@ -115,7 +115,7 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
                 n_attempts += attempts.sequences.n_attempts
                 digest = digests[attempts.concept]
                 works.append(_work_on(attempts, digest, engine, job, seconds))
-        write_json(job.out, {"works": [_work_as_json(work) for work in works]})
+        write_json(job.out, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
     return {
         "shard": job.shard,
         "out": str(job.out),
@@ -133,7 +133,7 @@ def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any
         )
         for concept in concepts
     ]
-    write_json(job.out, {"works": [_work_as_json(work) for work in works]})
+    write_json(job.out, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
     return {
         "shard": job.shard,
         "out": str(job.out),
