@@ -115,7 +115,7 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
                 n_attempts += attempts.sequences.n_attempts
                 digest = digests[attempts.concept]
                 works.append(_work_on(attempts, digest, engine, job, seconds))
-        write_json(job.out, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
+        _write_works(job.out, works)
     return {
         "shard": job.shard,
         "out": str(job.out),
@@ -133,7 +133,7 @@ def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any
         )
         for concept in concepts
     ]
-    write_json(job.out, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
+    _write_works(job.out, works)
     return {
         "shard": job.shard,
         "out": str(job.out),
@@ -169,6 +169,10 @@ def read_works(path: Path) -> list[ConceptWork]:
         )
         for work in read_json(path)["works"]
     ]
+
+
+def _write_works(path: Path, works: Sequence[ConceptWork]) -> None:
+    write_json(path, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
 
 
 def _work_as_json(work: ConceptWork) -> dict[str, Any]:
