@@ -30,6 +30,8 @@ _KINDS: dict[str, tuple[str, str, str | None]] = {
 }
 #: Microseconds from 1970, where Polars counts, to 2000, where PostgreSQL does.
 _EPOCH_US = 946_684_800_000_000
+#: Text as one run of bytes and where each value ends in it.
+_PLAIN = pl.CompatLevel.oldest()
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S%.6f"
@@ -119,17 +121,22 @@ class _Field:
 
 
 def _field(column: pl.Series, kind: str) -> _Field:
-    null = column.is_null().to_numpy()
+    null = np.zeros(len(column), np.bool_)
+    if column.null_count():
+        null = column.is_null().to_numpy()
     width = _KINDS[kind][2]
     if width is None:
-        sizes = column.str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
-        joined = "".join(column.drop_nulls().to_list()).encode()
-        return _Field(np.where(null, -1, sizes), np.frombuffer(joined, dtype=np.uint8), None)
+        text = (column.fill_null("") if null.any() else column).to_arrow(compat_level=_PLAIN)
+        _, ends, data = text.buffers()
+        bounds = np.frombuffer(ends, np.int64)[text.offset : text.offset + len(text) + 1]
+        sizes, used = np.where(null, -1, np.diff(bounds)), slice(bounds[0], bounds[-1])
+        return _Field(sizes, np.frombuffer(data or b"", np.uint8)[used], None)
     if kind == "moment":
-        column = column.dt.epoch("us") - _EPOCH_US
-    values = column.fill_null(0).to_numpy().astype(width)
-    sizes = np.where(null, -1, values.itemsize)
-    return _Field(sizes, np.empty(0, dtype=np.uint8), values)
+        values = column.to_numpy().astype("datetime64[us]").view(np.int64) - _EPOCH_US
+    else:
+        values = (column.fill_null(0) if null.any() else column).to_numpy()
+    values = values.astype(width)
+    return _Field(np.where(null, -1, values.itemsize), np.empty(0, dtype=np.uint8), values)
 
 
 def _scatter(out: Bytes, at: NDArray[np.int64], values: NDArray[Any]) -> None:
