@@ -193,7 +193,9 @@ def show_bars(full: dict[str, Any], floor: dict[str, Spent], second: dict[str, A
 def work(told: dict[str, Any]) -> float:
     """Seconds of the stages themselves, without compiling and starting."""
     return sum(
-        float(seconds) for stage, seconds in told["seconds"].items() if stage != "compile"
+        float(seconds)
+        for stage, seconds in told["seconds"].items()
+        if stage not in ("compile", "total")
     )
 
 

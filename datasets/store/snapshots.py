@@ -85,15 +85,16 @@ def write_snapshots(
     called again after an interruption it adds what is missing. A state that is stale again by
     now gets its row from the next run.
     """
-    if concepts is None:
-        with reading(engine) as conn:
+    with reading(engine) as conn:
+        changed = changed_since(conn, since)
+        if concepts is None:
             concepts = list(conn.execute(_CONCEPTS).scalars())
     n_rows = 0
     for concept_id in concepts:
         before_concept()
         with engine.begin() as conn:
             n_rows += write_concept_snapshots(
-                conn, concept_id, run_id=run_id, at=at, since=since
+                conn, concept_id, run_id=run_id, at=at, changed=changed
             )
             reached("snapshot: rows written")
         reached("snapshot: committed")
@@ -106,12 +107,15 @@ def write_concept_snapshots(
     *,
     run_id: str | None,
     at: datetime,
-    since: SnapshotMark | None = None,
+    changed: str = "true",
 ) -> int:
-    """The rows of one concept. An erasure waits for this transaction, so nobody comes back."""
+    """The rows of one concept, of states for which `changed` holds (`changed_since`).
+
+    An erasure waits for this transaction, so nobody comes back.
+    """
     lock_many_users(conn, [concept_id])
     latest = _JOIN_LATEST[conn.dialect.name]
-    statement = text(_WRITE.format(latest=latest, changed=changed_since(conn, since)))
+    statement = text(_WRITE.format(latest=latest, changed=changed))
     typed = statement.bindparams(bindparam("at", type_=UtcDateTime()))
     done = conn.execute(typed, {"concept_id": concept_id, "run_id": run_id, "at": at})
     return int(done.rowcount)
