@@ -1,12 +1,14 @@
 """The table of the fitting engine: one run, one machine, every row.
 
 `python -m benchmarks.fitting` (`make bench-fitting`). CPU seconds, so that neighbours on the
-machine weigh less; medians of repeats. Real data where $BKT_BENCHMARK_DATA names its folder.
+machine weigh less; medians of repeats, of the opponents one run each, which takes them minutes.
+Real data where $BKT_BENCHMARK_DATA names its folder.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -78,20 +80,17 @@ def pybkt_until(sequences: AttemptSequences, target: float) -> tuple[float, int,
     """CPU seconds and iterations of one start of pyBKT until its likelihood equals `target`.
 
     Or until its own limit of iterations, so that a fit it gives up on does not flatter ours;
-    what it lacks then, relatively, comes third.
+    what it lacks then, relatively, comes third. How many it needs is found first, untimed.
     """
     start = BktParams(*draw_starts(FitOptions(n_starts=1))[0].tolist())
-    model, n_steps, seconds = new_model(start), 0, 0.0
-    while n_steps < PYBKT_LIMIT:
-        began = time.process_time()
-        model, _ = run_pybkt(model, sequences, tolerance=-1.0, n_steps=4)
-        seconds += time.process_time() - began
-        n_steps += 4
+    model, n_steps, lacks = new_model(start), 0, math.inf
+    while n_steps < PYBKT_LIMIT and lacks > EQUAL:
+        model, _ = run_pybkt(model, sequences, tolerance=-1.0, n_steps=1)
         reached = evaluate(sequences, params_of(model, start)).log_likelihood
-        lacks = (target - reached) / abs(target)
-        if lacks <= EQUAL:
-            break
-    return seconds, n_steps, lacks
+        n_steps, lacks = n_steps + 1, (target - reached) / abs(target)
+    model, began = new_model(start), time.process_time()
+    run_pybkt(model, sequences, tolerance=-1.0, n_steps=n_steps)
+    return time.process_time() - began, n_steps, lacks
 
 
 def one_start(concepts: Sequence[AttemptSequences]) -> list[FitResult]:
@@ -128,10 +127,11 @@ def against_pybkt_extrapolated(
     fit_all(concepts[:1])
     some = [concepts[i] for i in measured]
     targets = [result.log_likelihood for result in one_start(some)]
-    own, spent = [], 0.0
+    own, spent, gave_up = [], 0.0, 0
     for one, target in zip(some, targets, strict=True):
         own.append(cpu_seconds(lambda: fit_all(concepts), 3))
-        spent += pybkt_until(one, target)[0]
+        seconds, _, lacks = pybkt_until(one, target)
+        spent, gave_up = spent + seconds, gave_up + (lacks > EQUAL)
     ours = statistics.median(own)
     n_attempts = sum(one.n_attempts for one in concepts)
     per_attempt = spent / sum(one.n_attempts for one in some)
@@ -141,7 +141,8 @@ def against_pybkt_extrapolated(
         f"{theirs / ours:,.0f} x",
         required,
         f"ours {ours:.2f} s; pyBKT {theirs / 3600:.1f} h EXTRAPOLATED from one-start fits of "
-        f"{len(some)} concepts with {sum(one.n_attempts for one in some):,} attempts",
+        f"{len(some)} concepts with {sum(one.n_attempts for one in some):,} attempts, on "
+        f"{gave_up} of which it reached its {PYBKT_LIMIT} iterations below our likelihood",
     )
 
 
@@ -221,7 +222,8 @@ def threads(concepts: Sequence[AttemptSequences]) -> None:
         ("concepts", over_concepts),
         (f"one of {huge.n_attempts:,}", over_blocks),
     ):
-        one, two = (min(timed(n) for _ in range(3)) for n in (1, 2))
+        turns = [(timed(1), timed(2)) for _ in range(5)]
+        one, two = (statistics.median(seconds) for seconds in zip(*turns, strict=True))
         row(f"two threads, {what}", f"{one / two:.2f} x", "1.8 x", f"{one:.2f} s, {two:.2f} s")
 
 

@@ -22,11 +22,10 @@ from bkt_core.fitting.engine import FitOptions
 
 
 def write(concepts: list[AttemptSequences], path: Path) -> None:
-    """The attempts as a log has them: in order of time, concepts and users mixed."""
+    """The attempts in no order, with integer ids: what a log costs more is in `night.py`."""
     lengths = [one.lengths for one in concepts]
     concept = np.repeat(np.arange(len(concepts)), [one.n_attempts for one in concepts])
     user = np.concatenate([np.repeat(np.arange(n.size), n) for n in lengths])
-    second = np.arange(concept.size)
     shuffled = np.random.default_rng(0).permutation(concept.size)
     second = np.sort(np.random.default_rng(1).integers(0, 2**31, concept.size))
     columns = {

@@ -462,10 +462,10 @@ class State(NamedTuple):
 #: Numbers of a state that are kept at a level: all but the last, which the tree knows.
 N_STATE = 9
 
-#: Weights are rescaled by powers of two, exactly, looked at every STRIDE attempts: with
-#: parameters of at least 1e-10 these multiply a weight by 2 ** 532 at most, and 2 ** -532 at
-#: least, so nothing over- or underflows between two looks.
-BIG, SMALL, BITS, STRIDE = 2.0**256, 2.0**-256, 256.0, 16
+#: Weights are rescaled by powers of two, exactly, looked at every STRIDE attempts: one attempt
+#: multiplies a weight by 1e10 at most and by 1e-20 at least, with parameters of at least 1e-10,
+#: so eight of them by 2 ** 266 and 2 ** -532: nothing over- or underflows between two looks.
+BIG, SMALL, BITS, STRIDE = 2.0**256, 2.0**-256, 256.0, 8
 LOG_2 = np.log(2.0)
 
 

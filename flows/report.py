@@ -12,8 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from bkt_core.evaluation.verdict_checks import Z_95
 from bkt_core.fitting.shrinkage import SHRUNK, SHRUNK_BELOW
+from bkt_core.fitting.uncertainty import Z_95
 from bkt_core.params import PARAM_NAMES
 from flows.run_scalars import DECISIONS, run_scalars
 

@@ -194,13 +194,20 @@ def _folds_agree(fold_fits: tuple[FitResult | None, ...], limits: GateLimits) ->
 
 
 def _intervals_narrow(fit: FitResult, limits: GateLimits) -> Check:
-    widths = [high - low for low, high in filter(None, fit.intervals.values())]
-    widest = max(widths, default=0.0)
-    return _at_most(
+    known = {name: interval for name, interval in fit.intervals.items() if interval}
+    widest = max((high - low for low, high in known.values()), default=0.0)
+    told = [
+        f"{name.removeprefix('p_')} {low:.3f} to {high:.3f}"
+        for name, (low, high) in known.items()
+    ]
+    told += [f"{name.removeprefix('p_')} none" for name in fit.intervals if name not in known]
+    return Check(
         "intervals_narrow",
+        widest <= limits.warn_interval_width,
         widest,
         limits.warn_interval_width,
-        f"The widest 95 % interval is {widest:.3f} wide.",
+        Severity.WARN,
+        f"95 % intervals: {', '.join(told)}; the widest is {widest:.3f} wide.",
     )
 
 

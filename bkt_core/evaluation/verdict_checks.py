@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from bkt_core.evaluation.checks import Check, Severity
 from bkt_core.evaluation.comparison import Rival
+from bkt_core.fitting.uncertainty import Z_95
 
 if TYPE_CHECKING:
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.gates import GateLimits
     from bkt_core.evaluation.selection import ConceptEvidence
-
-#: Standard errors on either side of a 95 % interval.
-Z_95 = 1.96
 
 PINNED = Check(
     "pinned",

@@ -1,4 +1,4 @@
-"""Our engine: expectation-maximisation over a prefix tree, finished by Newton steps."""
+"""Our engine: the E-step of a prefix tree, climbed by damped Newton steps or by plain EM."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ LANES = 32
 
 
 class EmEngine:
-    """Fits by the integer-path EM; `fit` releases the GIL and may run in many threads at once.
+    """Fits by integer paths; `fit` releases the GIL and may run in many threads at once.
 
     One concept with more than `kernels.BLOCK_ATTEMPTS` attempts left after sharing is walked
-    in blocks by `n_threads` threads of its own. Results do not depend on the number of threads.
+    in blocks by `n_threads` threads of its own. The same users in another order, on any number
+    of threads, give the same bits.
     """
 
     name = "em"
@@ -68,6 +69,8 @@ class EmEngine:
     ) -> tuple[FitResult, ...]:
         """One result per row of `training_sets` (n_sets, n_users)."""
         check_training_sets(sequences, training_sets)
+        if not training_sets.size:
+            return ()
         tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
         rules, starts = _plan(options)
         lanes = kernels.new_lanes(starts, training_sets.shape[0], options.max_steps)
@@ -109,12 +112,14 @@ class EmEngine:
 
         n_active = kernels.pack(lanes, params, columns)
         with ThreadPoolExecutor(self.n_threads) as threads:
-            while n_active and self.clock() < deadline:
+            while n_active:  # whatever the deadline, every lane is evaluated once
                 sums = np.zeros((n_lanes, kernels.N_SUMS))
                 for part in threads.map(walk, range(tree.blocks.size - 1)):
                     kernels.add_to(sums, part, n_active)
                 kernels.advance(tree.totals, lanes, rules, sums)
                 n_active = kernels.pack(lanes, params, columns)
+                if self.clock() >= deadline:
+                    return
 
 
 def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:

@@ -145,10 +145,7 @@ class FitEngine(Protocol):
         training_sets: NDArray[np.bool_],
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
-        """One result per row of `training_sets` (n_sets, n_users): the users that fit sees.
-
-        The same users in another order give the same bits.
-        """
+        """One result per row of `training_sets` (n_sets, n_users): the users that fit sees."""
         ...
 
 

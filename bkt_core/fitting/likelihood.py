@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core import kernels
+from bkt_core.errors import InvalidSequencesError
 from bkt_core.params import Bounds
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ def box_of(bounds: Bounds | None) -> Bounds:
 
 
 def evaluate(sequences: AttemptSequences, params: BktParams) -> Evaluation:
-    """The exact (unclamped) likelihood of all users; parameters are held inside (0, 1)."""
+    """The exact (unclamped) likelihood of all users; parameters are held inside (0, 1).
+
+    Raises `InvalidSequencesError` where there is no user.
+    """
+    if not sequences.n_users:
+        raise InvalidSequencesError("A likelihood needs at least one user, got none.")
     everyone = np.ones((1, sequences.n_users), dtype=np.bool_)
     tree = kernels.grow_tree(sequences.correct, sequences.offsets, everyone)
     lower, upper = np.array(OPEN_BOX.lower), np.array(OPEN_BOX.upper)

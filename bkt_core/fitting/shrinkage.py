@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core import kernels
-from bkt_core.fitting.engine import Stop, outcome_of
+from bkt_core.fitting.engine import Outcome, Stop, outcome_of
 from bkt_core.fitting.likelihood import box_of
 from bkt_core.fitting.uncertainty import uncertainty_of
 from bkt_core.params import BktParams
@@ -53,6 +53,14 @@ class Prior:
     def reaches(n_attempts: int) -> bool:
         """Whether a concept of so many attempts is drawn towards a prior."""
         return n_attempts <= SHRUNK_BELOW
+
+    def curvature(self, params: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Minus the second derivative of `log_density` by each parameter, (4,)."""
+        mean, strength = np.array(self.mean.as_tuple()), np.array(self.strength)
+        curvature: NDArray[np.float64] = strength * (
+            mean / params**2 + (1.0 - mean) / (1.0 - params) ** 2
+        )
+        return curvature
 
     def log_density(self, params: NDArray[np.float64]) -> NDArray[np.float64]:
         """Up to a constant, of each row (n, 4), in nats."""
@@ -154,7 +162,7 @@ def _climb(
     rules = kernels.Rules(lower, upper, -np.inf, True)
     params = np.clip(starts, lower, upper)
     moved = np.full(len(starts), np.inf)
-    for _ in range(options.max_steps):
+    for _ in range(max(1, options.max_steps)):
         lanes.status[:], lanes.steps[:], lanes.trial[:] = kernels.RUNNING, -1, params
         kernels.climb(tree, lanes, rules, 1)
         variance = params * (1.0 - params)
@@ -179,24 +187,30 @@ def _climb(
 def _result(
     plain: FitResult, ends: _Ends, row: int, prior: Prior, options: FitOptions
 ) -> FitResult:
-    """The plain fit's record with the shrunk parameters and what is known of them."""
+    """The plain fit's record with the shrunk parameters and what is known of them.
+
+    The way there (log-likelihoods by step, steps, what the starts reached) is the plain fit's.
+    """
     values = ends.params[row]
     params = BktParams(*values.tolist())
     on_bounds = box_of(options.bounds).touched_by(params)
-    added = np.array(prior.strength) / (values * (1.0 - values))
     known = uncertainty_of(
         params,
-        ends.information[row] + np.diag(added),
-        ends.complete[row] + added,
+        ends.information[row] + np.diag(prior.curvature(values)),
+        ends.complete[row] + np.array(prior.strength) / (values * (1.0 - values)),
         on_bounds,
     )
     stopped_by = Stop.CONVERGED if ends.converged[row] else Stop.MAX_STEPS
+    if plain.stopped_by is Stop.TIME_LIMIT:
+        stopped_by = plain.stopped_by
+    # A prior makes any attempts look as if they determined the parameters.
+    identifiable = known.identifiable and plain.outcome is not Outcome.NOT_IDENTIFIABLE
     return replace(
         plain,
         params=params,
         log_likelihood=float(ends.log_likelihood[row]),
         stopped_by=stopped_by,
-        outcome=outcome_of(stopped_by, known.identifiable, on_bounds),
+        outcome=outcome_of(stopped_by, identifiable, on_bounds),
         on_bounds=on_bounds,
         standard_errors=known.standard_errors,
         intervals=known.intervals,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from bkt_core import AttemptSequences, Bounds
+from bkt_core import AttemptSequences, Bounds, kernels
 from bkt_core.fitting.em_engine import EmEngine
 from bkt_core.fitting.engine import FitOptions, FitResult, Outcome, Stop
 from tests.strategies import as_sequences
@@ -54,14 +56,18 @@ def test_a_sequence_of_100_000_attempts():
     outcomes = [[0] * 50_000 + [1] * 50_000, rng.integers(0, 2, 100_000).tolist(), [0, 1, 1]]
     for bounds in (Bounds(), None):
         result = fit(as_sequences(outcomes), bounds)
-        assert np.isfinite(result.params.as_tuple()).all()
-        assert np.isfinite(result.log_likelihood)
+        assert_sound(result)
+        assert result.outcome in {Outcome.NOT_IDENTIFIABLE, Outcome.ON_BOUND, Outcome.OK}
 
 
 def test_many_sequences_that_branch_at_every_depth_need_little_memory():
     """The deepest nesting of branches that so many attempts can buy."""
     outcomes = [[1] * n for n in range(1, 600)] + [[1] * n + [0] for n in range(1, 600)]
-    assert_sound(fit(as_sequences(outcomes), Bounds()))
+    sequences = as_sequences(outcomes)
+    everyone = np.ones((1, sequences.n_users), dtype=np.bool_)
+    tree = kernels.grow_tree(sequences.correct, sequences.offsets, everyone)
+    assert tree.n_levels <= 2 + math.sqrt(2 * sequences.n_attempts)
+    assert_sound(fit(sequences, Bounds()))
 
 
 @pytest.mark.slow

@@ -174,6 +174,27 @@ def test_threads_do_not_change_a_bit():
         assert list(threads.map(fit, many)) == [fit(sequences) for sequences in many]
 
 
+def test_a_limit_that_is_over_at_once_leaves_a_named_outcome_on_any_number_of_threads(
+    monkeypatch,
+):
+    monkeypatch.setattr(em_engine, "STEPS_BETWEEN_LOOKS", 0)  # the clock is read at each pass
+    rng = np.random.default_rng(4)
+    large = AttemptSequences(
+        correct=rng.integers(0, 2, 300_000).astype(np.int8),
+        offsets=np.arange(0, 300_001, 30, dtype=np.int64),
+    )
+    assert kernels.grow_tree(large.correct, large.offsets, everyone(large)).blocks.size > 2
+    for n_threads in (1, 2):
+        engine, options = EmEngine(n_threads=n_threads), FitOptions(max_seconds=1e-9)
+        late = engine.fit(large, everyone(large), options)[0]
+        assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+        assert np.isfinite(late.start_log_likelihoods).all()
+
+
+def test_no_training_set_gives_no_fit(simulated):
+    assert EmEngine().fit(simulated, everyone(simulated)[:0], FitOptions()) == ()
+
+
 def test_a_likelihood_that_falls_raises(simulated, monkeypatch):
     """Plain EM whose M-step is broken by hand: the worst value in place of the best."""
     real = kernels.climb

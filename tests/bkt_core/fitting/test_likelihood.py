@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bkt_core import BktParams, Bounds
+from bkt_core import AttemptSequences, BktParams, Bounds
+from bkt_core.errors import InvalidSequencesError
 from bkt_core.fitting.likelihood import evaluate
 from bkt_core.params import PARAM_NAMES
 from tests.oracles import enumeration, forward_backward
@@ -58,6 +59,32 @@ def test_the_edges_of_the_unit_box_give_numbers(place, value):
     assert np.isfinite(fast.log_likelihood)
     assert np.isfinite(fast.score).all()
     assert np.isfinite(fast.information).all()
+
+
+EDGE = 1e-10
+EDGES = list(itertools.product((0.3, EDGE, 1.0 - EDGE), repeat=4))
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_every_corner_of_the_unit_box_agrees_with_forward_backward(edge):
+    """A weight that all but vanished in a run of right answers comes back in one of wrong."""
+    outcomes = [
+        [1] * 32 + [0] * 1_200,
+        [0] * 32 + [1] * 1_200,
+        [0] * 400,
+        [1] * 400,
+        [0, 1] * 100,
+    ]
+    for one in outcomes:
+        value, _ = forward_backward.e_step(one, edge)
+        fast = evaluate(as_sequences([one]), BktParams(*edge))
+        assert fast.log_likelihood == pytest.approx(value, rel=1e-11, abs=1e-11)
+
+
+def test_the_likelihood_of_nobody_is_refused():
+    nobody = AttemptSequences(correct=np.empty(0, np.int8), offsets=np.zeros(1, np.int64))
+    with pytest.raises(InvalidSequencesError, match="at least one user"):
+        evaluate(nobody, BktParams(0.3, 0.1, 0.1, 0.2))
 
 
 @given(sequences=attempt_sequences(max_users=20, longest=30), params=bkt_params(0.05, 0.9))

@@ -7,7 +7,7 @@ import pytest
 
 from bkt_core.evaluation.cross_validation import cross_validate
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, Stop
+from bkt_core.fitting.engine import FitOptions, Method, Outcome, Stop
 from bkt_core.fitting.likelihood import evaluate
 from bkt_core.fitting.shrinkage import (
     FEWEST_TEACHERS,
@@ -23,6 +23,7 @@ from bkt_core.fitting.shrinkage import (
 )
 from bkt_core.params import BktParams, Bounds
 from tests.bkt_core.evaluation.fits import SOUND, simulated
+from tests.strategies import as_sequences
 
 PRIOR = Prior(BktParams(0.3, 0.15, 0.12, 0.2), (10.0, 20.0, 20.0, 20.0))
 OPTIONS = FitOptions()
@@ -72,6 +73,39 @@ def test_a_concept_moves_from_the_prior_to_its_own_fit():
     assert few_prior < few_plain
     assert many_plain < many_prior
     assert many_plain < 0.06
+
+
+def test_standard_errors_are_those_of_the_bend_of_the_posterior():
+    sequences = simulated(SOUND, n_users=60, length=5, seed=5)
+    fit = _fit(ENGINE, sequences)
+    assert fit.on_bounds == ()
+    best, h = np.array(fit.params.as_tuple()), 1e-4
+    bend = np.empty((4, 4))
+    for i, j in np.ndindex(4, 4):
+        a, b = h * np.eye(4)[i], h * np.eye(4)[j]
+        bend[i, j] = (
+            _log_posterior(sequences, best + a + b)
+            - _log_posterior(sequences, best + a - b)
+            - _log_posterior(sequences, best - a + b)
+            + _log_posterior(sequences, best - a - b)
+        ) / (4 * h * h)
+    expected = np.sqrt(np.diag(np.linalg.inv(-bend)))
+    assert list(fit.standard_errors.values()) == pytest.approx(expected.tolist(), rel=1e-3)
+
+
+def test_a_prior_does_not_make_attempts_tell_what_they_do_not():
+    """Single attempts say nothing of learning, whatever others are like."""
+    once = as_sequences([[0], [1], [1]] * 20)
+    assert _fit(EmEngine(), once).outcome is Outcome.NOT_IDENTIFIABLE
+    assert _fit(ENGINE, once).outcome is Outcome.NOT_IDENTIFIABLE
+
+
+def test_what_ran_out_of_time_before_it_was_shrunk_says_so():
+    ticks = iter([0.0, 10.0])
+    late = ShrinkingEngine(EmEngine(clock=lambda: next(ticks)), PRIOR)
+    options = FitOptions(max_seconds=1.0, method=Method.EM, tolerance=-1.0, max_steps=10**6)
+    sequences = simulated(SOUND, n_users=20, length=5, seed=5)
+    assert _fit(late, sequences, options).stopped_by is Stop.TIME_LIMIT
 
 
 def test_teachers_are_large_and_stay_the_same_when_others_grow():
