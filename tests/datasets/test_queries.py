@@ -19,6 +19,7 @@ from datasets.errors import FileFormatError, QuarantineLimitError
 from datasets.store.runs import list_runs
 from datasets.store.session import make_engine
 from tests.datasets.attempt_rows import NOW
+from tests.datasets.store.writing import forget_runs
 
 QUERY = (
     "SELECT n AS attempt_id, who AS user_id, what AS concept_id, ok AS correct, "
@@ -145,10 +146,8 @@ def test_the_place_is_that_of_the_rows_in_this_database(engine, platform, tmp_pa
     answer(platform, 1, 51)
     import_query(engine, source(platform), OPTIONS, data_dir=tmp_path, now=now)
     with engine.begin() as conn:  # what a restore from before the import leaves
-        if engine.dialect.name == "postgresql":
-            conn.execute(text("SET LOCAL session_replication_role = replica"))
         conn.execute(text("DELETE FROM attempts"))
-        conn.execute(text("DELETE FROM bkt_run"))
+        forget_runs(conn, "import")
     again = import_query(engine, source(platform), OPTIONS, data_dir=tmp_path, now=now)
     assert again.rows.accepted == 50
     other = replace(OPTIONS, source="another")

@@ -20,7 +20,7 @@ from datasets.store.session import reading
 from datasets.store.snapshots import mastery_as_of, write_snapshots
 from flows.settings import load_settings
 from flows.upkeep import backfill_days
-from tests.datasets.store.writing import promote
+from tests.datasets.store.writing import forget_runs, promote
 
 if TYPE_CHECKING:
     from datetime import date
@@ -110,7 +110,7 @@ def test_as_known_gives_exactly_the_rows_that_were_written_at_the_time(
     assert set(again.rows.values()) == {0}
     with quiet_days.begin() as conn:
         conn.execute(text("DELETE FROM mastery_snapshot"))
-        conn.execute(text("DELETE FROM bkt_run WHERE kind = 'backfill'"))
+        forget_runs(conn, "backfill")
     backfill_days(settings, DAYS, as_known=True, params_of=None)
     assert rows_by_day(quiet_days) == written
 

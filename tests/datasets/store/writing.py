@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
+from sqlalchemy import text
 
 from bkt_core.params import BktParams
 from datasets.store.algorithms import active_algorithm
@@ -17,7 +18,7 @@ from tests.moments import STARTED
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 PARAMS = BktParams(p_L0=0.3, p_T=0.15, p_S=0.08, p_G=0.22)
 UNASKED = -1
@@ -77,6 +78,13 @@ def attempts_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
             "attempted_at": pl.Datetime("us", "UTC"),
         },
     )
+
+
+def forget_runs(conn: Connection, kind: str) -> None:
+    """Delete runs as a restore from before them would, past the rule that they are history."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SET LOCAL session_replication_role = replica"))
+    conn.execute(text("DELETE FROM bkt_run WHERE kind = :kind"), {"kind": kind})
 
 
 def import_rows(
