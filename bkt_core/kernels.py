@@ -790,6 +790,25 @@ def climb(tree: Tree, lanes: Climb, rules: Rules, n_passes: int) -> int:
 
 
 @kernel
+def grow_and_climb(
+    correct: Outcomes,
+    offsets: Counts,
+    training_sets: NDArray[np.bool_],
+    starts: Floats,
+    max_steps: int,
+    rules: Rules,
+    n_passes: int,
+) -> tuple[Floats, Climb, int]:
+    """`grow_tree`, `new_lanes` and `climb`; the tree's totals, the lanes, how many still run.
+
+    For small concepts: to hand a tree to Python and take it back costs as much as walking it.
+    """
+    tree = grow_tree(correct, offsets, training_sets)
+    lanes = new_lanes(starts, training_sets.shape[0], max_steps)
+    return tree.totals, lanes, climb(tree, lanes, rules, n_passes)
+
+
+@kernel
 def pack(lanes: Climb, params: Floats, columns: Counts) -> int:
     """Bring the trials of the lanes that run to the front; how many they are."""
     n_active = 0

@@ -71,10 +71,20 @@ class EmEngine:
         check_training_sets(sequences, training_sets)
         if not training_sets.size:
             return ()
-        tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
         rules, starts = _plan(options)
-        lanes = kernels.new_lanes(starts, training_sets.shape[0], options.max_steps)
         deadline = self.clock() + options.max_seconds
+        correct, offsets = sequences.correct, sequences.offsets
+        n_lanes = training_sets.shape[0] * starts.shape[0]
+        if n_lanes <= LANES and correct.size <= kernels.BLOCK_ATTEMPTS:
+            n_passes = _passes_between_looks(correct.size, n_lanes)
+            totals, lanes, n_running = kernels.grow_and_climb(
+                correct, offsets, training_sets, starts, options.max_steps, rules, n_passes
+            )
+            if not n_running:
+                return _results(totals, lanes, options)
+        else:
+            lanes = kernels.new_lanes(starts, training_sets.shape[0], options.max_steps)
+        tree = kernels.grow_tree(correct, offsets, training_sets)
         if tree.blocks.size > 2 and self.n_threads > 1:
             self._climb_in_threads(tree, lanes, rules, deadline)
         else:
@@ -84,8 +94,7 @@ class EmEngine:
     def _climb(
         self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
     ) -> None:
-        steps_per_pass = tree.correct.size * min(lanes.column.size, LANES)  # at most
-        n_passes = 1 + STEPS_BETWEEN_LOOKS // (1 + steps_per_pass)
+        n_passes = _passes_between_looks(tree.correct.size, lanes.column.size)
         running = _side_by_side(lanes)
         if len(running) > 1:  # whatever the deadline, every lane is evaluated once
             for some in running:
@@ -120,6 +129,11 @@ class EmEngine:
                 n_active = kernels.pack(lanes, params, columns)
                 if self.clock() >= deadline:
                     return
+
+
+def _passes_between_looks(n_attempts: int, n_lanes: int) -> int:
+    """Walks from one look at the clock to the next; a tree has no more steps than attempts."""
+    return 1 + STEPS_BETWEEN_LOOKS // (1 + n_attempts * min(n_lanes, LANES))
 
 
 def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:

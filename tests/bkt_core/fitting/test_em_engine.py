@@ -197,14 +197,15 @@ def test_no_training_set_gives_no_fit(simulated):
 
 def test_a_likelihood_that_falls_raises(simulated, monkeypatch):
     """Plain EM whose M-step is broken by hand: the worst value in place of the best."""
-    real = kernels.climb
 
-    def broken(tree, lanes, rules, n_passes):
-        left = real(tree, lanes, rules, 1)
+    def broken(correct, offsets, training_sets, starts, max_steps, rules, n_passes):
+        tree = kernels.grow_tree(correct, offsets, training_sets)
+        lanes = kernels.new_lanes(starts, len(training_sets), max_steps)
+        left = kernels.climb(tree, lanes, rules, 1)
         lanes.trial[:] = np.array([0.5, 0.001, 0.4, 0.001])
-        return left and real(tree, lanes, rules, n_passes)
+        return tree.totals, lanes, left and kernels.climb(tree, lanes, rules, n_passes)
 
-    monkeypatch.setattr(kernels, "climb", broken)
+    monkeypatch.setattr(kernels, "grow_and_climb", broken)
     with pytest.raises(LikelihoodFellError) as caught:
         fit(simulated, FitOptions(method=Method.EM))
     assert caught.value.step == 1
