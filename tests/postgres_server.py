@@ -54,17 +54,17 @@ class PostgresServer:
         } | self.settings
         flags = " ".join(f"-c {name}='{value}'" for name, value in options.items())
         self._run(
-            "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", self._data,
+            "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data),
             "-l", str(self.folder / "log"), "-o", flags,
         )  # fmt: skip
 
     def stop(self) -> None:
         """Stop at once; the data are of no further use."""
-        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", str(self.data))
 
     def kill(self) -> None:
         """`kill -9` of the server and all its children, as a power cut would."""
-        pid = int(Path(self._data, "postmaster.pid").read_text().split()[0])
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
         children = _children_of(pid)
         for victim in (pid, *children):
             try:
@@ -72,7 +72,7 @@ class PostgresServer:
             except ProcessLookupError:
                 continue
         _wait_gone((pid, *children))
-        Path(self._data, "postmaster.pid").unlink(missing_ok=True)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
         for left_over in self.folder.glob(".s.PGSQL.*"):
             left_over.unlink()
 
@@ -94,8 +94,9 @@ class PostgresServer:
         return (self.folder / "log").read_text(errors="replace")
 
     @property
-    def _data(self) -> str:
-        return str(self.folder / "data")
+    def data(self) -> Path:
+        """The folder of its files."""
+        return self.folder / "data"
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -127,7 +128,7 @@ def postgres_server(**settings: str) -> Iterator[PostgresServer]:
         binaries = _readable(found, folder)
         server = PostgresServer(folder, binaries, settings)
         server._run(
-            "initdb", "-D", server._data, "-U", "postgres", "-A", "trust",
+            "initdb", "-D", str(server.data), "-U", "postgres", "-A", "trust",
             "-E", "UTF8", "--locale=C", "--no-sync",
         )  # fmt: skip
         server.start()

@@ -227,7 +227,7 @@ def guarded_server(
     assert new_postgres_database is not None
     with postgres_server(fsync="off") as server:
         rules = "local all timely,late scram-sha-256\nlocal all all trust\n"
-        Path(server._data, "pg_hba.conf").write_text(rules)
+        (server.data / "pg_hba.conf").write_text(rules)
         with psycopg.connect(server.admin_url, autocommit=True) as conn:
             conn.execute("CREATE ROLE timely LOGIN SUPERUSER PASSWORD 'right-word'")
             conn.execute("CREATE ROLE late LOGIN PASSWORD 'right-word' VALID UNTIL '2020-1-1'")

@@ -118,7 +118,7 @@ def step(name: str, *words: str, **environment: str) -> dict[str, object]:
 def ask_for_passwords(server: PostgresServer) -> None:
     """Two roles that must give one, and a database of theirs."""
     rules = "local all guarded,source scram-sha-256\nlocal all all trust\n"
-    Path(server._data, "pg_hba.conf").write_text(rules)
+    (server.data / "pg_hba.conf").write_text(rules)
     with psycopg.connect(server.admin_url, autocommit=True) as conn:
         for role, password in (("guarded", DATABASE_PASSWORD), ("source", SOURCE_PASSWORD)):
             conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")  # type: ignore[call-overload] # ours

@@ -228,16 +228,25 @@ def test_a_snapshot_refers_to_what_is_there(engine, run_id, param_id, version):
 
 
 @pytest.mark.parametrize("table", ["bkt_run", "algo_versions"])
-def test_what_snapshots_refer_to_stays(engine, table):
-    promote(engine, "run-1", "fractions")
+def test_what_only_a_snapshot_refers_to_stays(engine, table):
+    at = {"at": STARTED.isoformat()}
     with engine.begin() as conn:
+        start_run(conn, run_id="alone", kind="retrain", at=STARTED)
+        conn.execute(
+            text(
+                "INSERT INTO algo_versions (algo_key, version, status, created_at)"
+                " VALUES ('bkt', 'alone', 'RETIRED', :at)"
+            ),
+            at,
+        )
         conn.execute(
             text(
                 "INSERT INTO mastery_snapshot (snapshot_at, run_id, user_id, concept_id,"
-                " p_mastery, n_attempts, algo_version_id)"
-                " VALUES (:at, 'run-1', 'ann', 'c', 0.5, 1, 1)"
+                " p_mastery, n_attempts, algo_version_id) SELECT :at, 'alone', 'ann', 'c',"
+                " 0.5, 1, id FROM algo_versions WHERE version = 'alone'"
             ),
-            {"at": STARTED.isoformat()},
+            at,
         )
+    name = {"bkt_run": "run_id", "algo_versions": "version"}[table]
     with pytest.raises(IntegrityError), engine.begin() as conn:
-        conn.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - from the list above
+        conn.execute(text(f"DELETE FROM {table} WHERE {name} = 'alone'"))  # noqa: S608 - from the list above
