@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.border_data import (
+from benchmarks.data.border import (
     adbc_to_parquet,
     add_one_percent,
     attempt_file,
@@ -26,12 +26,12 @@ from benchmarks.border_data import (
     postgres_log,
     sqlite_log,
 )
-from datasets.attempt_import import ImportOptions, import_file
-from datasets.attempt_sequences import shard_sequences
-from datasets.extract import Extract, ExtractOptions, extract_attempts
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed
-from datasets.store.session import make_engine
+from datasets.extracts.extraction import Extract, ExtractOptions, extract_attempts
+from datasets.imports.file_import import ImportOptions, import_file
+from datasets.sequences.readers import shard_sequences
+from datasets.store.connections.engines import make_engine
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import upgrade
 from tests.postgres_server import postgres_server
 
 if TYPE_CHECKING:

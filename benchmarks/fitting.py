@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import fitting_from_disk
-from benchmarks.fitting_data import can_be_fitted, fold_sets, real_concepts, simulated_concepts
-from benchmarks.fitting_quality import print_quality
-from benchmarks.plain_em import fit_plainly
+from benchmarks.data.fitting import can_be_fitted, fold_sets, real_concepts, simulated_concepts
+from benchmarks.parts import fitting_from_disk
+from benchmarks.parts.fitting_quality import print_quality
+from benchmarks.parts.plain_em import fit_plainly
 from bkt_core import AttemptSequences, BktParams, Bounds
 from bkt_core.fitting.em_engine import EmEngine
 from bkt_core.fitting.engine import FitOptions, FitResult
@@ -183,7 +183,7 @@ def from_disk(concepts: Sequence[AttemptSequences]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "attempts.parquet"
         fitting_from_disk.write(list(concepts), path)
-        command = [sys.executable, "-m", "benchmarks.fitting_from_disk", str(path)]
+        command = [sys.executable, "-m", "benchmarks.parts.fitting_from_disk", str(path)]
         runs = [
             json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             for _ in range(3)

@@ -24,14 +24,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.border_data import measured
-from benchmarks.night_data import AT, SEED, add_one_percent, fill
-from benchmarks.night_floor import Spent, measure_floor
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed
-from datasets.store.session import make_engine
-from flows.prefect_home import settle_prefect, stay_offline
-from flows.settings import load_settings
+from benchmarks.data.border import measured
+from benchmarks.data.night import AT, SEED, add_one_percent, fill
+from benchmarks.parts.night_floor import Spent, measure_floor
+from bkt_settings.pipeline import load_settings
+from datasets.store.connections.engines import make_engine
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import upgrade
+from flows.deployment.home import settle_prefect, stay_offline
 from tests.postgres_server import postgres_server
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _night_child() -> int:
     from mlflow.tracking import MlflowClient  # noqa: TID251 - a store that was there before
 
     from flows.nightly import nightly
-    from flows.requests import RetrainRequest
+    from flows.runs.requests import RetrainRequest
 
     MlflowClient(settings.tracking_uri).search_experiments()
     imports = time.perf_counter() - before_imports

@@ -17,7 +17,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from flows.prefect_home import stay_offline
+from flows.deployment.home import stay_offline
 
 stay_offline()
 
@@ -26,25 +26,25 @@ from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 from bkt_core.fitting.engine import Method  # noqa: E402
 from bkt_core.params import BktParams  # noqa: E402
-from datasets import extract_shards  # noqa: E402
-from datasets.extract import extract_attempts  # noqa: E402
-from datasets.store.algorithms import active_algorithm  # noqa: E402
-from datasets.store.schema import upgrade  # noqa: E402
-from datasets.store.seeds import seed  # noqa: E402
-from datasets.store.session import make_engine, reading  # noqa: E402
-from flows.requests import FitRequest  # noqa: E402
-from flows.run_plan import begin_run  # noqa: E402
-from flows.settings import load_settings  # noqa: E402
-from flows.shard_plan import plan_shards  # noqa: E402
-from flows.shard_runs import run_shards  # noqa: E402
-from flows.shard_work import fit_shard  # noqa: E402
-from tests.flows.attempt_logs import fill_log  # noqa: E402
-from tests.flows.dask_processes import PATIENCE, cluster  # noqa: E402
+from bkt_settings.pipeline import load_settings  # noqa: E402
+from datasets.extracts import shards as extract_shards  # noqa: E402
+from datasets.extracts.extraction import extract_attempts  # noqa: E402
+from datasets.store.connections.engines import make_engine, reading  # noqa: E402
+from datasets.store.params.algorithms import active_algorithm  # noqa: E402
+from datasets.store.params.seeds import seed  # noqa: E402
+from datasets.store.schema.revision import upgrade  # noqa: E402
+from flows.runs.plan import begin_run  # noqa: E402
+from flows.runs.requests import FitRequest  # noqa: E402
+from flows.shards.plan import plan_shards  # noqa: E402
+from flows.shards.runners import run_shards  # noqa: E402
+from flows.shards.work import fit_shard  # noqa: E402
+from tests.flows.support.attempt_logs import fill_log  # noqa: E402
+from tests.flows.support.dask_processes import PATIENCE, cluster  # noqa: E402
 
 if TYPE_CHECKING:
-    from datasets.extract import Extract
-    from flows.settings import Settings
-    from flows.shard_work import ShardJob
+    from bkt_settings.pipeline import Settings
+    from datasets.extracts.extraction import Extract
+    from flows.shards.work import ShardJob
 
 N_SHARDS, N_USERS, ROUNDS = 8, 2_000, 3
 #: Seconds of one shard, at least, and the target over all workers (issue of the operations).

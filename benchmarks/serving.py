@@ -25,11 +25,11 @@ import numpy as np
 from fastapi import Request, Response
 from sqlalchemy import select, update
 
-from benchmarks.http_load import Measured, get, load, post, send_all
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed
-from datasets.store.session import make_engine
-from datasets.store.tables import MasteryStateRow
+from benchmarks.parts.http_load import Measured, get, load, post, send_all
+from datasets.store.connections.engines import make_engine
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import upgrade
+from datasets.store.schema.tables import MasteryStateRow
 from serving.app import create_app
 from tests.postgres_server import postgres_server
 

@@ -19,16 +19,16 @@ import numpy as np
 import polars as pl
 from sqlalchemy import text
 
-from benchmarks.states_data import CONCEPTS, fill_states, initialised, promote_all, staged
-from benchmarks.states_latency import bench_latency, sweep_forever
-from benchmarks.states_memory import bench_memory, night_in_this_process
+from benchmarks.data.states import CONCEPTS, fill_states, initialised, promote_all, staged
+from benchmarks.parts.states_latency import bench_latency, sweep_forever
+from benchmarks.parts.states_memory import bench_memory, night_in_this_process
 from bkt_core.params import BktParams
 from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
-from datasets.store.copy_rows import copy_into
-from datasets.store.mastery_states import sweep
-from datasets.store.replays import warm_up
-from flows.settings import load_settings
+from bkt_settings.pipeline import load_settings
+from datasets.store.connections.copy_rows import copy_into
+from datasets.store.states.replays import warm_up
+from datasets.store.states.sweep import sweep
 from tests.moments import STARTED
 from tests.postgres_server import PostgresServer, postgres_server
 

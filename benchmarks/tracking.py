@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.judgement import ALGO, LIMITS, challenge
 from bkt_core.evaluation.selection import decide
 from bkt_core.params import BktParams
-from flows.report_page import write_page
-from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
-from flows.tracking import log_retrain
+from flows.evidence.evidence import RunEvidence, gather_evidence, write_evidence
+from flows.reports.page import write_page
+from flows.tracking.client import log_retrain
 
 N_CONCEPTS = 1_000
 N_DISTINCT = 10

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.concept_fit import ConceptFit, FitPlan
     from bkt_core.fitting.shrinkage import Prior
-    from datasets.attempt_sequences import Window
+    from datasets.sequences.readers import Window
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.errors import UsageError
 from bkt_core.evaluation.warm_up import compile_kernels
 from bkt_core.fitting.engines import engine_named
-from datasets.store.algorithms import active_algorithm
-from datasets.store.point_in_time import Clock
-from datasets.store.run_lock import run_lock
-from datasets.store.runs import RunStatus, find_run
-from datasets.store.session import reading
-from datasets.warm_up import compile_row_kernels
-from flows.backfill_plan import (
+from bkt_settings.pipeline import load_settings
+from datasets.sequences.warm_up import compile_row_kernels
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import active_algorithm
+from datasets.store.runs.run_lock import run_lock
+from datasets.store.runs.runs import RunStatus, find_run
+from datasets.store.states.point_in_time import Clock
+from flows.actions.known_concepts import refuse_unattempted_concepts
+from flows.actions.upkeep import first_day_of_log, refuse_future
+from flows.evidence.evidence import FACTS, read_evidence
+from flows.extract_attempts import extract_attempts
+from flows.fit_concepts import fit_concepts
+from flows.lifecycle.close import close_run
+from flows.lifecycle.deployed import deployed, ended
+from flows.lifecycle.record import abandon_the_dead, recorded, recorded_failure
+from flows.nightly import NOTHING_PROMOTED, NOTHING_RECOMPUTED
+from flows.promote_params import promote_params
+from flows.recompute_states import recompute_states
+from flows.runs.backfill_plan import (
     KIND,
     STEP_KIND,
     BackfillPlan,
@@ -23,28 +35,16 @@ from flows.backfill_plan import (
     days_to_fit,
     link_session,
 )
-from flows.close_run import close_run
-from flows.dask_cluster import require_same_versions
-from flows.database import open_database
-from flows.deliver import deliver_champion, deliver_files
-from flows.deployed import deployed, ended
-from flows.extract_attempts import extract_attempts
-from flows.fit_concepts import fit_concepts
-from flows.known_concepts import refuse_unattempted_concepts
-from flows.nightly import NOTHING_PROMOTED, NOTHING_RECOMPUTED
-from flows.progress import progress
-from flows.promote_params import promote_params
-from flows.recompute_states import recompute_states
-from flows.requests import BackfillParamsRequest
-from flows.run_evidence import FACTS, read_evidence
-from flows.run_log import run_log
-from flows.run_plan import begin_run
-from flows.run_record import abandon_the_dead, recorded, recorded_failure
-from flows.settings import load_settings
-from flows.summary import RunSummary, Stopwatch, summary_from_json
-from flows.tracking_backfill import log_backfill
-from flows.tracking_store import TrackingUnavailableError
-from flows.upkeep import first_day_of_log, refuse_future
+from flows.runs.database import open_database
+from flows.runs.log import run_log
+from flows.runs.plan import begin_run
+from flows.runs.progress import progress
+from flows.runs.requests import BackfillParamsRequest
+from flows.runs.summary import RunSummary, Stopwatch, summary_from_json
+from flows.shards.dask_cluster import require_same_versions
+from flows.tracking.backfill import log_backfill
+from flows.tracking.delivery import deliver_champion, deliver_files
+from flows.tracking.store import TrackingUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from datasets.extract import Extract
-    from flows.settings import Settings
+    from bkt_settings.pipeline import Settings
+    from datasets.extracts.extraction import Extract
 
 #: A step that ended so is not begun again.
 ENDED = (RunStatus.DONE, RunStatus.EMPTY, RunStatus.UNCHANGED)

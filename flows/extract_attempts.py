@@ -11,11 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
+from bkt_settings.pipeline import Settings
 from datasets.errors import ExtractError
-from datasets.extract import Extract, ExtractOptions, open_extract
-from datasets.extract import extract_attempts as read_log
-from flows.database import open_database
-from flows.settings import Settings
+from datasets.extracts.extraction import Extract, ExtractOptions, open_extract
+from datasets.extracts.extraction import extract_attempts as read_log
+from flows.runs.database import open_database
 
 
 class Extracted(BaseModel):

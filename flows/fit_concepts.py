@@ -10,31 +10,31 @@ from prefect import flow
 
 from bkt_core.errors import BktError
 from bkt_core.evaluation.selection import decide
-from datasets.extract import open_extract
-from datasets.store.algorithms import algorithm
-from datasets.store.promotion_events import pinned_concepts
-from datasets.store.session import reading
-from flows.artifacts import shard_progress
-from flows.ballot import Vote, vote_on, write_ballot
-from flows.dask_cluster import require_same_files
-from flows.database import open_database
-from flows.deliver import Delivery, deliver
-from flows.learn_prior import prior_facts
-from flows.run_events import concepts_judged, shard_done
-from flows.run_evidence import RunEvidence, gather_evidence, write_evidence
-from flows.run_plan import RunPlan
-from flows.run_tags import tags_of
-from flows.settings import Settings
-from flows.shard_plan import flood_remark, in_order, plan_shards
-from flows.shard_runs import run_shards
-from flows.shard_work import ConceptWork, Origin, read_works
+from bkt_settings.pipeline import Settings
+from datasets.extracts.extraction import open_extract
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import algorithm
+from datasets.store.params.events import pinned_concepts
+from flows.evidence.decisions import Vote, vote_on, write_ballot
+from flows.evidence.evidence import RunEvidence, gather_evidence, write_evidence
+from flows.reports.artifacts import shard_progress
+from flows.runs.database import open_database
+from flows.runs.events import concepts_judged, shard_done
+from flows.runs.plan import RunPlan
+from flows.runs.tags import tags_of
+from flows.shards.dask_cluster import require_same_files
+from flows.shards.plan import flood_remark, in_order, plan_shards
+from flows.shards.prior import prior_facts
+from flows.shards.runners import run_shards
+from flows.shards.work import ConceptWork, Origin, read_works
+from flows.tracking.delivery import Delivery, deliver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from bkt_core.fitting.shrinkage import Prior
-    from datasets.extract import Extract
+    from datasets.extracts.extraction import Extract
 
 
 class BreakerError(BktError):

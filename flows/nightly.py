@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING
 
 from bkt_core.evaluation.warm_up import compile_kernels
 from bkt_core.fitting.engines import engine_named
-from datasets.store.algorithms import active_algorithm, algorithm
-from datasets.store.run_lock import alongside, run_lock
-from datasets.store.session import reading
-from datasets.warm_up import compile_row_kernels
-from flows.close_run import close_run
-from flows.dask_cluster import require_same_versions
-from flows.database import open_database
-from flows.deployed import deployed, ended
+from bkt_settings.pipeline import load_settings
+from datasets.sequences.warm_up import compile_row_kernels
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import active_algorithm, algorithm
+from datasets.store.runs.run_lock import alongside, run_lock
+from flows.actions.known_concepts import refuse_unattempted_concepts
 from flows.extract_attempts import Extracted, extract_attempts
 from flows.fit_concepts import fit_concepts
-from flows.known_concepts import refuse_unattempted_concepts
+from flows.lifecycle.close import close_run
+from flows.lifecycle.deployed import deployed, ended
+from flows.lifecycle.record import abandon_the_dead, recorded_failure, recorded_refusal
 from flows.promote_params import Promoted, promote_params
 from flows.recompute_states import Recomputed, recompute_states
-from flows.requests import FitRequest, RetrainRequest
-from flows.run_log import run_log
-from flows.run_plan import RunPlan, begin_run
-from flows.run_record import abandon_the_dead, recorded_failure, recorded_refusal
-from flows.settings import load_settings
-from flows.summary import RunSummary, Stopwatch
+from flows.runs.database import open_database
+from flows.runs.log import run_log
+from flows.runs.plan import RunPlan, begin_run
+from flows.runs.requests import FitRequest, RetrainRequest
+from flows.runs.summary import RunSummary, Stopwatch
+from flows.shards.dask_cluster import require_same_versions
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from bkt_core.fitting.engine import FitEngine
-    from flows.settings import Settings
+    from bkt_settings.pipeline import Settings
 
 NOTHING_PROMOTED = Promoted(promoted=(), kept_after_all={})
 NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})

@@ -1,272 +1,63 @@
-"""What a person does by hand: recompute, roll back, release."""
+"""Flows: what operators do by a form or a schedule; the command line does the same directly."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from getpass import getuser
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
-from bkt_core.errors import UsageError
-from datasets.store.algorithms import active_algorithm
-from datasets.store.errors import IncumbentChangedError, RollbackError
-from datasets.store.mastery_reads import has_states
-from datasets.store.mastery_states import sweep
-from datasets.store.promotion_events import events_of_run
-from datasets.store.rollback import (
-    concepts_of_run,
-    release,
-    require_pinned,
-    require_target,
-    roll_back,
-    row_before,
+from bkt_settings.pipeline import load_settings
+from flows.actions.operations import (
+    recompute,
+    release_concepts,
+    roll_back_concepts,
+    roll_back_run,
 )
-from datasets.store.run_lock import run_lock
-from datasets.store.runs import RunStatus, list_runs
-from datasets.store.session import reading
-from datasets.store.skill_params import active_params
-from datasets.store.user_sweep import sweep_user
-from flows.database import open_database
-from flows.deliver import deliver_champion
-from flows.known_concepts import refuse_unknown_concepts
-from flows.run_folders import stored_run
-from flows.run_record import abandon_the_dead, recorded
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from sqlalchemy import Connection, Engine
-
-    from datasets.store.algorithms import Algorithm
-    from datasets.store.rollback import RolledBack
-    from flows.settings import Settings
-
-DEFAULTS = "default"
+from flows.actions.upkeep import backfill_days, days_of, prune_everything
+from flows.lifecycle.deployed import deployed
+from flows.runs.requests import BackfillSnapshotsRequest, RecomputeRequest, RollbackRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollbackReport:
-    """What went back, what was left, and the states that followed."""
-
-    run_id: str
-    rolled_back: tuple[RolledBack, ...]
-    #: Concepts of the run where its row is not in force, and which is; None: the defaults.
-    left: dict[str, int | None]
-    states: int
-    #: Why MLflow does not follow; None where it does.
-    problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Recomputed:
-    """One recomputation, and how many states it wrote."""
-
-    run_id: str
-    states: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Way:
-    """Where one concept is to go back to; None: the defaults."""
-
-    to_param_id: int | None
-    #: The row that must still be in force; None: whatever is.
-    only_from: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A rollback to go on with, None for a new one, and the concepts it has switched."""
-
-    run_id: str | None
-    ways: dict[str, _Way]
-
-
-def recompute(
-    settings: Settings, *, concepts: Collection[str] = (), user: str | None = None
-) -> Recomputed:
-    """Replay states from the log, up to date or not."""
-    with (
-        open_database(settings) as engine,
-        run_lock(engine, holder="bkt recompute") as lock,
-    ):
-        _refuse_unknown(engine, concepts, user)
-        abandon_the_dead(engine, settings)
-        with recorded(engine, "recompute") as run_id:
-            at = datetime.now(UTC)
-            if user is None:
-                chosen = sorted(concepts) or None
-                swept = sweep(
-                    engine, at=at, concepts=chosen, force=True, before_chunk=lock.check
-                )
-                return Recomputed(run_id, swept.written)
-            n_states = sweep_user(
-                engine, user, at=at, concepts=concepts, before_concept=lock.check
-            )
-            return Recomputed(run_id, n_states)
-
-
-def roll_back_concepts(
-    settings: Settings, concepts: Sequence[str], *, to: str | None, actor: str | None = None
-) -> RollbackReport:
-    """Go back `to` a row's id or to `default`; None: to what was in force before.
-
-    All concepts are looked at before the first is changed. Without an `actor` it is the account
-    that runs this. Repeated after a kill it finishes what began, and goes back no further.
-    """
-    with open_database(settings) as engine:
-        asked = {"concepts": sorted(set(concepts)), "to": to}
-        with reading(engine) as conn:
-            refuse_unknown_concepts(conn, "--concept", concepts)
-            begun = _begun(conn, asked)
-            ways = begun.ways | {
-                concept: _way(conn, active_algorithm(conn), concept, to)
-                for concept in concepts
-                if concept not in begun.ways
-            }
-        return _roll_back(engine, settings, begun.run_id, asked, ways, left=None, actor=actor)
-
-
-def roll_back_run(settings: Settings, run: str, *, actor: str | None = None) -> RollbackReport:
-    """Undo a run where it is still in force; where it is not it is left, and named."""
-    with open_database(settings) as engine:
-        with reading(engine) as conn:
-            asked = {"run": stored_run(conn, run)}
-            found = concepts_of_run(conn, asked["run"])
-            begun = _begun(conn, asked)
-            active = active_params(conn, active_algorithm(conn).id)
-            ways = begun.ways | {
-                concept: _Way(to_param_id=row_before(conn, param_id), only_from=param_id)
-                for concept, param_id in found.active.items()
-            }
-        left = {
-            concept: active[concept].param_id if concept in active else None
-            for concept in found.superseded
-            if concept not in ways
-        }
-        return _roll_back(engine, settings, begun.run_id, asked, ways, left=left, actor=actor)
-
-
-def release_concepts(
-    settings: Settings, concepts: Sequence[str], *, actor: str | None = None
-) -> str:
-    """Take the pin off concepts, so that a run may promote them again; returns the run's id."""
-    with open_database(settings) as engine:
-        with reading(engine) as conn:
-            version = active_algorithm(conn)
-            for concept in concepts:
-                require_pinned(conn, concept, version.id)
-        with recorded(engine, "release") as run_id:
-            for concept in concepts:
-                with engine.begin() as conn:
-                    release(
-                        conn,
-                        run_id=run_id,
-                        concept_id=concept,
-                        algo_version_id=version.id,
-                        at=datetime.now(UTC),
-                        actor=actor or getuser(),
-                    )
-        return run_id
-
-
-def _refuse_unknown(engine: Engine, concepts: Collection[str], user: str | None) -> None:
-    """A user or a concept without attempts is a misspelling."""
-    with reading(engine) as conn:
-        if user is not None and not has_states(conn, user_id=user):
-            raise UsageError(f"--user must name a user with attempts, got {user!r}.")
-        for concept in concepts:
-            if not has_states(conn, concept_id=concept, user_id=user):
-                whom = "" if user is None else f" of user {user!r}"
-                raise UsageError(
-                    f"--concept must name concepts with attempts{whom}, got {concept!r}."
-                )
-
-
-def _begun(conn: Connection, asked: dict[str, Any]) -> _Begun:
-    """The same rollback where it was killed, or broke off, behind its first switch.
-
-    Only if nothing has come between: what it switched must still be in force.
-    """
-    runs = (
-        run for run in list_runs(conn, kind="rollback") if run.manifest.get("asked") == asked
+@deployed("backfill-snapshots")
+def backfill_snapshots(request: BackfillSnapshotsRequest) -> dict[str, int]:
+    """Rebuild the mastery snapshots of past days; returns the rows of each day."""
+    request.check()
+    done = backfill_days(
+        load_settings(),
+        days_of(request),
+        as_known=request.as_known,
+        params_of=request.params_of,
     )
-    last = next(runs, None)
-    if last is None or last.status is RunStatus.DONE:
-        return _Begun(None, {})
-    active = active_params(conn, active_algorithm(conn).id)
-    in_force = {concept: row.param_id for concept, row in active.items()}
-    events = events_of_run(conn, last.run_id)
-    if any(in_force.get(one.concept_id) != one.to_param_id for one in events) or not events:
-        return _Begun(None, {})
-    ways = {one.concept_id: _Way(to_param_id=one.to_param_id, only_from=None) for one in events}
-    return _Begun(last.run_id, ways)
+    return {day.isoformat(): rows for day, rows in done.rows.items()}
 
 
-def _roll_back(
-    engine: Engine,
-    settings: Settings,
-    begun: str | None,
-    asked: dict[str, Any],
-    ways: dict[str, _Way],
-    *,
-    left: dict[str, int | None] | None,
-    actor: str | None,
-) -> RollbackReport:
-    """One transaction per concept, then their states, then MLflow.
+@deployed("recompute")
+def recompute_mastery(request: RecomputeRequest) -> dict[str, Any]:
+    """Replay mastery from the attempt log; returns the run and how many states it wrote."""
+    return asdict(recompute(load_settings(), concepts=request.concepts, user=request.user))
 
-    A concept that something newer took meanwhile is left alone; without a list to put it on
-    (`left` None) the first of them is an error, once the others have their states.
-    """
-    done: list[RolledBack] = []
-    changed: list[IncumbentChangedError] = []
-    with reading(engine) as conn:
-        version = active_algorithm(conn)
-    with recorded(engine, "rollback", run_id=begun, manifest={"asked": asked}) as run_id:
-        for concept, way in ways.items():
-            try:
-                with engine.begin() as conn:
-                    done.append(
-                        roll_back(
-                            conn,
-                            run_id=run_id,
-                            concept_id=concept,
-                            algo_version_id=version.id,
-                            to_param_id=way.to_param_id,
-                            only_from=way.only_from,
-                            at=datetime.now(UTC),
-                            actor=actor or getuser(),
-                        )
-                    )
-            except IncumbentChangedError as error:
-                changed.append(error)
-        swept = sweep(engine, at=datetime.now(UTC), concepts=[one.concept_id for one in done])
-        problem = deliver_champion(engine, settings) if done else None
-        if changed and left is None:
-            raise changed[0]
-    return RollbackReport(
-        run_id=run_id,
-        rolled_back=tuple(done),
-        left=(left or {}) | {error.concept_id: error.found for error in changed},
-        states=swept.written,
-        problem=problem,
+
+@deployed("rollback")
+def roll_back(request: RollbackRequest) -> dict[str, Any]:
+    """Put older parameters in force again, or let concepts go; returns what was done."""
+    request.check()
+    settings = load_settings()
+    if request.release:
+        run_id = release_concepts(settings, request.concepts, actor=request.actor)
+        return {"run_id": run_id, "released": list(request.concepts)}
+    report = (
+        roll_back_concepts(settings, request.concepts, to=request.to, actor=request.actor)
+        if request.run is None
+        else roll_back_run(settings, request.run, actor=request.actor)
     )
+    return {
+        "run_id": report.run_id,
+        "rolled_back": [one.concept_id for one in report.rolled_back],
+        "left": list(report.left),
+        "states": report.states,
+    }
 
 
-def _way(conn: Connection, version: Algorithm, concept: str, to: str | None) -> _Way:
-    """Where to, checked against what is there now."""
-    incumbent = active_params(conn, version.id).get(concept)
-    incumbent_id = incumbent.param_id if incumbent else None
-    if to is None:
-        if incumbent is None:
-            raise RollbackError(
-                f"Concept {concept!r} is at the defaults already, so there is nothing to go "
-                "back from; `bkt params --history` shows its rows, and --to chooses one."
-            )
-        before = row_before(conn, incumbent.param_id)
-        return _Way(to_param_id=before, only_from=incumbent.param_id)
-    if to != DEFAULTS and not to.isdecimal():
-        raise UsageError(f"--to takes a row's id or {DEFAULTS!r}, got {to!r}.")
-    target = None if to == DEFAULTS else int(to)
-    require_target(conn, concept, version.id, target, incumbent_id)
-    return _Way(to_param_id=target, only_from=None)
+@deployed("prune")
+def prune() -> dict[str, int]:
+    """Remove what is older than the settings keep it; returns what went, by name."""
+    return prune_everything(load_settings())

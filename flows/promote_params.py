@@ -12,22 +12,22 @@ from prefect import flow
 from sqlalchemy.exc import DBAPIError
 
 from bkt_core.evaluation.checks import Decision
-from datasets.store.promotion_events import Decision as EventDecision
-from datasets.store.promotion_events import record_decision
-from datasets.store.skill_params import Switch, switch
-from flows.ballot import read_ballot
-from flows.database import open_database
-from flows.progress import progress
-from flows.run_plan import RunPlan
-from flows.settings import Settings
+from bkt_settings.pipeline import Settings
+from datasets.store.params.events import Decision as EventDecision
+from datasets.store.params.events import record_decision
+from datasets.store.params.skill_params import Switch, switch
+from flows.evidence.decisions import read_ballot
+from flows.runs.database import open_database
+from flows.runs.plan import RunPlan
+from flows.runs.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Engine
 
-    from datasets.store.skill_params import Challenger, SwitchOutcome
-    from flows.ballot import Vote
+    from datasets.store.params.skill_params import Challenger, SwitchOutcome
+    from flows.evidence.decisions import Vote
 
 #: A switch whose outcome is unknown is looked up and tried again this often.
 MAX_TRIES = 3

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from datasets.extract import open_extract
-from datasets.staged_states import StagedStates
-from datasets.store.mastery_states import outstanding, sweep
-from datasets.store.runs import list_runs
-from datasets.store.session import reading
-from datasets.store.skill_params import params_of_run
-from datasets.store.snapshot_marks import SnapshotMark, mark_from_json, next_mark
-from datasets.store.snapshots import write_snapshots
-from flows.database import open_database
-from flows.progress import progress
-from flows.run_plan import RunPlan
-from flows.settings import Settings
-from flows.summary import Stopwatch
+from bkt_settings.pipeline import Settings
+from datasets.extracts.extraction import open_extract
+from datasets.sequences.staged_states import StagedStates
+from datasets.store.connections.engines import reading
+from datasets.store.params.skill_params import params_of_run
+from datasets.store.runs.runs import list_runs
+from datasets.store.states.snapshot_marks import SnapshotMark, mark_from_json, next_mark
+from datasets.store.states.snapshots import write_snapshots
+from datasets.store.states.sweep import outstanding, sweep
+from flows.runs.database import open_database
+from flows.runs.plan import RunPlan
+from flows.runs.progress import progress
+from flows.runs.summary import Stopwatch
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from datasets.store.replays import warm_up
-from serving import admin_routes, learning_routes, operations_routes, problems
-from serving.document import document_of
+from bkt_settings.service import load_service_settings
+from datasets.store.states.replays import warm_up
+from serving import problems
 from serving.limits import BodyLimit
 from serving.metrics import Measured
+from serving.routes import admin as admin_routes
+from serving.routes import learning as learning_routes
+from serving.routes import operations as operations_routes
+from serving.routes.document import document_of
 from serving.service import build_service, now_utc
-from serving.settings import load_service_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 
     from fastapi.routing import APIRoute
 
+    from bkt_settings.service import ServiceSettings
     from serving.launcher import Launcher
-    from serving.settings import ServiceSettings
 
 log = logging.getLogger("serving")
 

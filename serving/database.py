@@ -16,9 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from bkt_core.errors import BktError
+from datasets.store.connections.engines import READ_ONLY, make_async_engine, redacted
 from datasets.store.errors import DatabaseError, NotMigratedError
-from datasets.store.schema import head_revision
-from datasets.store.session import READ_ONLY, make_async_engine, redacted
+from datasets.store.schema.revision import head_revision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from bkt_core.errors import BadInputError
-from datasets.store.attempt_history import attempt_history
+from datasets.store.attempts.history import attempt_history
+from datasets.store.attempts.new_attempt import NewAttempt
 from datasets.store.errors import IdempotencyConflictError
-from datasets.store.new_attempt import NewAttempt
-from datasets.store.online import Outcome, Recorded, lock_states, record
-from datasets.store.service import lock_existing, mastery_now, write_own_snapshot
+from datasets.store.online.queries import lock_existing, mastery_now, write_own_snapshot
+from datasets.store.online.recording import Outcome, Recorded, lock_states, record
 from serving.params_cache import ParamsCache
 from serving.reading import Database, connection_of, state_response
-from serving.schemas import (
+from serving.routes.schemas import (
     BKTMetadata,
     BKTParams,
     ConceptUpdateResponse,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from bkt_core.errors import BadInputError
-from datasets.store.attempt_history import AttemptHistory, Place
+from datasets.store.attempts.history import AttemptHistory, Place
 
 #: What `attempts.source` says of attempts that came through this layer.
 SOURCE = "service"

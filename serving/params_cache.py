@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from datasets.store.service import ConceptParams, concept_params
-from datasets.store.tables import AlgoVersionRow
+from datasets.store.online.queries import ConceptParams, concept_params
+from datasets.store.schema.tables import AlgoVersionRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,8 @@ from serving.tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bkt_settings.service import ServiceSettings
     from bkt_settings.serving import ServingSettings
-    from serving.settings import ServiceSettings
 
 
 def now_utc() -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, text
 
-from datasets.store.tables import AttemptRow
+from datasets.store.schema.tables import AttemptRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from datasets.attempt_columns import FileOptions
-from datasets.attempt_import import ImportOptions, import_file
+from datasets.imports.columns import FileOptions
+from datasets.imports.file_import import ImportOptions, import_file
 from tests.datasets.attempt_rows import NOW
-from tests.datasets.importing import SKEW, write
+from tests.datasets.imports.importing import SKEW, write
 
 
 @pytest.fixture

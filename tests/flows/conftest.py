@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from datasets.attempt_import import ImportOptions, import_file
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed
-from datasets.store.session import make_engine
+from bkt_settings.pipeline import load_settings
+from datasets.imports.file_import import ImportOptions, import_file
+from datasets.store.connections.engines import make_engine
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import upgrade
 from datasets.synthetic import SimulationPlan, write_simulation
-from flows.prefect_home import stay_offline
-from flows.settings import load_settings
+from flows.deployment.home import stay_offline
 from tests.datasets.store.writing import import_rows
 from tests.moments import STARTED
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from flows.settings import Settings
+    from bkt_settings.pipeline import Settings
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,19 @@ from sqlalchemy import text
 
 from bkt_core.errors import BktError
 from bkt_core.params import BktParams
+from bkt_settings.pipeline import load_settings
+from datasets.store.connections.engines import reading
 from datasets.store.errors import LockedError
-from datasets.store.run_lock import run_lock
-from datasets.store.runs import RunStatus, list_runs
-from datasets.store.session import reading
+from datasets.store.runs.run_lock import run_lock
+from datasets.store.runs.runs import RunStatus, list_runs
 from flows import backfill_params as backfills
 from flows.backfill_params import backfill_params
-from flows.backfill_plan import days_to_fit, end_of
-from flows.cli import run
+from flows.cli.app import run
 from flows.nightly import nightly, trial_fit
-from flows.requests import BackfillParamsRequest, FitRequest
-from flows.settings import load_settings
-from tests.flows.attempt_logs import fill_log
-from tests.flows.night_oracle import all_rows, expected_states, stored_states
+from flows.runs.backfill_plan import days_to_fit, end_of
+from flows.runs.requests import BackfillParamsRequest, FitRequest
+from tests.flows.support.attempt_logs import fill_log
+from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,11 +17,11 @@ import pytest
 from datasets import parquet
 from datasets.errors import StorageError, storage_error
 from datasets.parquet import make_folder, write_frame, write_json
+from datasets.store.connections.engines import make_engine
+from datasets.store.connections.refusals import explained
 from datasets.store.errors import DatabaseError
-from datasets.store.refusals import explained
-from datasets.store.session import make_engine
 from datasets.synthetic import SimulationPlan, write_simulation
-from flows.cli import run
+from flows.cli.app import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,7 +188,7 @@ def test_a_full_disk_costs_a_night_and_nothing_else(tmp_path: Path):
     own = {name: value for name, value in os.environ.items() if not name.startswith("BKT_")}
     done = subprocess.run(
         ["unshare", "--mount", "--map-root-user", sys.executable, "-m",
-         "tests.flows.small_disk", str(disk), str(log)],
+         "tests.flows.support.small_disk", str(disk), str(log)],
         cwd=ROOT,
         env=own | {
             "PREFECT_API_URL": str(PREFECT_API_URL.value()),

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from bkt_settings.pipeline import load_settings
+from datasets.store.connections.engines import reading
 from datasets.store.errors import RunLockLostError
-from datasets.store.runs import RunStatus, list_runs
-from datasets.store.session import reading
-from flows import close_run as closing
+from datasets.store.runs.runs import RunStatus, list_runs
 from flows import promote_params as promotion
-from flows.deliver import MODEL_NAME
+from flows.actions.operations import roll_back_concepts, roll_back_run
+from flows.evidence.evidence import read_evidence
+from flows.lifecycle import close as closing
 from flows.nightly import nightly
-from flows.operations import roll_back_concepts, roll_back_run
-from flows.requests import RetrainRequest
-from flows.run_evidence import read_evidence
-from flows.settings import load_settings
-from tests.flows.night_oracle import all_rows, expected_states, stored_states
+from flows.runs.requests import RetrainRequest
+from flows.tracking.delivery import MODEL_NAME
+from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,12 +16,12 @@ from prefect.settings import PREFECT_API_URL
 from sqlalchemy import text
 
 from bkt_core.params import BktParams
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed
-from datasets.store.session import make_engine
-from tests.flows.attempt_logs import fill_log
-from tests.flows.killed_runs import PLACES
-from tests.flows.night_oracle import expected_states, stored_states
+from datasets.store.connections.engines import make_engine
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import upgrade
+from tests.flows.support.attempt_logs import fill_log
+from tests.flows.support.killed_runs import PLACES
+from tests.flows.support.night_oracle import expected_states, stored_states
 from tests.moments import STARTED
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def ended(
         "BKT_RECOMPUTE__STATES_PER_CHUNK": "20",
     }
     subprocess.run(
-        [sys.executable, "-m", "tests.flows.killed_runs", str(home / "plan.json")],
+        [sys.executable, "-m", "tests.flows.support.killed_runs", str(home / "plan.json")],
         cwd=ROOT,
         env=env,
         check=True,

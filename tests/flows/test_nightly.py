@@ -10,28 +10,28 @@ from unittest.mock import Mock
 import polars as pl
 import pytest
 
-from datasets.attempt_import import ImportOptions, import_file
+from bkt_settings.pipeline import EngineName, load_settings
 from datasets.errors import ExtractError, QuarantineLimitError
+from datasets.imports.file_import import ImportOptions, import_file
+from datasets.store.connections.engines import reading
 from datasets.store.errors import LockedError
-from datasets.store.run_lock import run_lock
-from datasets.store.runs import RunStatus, list_runs
-from datasets.store.session import reading
+from datasets.store.runs.run_lock import run_lock
+from datasets.store.runs.runs import RunStatus, list_runs
 from flows import extract_attempts as extraction
 from flows import promote_params as promotion
-from flows.cli import run
+from flows.actions.operations import release_concepts, roll_back_run
+from flows.cli.app import run
 from flows.nightly import nightly, trial_fit
-from flows.operations import release_concepts, roll_back_run
-from flows.requests import EngineName, FitRequest, RetrainRequest
-from flows.settings import load_settings
-from flows.tracking_store import TrackingUnavailableError
-from tests.flows.night_oracle import all_rows, expected_states, stored_states
+from flows.runs.requests import FitRequest, RetrainRequest
+from flows.tracking.store import TrackingUnavailableError
+from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Engine
 
-    from flows.summary import RunSummary
+    from flows.runs.summary import RunSummary
 
 pytestmark = [pytest.mark.harness, pytest.mark.usefixtures("prefect_server")]
 
@@ -259,6 +259,8 @@ def test_mlflow_that_is_down_costs_no_promotion(
     champion = client.get_model_version_by_alias("bkt-mastery", "champion")
     assert champion.run_id == delivered["mlflow_run_id"]
     unavailable = TrackingUnavailableError(tracking_uri="sqlite:///x", reason="full.")
-    monkeypatch.setattr("flows.deliver.register_parameters", Mock(side_effect=unavailable))
+    monkeypatch.setattr(
+        "flows.tracking.delivery.register_parameters", Mock(side_effect=unavailable)
+    )
     assert run(["report", "--relog", summary.run_id, "--json"]) == 6
     assert "does not follow yet" in json.loads(capsys.readouterr().out)["problem"]

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import make_url
 
-from datasets.attempt_import import ImportOptions, import_file
-from datasets.store.session import make_engine
+from bkt_settings.pipeline import load_settings
+from datasets.imports.file_import import ImportOptions, import_file
+from datasets.store.connections.engines import make_engine
 from datasets.synthetic import SimulationPlan, write_simulation
-from flows.cli import run
+from flows.cli.app import run
+from flows.evidence.evidence import read_evidence
+from flows.health.status import how_things_stand
 from flows.nightly import nightly
-from flows.run_evidence import read_evidence
-from flows.settings import load_settings
-from flows.status import how_things_stand
-from tests.flows.night_oracle import all_rows, expected_states, stored_states
+from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 from tests.postgres_server import find_binaries
 
 if TYPE_CHECKING:

@@ -168,7 +168,7 @@ def serve(run: CompleteRun, env: dict[str, str]) -> None:
     port = free_port()
     words = ["serve", "--port", str(port), "--debug"]
     child = subprocess.Popen(
-        [sys.executable, "-c", "from flows.cli import main; main()", *words],
+        [sys.executable, "-c", "from flows.cli.app import main; main()", *words],
         cwd=run.home.parent,
         env=env,
         stdout=subprocess.PIPE,

@@ -81,7 +81,7 @@ def main() -> int:
 
 def live(step: dict, scratch: Path) -> dict:
     """One command with its own variables, its output caught below Python."""
-    from flows.cli import run
+    from flows.cli.app import run
 
     os.environ.update(step["environment"])
     paths = {fd: scratch / f"caught-{fd}" for fd in (1, 2)}

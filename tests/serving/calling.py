@@ -14,9 +14,9 @@ import jwt
 from anyio.from_thread import start_blocking_portal
 
 from bkt_settings.reading import read_settings
+from bkt_settings.service import ServiceSettings
 from serving.app import create_app
 from serving.launcher import Command, Launch, Order, Status
-from serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

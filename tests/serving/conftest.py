@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed
-from datasets.store.session import make_engine
+from datasets.store.connections.engines import make_engine
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import upgrade
 from tests.moments import STARTED
 from tests.serving.calling import new_api
 

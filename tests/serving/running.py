@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import uvicorn
 
-from benchmarks.http_load import ask, post
+from benchmarks.parts.http_load import ask, post
 from tests.serving.calling import KEY, ROOT, token
 
 if TYPE_CHECKING:

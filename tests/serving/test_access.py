@@ -12,7 +12,7 @@ from fastapi import APIRouter
 
 from serving.access import ACCESS, LOCAL, PUBLIC, GuardedRoute, Reach, access_table
 from serving.app import create_app
-from serving.operations_routes import PublicRoute
+from serving.routes.operations import PublicRoute
 from serving.tokens import Role
 from tests.serving.calling import (
     KEY,

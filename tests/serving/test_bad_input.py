@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, insert, select, text
 
-from datasets.store.erasure import erase_user
-from datasets.store.session import make_engine, reading
-from datasets.store.tables import AttemptRow, MasteryStateRow, QuestionConceptRow
+from datasets.store.attempts.erasure import erase_user
+from datasets.store.connections.engines import make_engine, reading
+from datasets.store.schema.tables import AttemptRow, MasteryStateRow, QuestionConceptRow
 from tests.moments import STARTED
 from tests.serving.calling import NOW, ROOT, attempt, bearer, new_api
 

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from bkt_core.errors import BadInputError
 from bkt_core.params import BktParams
-from datasets.store.session import make_async_engine, reading
-from datasets.store.tables import QuestionConceptRow
+from datasets.store.connections.engines import make_async_engine, reading
+from datasets.store.schema.tables import QuestionConceptRow
 from serving import (
     AttemptOfBatch,
     batch_update_from_attempts,

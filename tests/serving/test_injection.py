@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasets.store.session import reading
+from datasets.store.connections.engines import reading
 from tests.datasets.store.oracle import expected_states, stored_states
 from tests.serving.calling import ROOT, bearer
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from datasets.store.runs import start_run
+from datasets.store.runs.runs import start_run
 from tests.datasets.store.writing import promote
 from tests.moments import STARTED
 

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from datasets.store.session import make_engine, reading
+from datasets.store.connections.engines import make_engine, reading
 from serving.access import ACCESS
 from serving.params_cache import ParamsCache
-from serving.reference import reference_page
+from serving.routes.reference import reference_page
 from tests.datasets.store.writing import PARAMS, promote
 from tests.serving.calling import ROOT, new_api
 from tests.serving.running import listening

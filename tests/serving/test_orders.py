@@ -11,8 +11,8 @@ import pytest
 import yaml
 from cyclopts import CycloptsError
 
-from flows.cli import build_app
-from flows.requests import RecomputeRequest, RetrainRequest, RollbackRequest
+from flows.cli.app import build_app
+from flows.runs.requests import RecomputeRequest, RetrainRequest, RollbackRequest
 from serving.launcher import Command, arguments
 from serving.prefect_launcher import parameters
 

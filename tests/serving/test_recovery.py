@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from datasets.store.mastery_states import sweep
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed
-from datasets.store.session import make_engine, reading
+from datasets.store.connections.engines import make_engine, reading
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import upgrade
+from datasets.store.states.sweep import sweep
 from tests.datasets.store.oracle import expected_states, stored_states
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.serving.calling import ROOT, attempt, bearer

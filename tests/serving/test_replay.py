@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import text
 
 from bkt_core.params import BktParams
-from datasets.store.mastery_states import sweep
-from datasets.store.session import reading
+from datasets.store.connections.engines import reading
+from datasets.store.states.sweep import sweep
 from tests.datasets.store.oracle import expected_states, stored_states
 from tests.datasets.store.writing import promote
 from tests.serving.calling import ROOT, bearer

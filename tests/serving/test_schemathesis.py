@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.generation import GenerationMode
 
-from datasets.store.session import make_engine
+from datasets.store.connections.engines import make_engine
 from serving.access import ACCESS, PUBLIC, Reach
 from serving.tokens import Role
 from tests.datasets.store.writing import promote

@@ -18,11 +18,11 @@ from pathlib import Path
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # before Polars is imported, and forked
 
-from datasets.store.fault_points import FAULT_POINTS
-from datasets.store.replays import warm_up
-from datasets.store.schema import upgrade
-from datasets.store.seeds import seed as seed_database
-from datasets.store.session import make_engine
+from datasets.store.connections.engines import make_engine
+from datasets.store.connections.fault_points import FAULT_POINTS
+from datasets.store.params.seeds import seed as seed_database
+from datasets.store.schema.revision import upgrade
+from datasets.store.states.replays import warm_up
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.torture.phase import Outcome, Plan, run_apart, run_phase
 from tests.torture.world import BEGAN, World

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, select, text
 
 from bkt_core.model import update_mastery
-from datasets.store import online
-from datasets.store.skill_params import in_force
-from datasets.store.tables import AttemptRow
-from datasets.store.types import UtcDateTime
+from datasets.store.online import recording as online
+from datasets.store.params.skill_params import in_force
+from datasets.store.schema.tables import AttemptRow
+from datasets.store.schema.types import UtcDateTime
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Connection, Engine
 
-    from datasets.store.new_attempt import NewAttempt
-    from datasets.store.online import Recorded
-    from datasets.store.skill_params import InForce
+    from datasets.store.attempts.new_attempt import NewAttempt
+    from datasets.store.online.recording import Recorded
+    from datasets.store.params.skill_params import InForce
 
 _OVERWRITE = text(
     "UPDATE bkt_user_skill_state SET p_mastery = :p, n_attempts = :n, "

@@ -13,24 +13,24 @@ from sqlalchemy.exc import DBAPIError
 
 from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
-from datasets.store.algorithms import active_algorithm
-from datasets.store.erasure import erase_user, lift
+from datasets.store.attempts.erasure import erase_user, lift
+from datasets.store.connections.engines import make_engine, reading
+from datasets.store.connections.fault_points import reached
 from datasets.store.errors import (
     DatabaseError,
     LockedError,
     RollbackError,
     RunLockLostError,
 )
-from datasets.store.fault_points import reached
-from datasets.store.mastery_states import STAGED, outstanding, sweep
-from datasets.store.promotion_events import pinned_concepts
-from datasets.store.rollback import release, roll_back
-from datasets.store.run_lock import run_lock
-from datasets.store.runs import RunStatus, finish_run, list_runs, start_run
-from datasets.store.session import make_engine, reading
-from datasets.store.skill_params import Challenger, active_params, switch
-from datasets.store.snapshots import write_snapshots
-from datasets.store.tables import SkillParamsRow
+from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.events import pinned_concepts
+from datasets.store.params.rollback import release, roll_back
+from datasets.store.params.skill_params import Challenger, active_params, switch
+from datasets.store.runs.run_lock import run_lock
+from datasets.store.runs.runs import RunStatus, finish_run, list_runs, start_run
+from datasets.store.schema.tables import SkillParamsRow
+from datasets.store.states.snapshots import write_snapshots
+from datasets.store.states.sweep import STAGED, outstanding, sweep
 from tests.torture.bad_designs import overwrite_from_staging, watermark_and_tail
 from tests.torture.faults import LONG_DAWDLE_SECONDS
 from tests.torture.world import BEGAN, CONCEPTS, ERASABLE

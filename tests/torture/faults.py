@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.store.fault_points import FAULT_POINTS, install_harness
+from datasets.store.connections.fault_points import FAULT_POINTS, install_harness
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

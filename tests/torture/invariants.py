@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from datasets.store.attempt_keys import attempt_key
-from datasets.store.erasure import erase_user, erased_users
-from datasets.store.mastery_states import outstanding, sweep
-from datasets.store.session import make_engine, reading
+from datasets.store.attempts.erasure import erase_user, erased_users
+from datasets.store.attempts.keys import attempt_key
+from datasets.store.connections.engines import make_engine, reading
+from datasets.store.states.sweep import outstanding, sweep
 from tests.datasets.store.oracle import expected_states
 from tests.torture.batches import next_run, release_all, retrain
 from tests.torture.world import ERASABLE

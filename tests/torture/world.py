@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bkt_core.params import BktParams
-from datasets.store.new_attempt import NewAttempt
+from datasets.store.attempts.new_attempt import NewAttempt
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 CONCEPTS = tuple(f"concept-{n:02d}" for n in range(8))

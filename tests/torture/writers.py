@@ -11,17 +11,17 @@ import asyncpg
 import polars as pl
 from sqlalchemy.exc import DBAPIError
 
-from datasets.store.attempts import write_attempts
+from datasets.store.attempts.writer import write_attempts
+from datasets.store.connections.engines import make_async_engine, make_engine
+from datasets.store.connections.fault_points import reached
 from datasets.store.errors import DatabaseError, ErasedUserError
-from datasets.store.fault_points import reached
-from datasets.store.online import record, record_attempt
-from datasets.store.session import make_async_engine, make_engine
+from datasets.store.online.recording import record, record_attempt
 from tests.torture.bad_designs import record_with_early_params
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from datasets.store.new_attempt import NewAttempt
+    from datasets.store.attempts.new_attempt import NewAttempt
     from tests.torture.faults import Ledger
     from tests.torture.world import World
 

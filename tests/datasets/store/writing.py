@@ -9,10 +9,10 @@ import polars as pl
 from sqlalchemy import text
 
 from bkt_core.params import BktParams
-from datasets.store.algorithms import active_algorithm
-from datasets.store.attempts import write_attempts
-from datasets.store.runs import start_run
-from datasets.store.skill_params import Challenger, SwitchOutcome, active_params, switch
+from datasets.store.attempts.writer import write_attempts
+from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.skill_params import Challenger, SwitchOutcome, active_params, switch
+from datasets.store.runs.runs import start_run
 from tests.moments import STARTED
 
 if TYPE_CHECKING:

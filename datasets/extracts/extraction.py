@@ -1,0 +1,248 @@
+"""One extraction: the attempt log as validated, sorted, content-addressed Parquet."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets.accounting import RowCounts
+from datasets.errors import ExtractError, QuarantineLimitError
+from datasets.extracts.broken import FILE_NAME as BROKEN_FILE
+from datasets.extracts.broken import judged_again
+from datasets.extracts.delta import usable_base, write_delta
+from datasets.extracts.files import FORMAT, Extract, as_extract, keep, open_extract
+from datasets.extracts.intake import Intake
+from datasets.extracts.log import log_snapshot
+from datasets.extracts.positions import as_json
+from datasets.extracts.shards import canonical_ranks, write_shards
+from datasets.extracts.versions import StateVersions
+from datasets.parquet import write_frame, write_json
+from datasets.quarantine import write_quarantine
+from datasets.store.attempts.erasure import erased_users
+from datasets.store.connections.engines import reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from datasets.extracts.log import LogSnapshot
+    from datasets.extracts.positions import LogPosition
+    from datasets.extracts.shards import Ranks
+
+__all__ = ["Extract", "ExtractOptions", "extract_attempts", "open_extract"]
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractOptions:
+    """What an extraction may accept."""
+
+    #: Clocks may run ahead of ours by this much.
+    future_skew: timedelta = timedelta(0)
+    #: Share of quarantined rows above which the run stops.
+    max_quarantine: float = 0.05
+    #: Read the whole log even where a part would do.
+    full: bool = False
+    #: Share of new rows, of the base's, from which on a new base is written.
+    compact_from: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What one snapshot gave."""
+
+    intake: Intake
+    base: Extract | None
+    position: LogPosition | None
+    ranks: Ranks
+    states: StateVersions
+
+    @property
+    def n_base(self) -> int:
+        """Good rows that the base holds."""
+        return 0 if self.base is None else self.base.rows.accepted
+
+
+def extract_attempts(
+    engine: Engine, data_dir: Path, *, at: datetime, options: ExtractOptions | None = None
+) -> Extract:
+    """Read the attempt log and the state versions in one snapshot, and write them as files.
+
+    What an earlier extraction holds is not read again, unless the log was changed under it or
+    so much is new that a base of its own is due. Raises `ExtractError` if the log cannot be
+    read to the end, `QuarantineLimitError` if too many rows broke a rule; then no extraction
+    is kept, but the quarantine lies in the session.
+    """
+    options = options or ExtractOptions()
+    name = uuid4().hex
+    session = data_dir / "sessions" / name
+    unfinished = data_dir / "extracts" / f".unfinished-{name}"
+    session.mkdir(parents=True)
+    try:
+        found = _read(engine, data_dir, unfinished, at, options)
+        extract = _write(found, data_dir, session, unfinished, at, options)
+    except BaseException:
+        if not (session / "quarantine").exists():
+            shutil.rmtree(session)
+        raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    _refuse_erased(engine, extract)
+    return extract
+
+
+def _read(
+    engine: Engine, data_dir: Path, unfinished: Path, at: datetime, options: ExtractOptions
+) -> _Reading:
+    """Read what is new beside a base, or else, or if that is much, everything."""
+    latest = (at + options.future_skew - _EPOCH) // _MICROSECOND
+    if not options.full:
+        with log_snapshot(engine, unfinished) as snapshot:
+            base, since = usable_base(data_dir / "extracts", snapshot)
+            if base is not None:
+                position = snapshot.position
+                intake = _take_in(snapshot, unfinished, latest, base, since)
+                if intake.n_accepted <= options.compact_from * base.rows.accepted:
+                    return _with_states(snapshot, unfinished, intake, base, position)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    with log_snapshot(engine, unfinished) as snapshot:
+        position = snapshot.position
+        intake = _take_in(snapshot, unfinished, latest, None, None)
+        return _with_states(snapshot, unfinished, intake, None, position)
+
+
+def _take_in(
+    snapshot: LogSnapshot,
+    unfinished: Path,
+    latest: int,
+    base: Extract | None,
+    since: LogPosition | None,
+) -> Intake:
+    """The first pass over the attempts."""
+    unfinished.mkdir(parents=True, exist_ok=True)
+    intake = Intake(
+        unfinished,
+        latest_us=latest,
+        erased=snapshot.erased_users(),
+        known_users=None if base is None else _one_array(base.users["user_id"]),
+        known_concepts=None if base is None else _one_array(base.concepts["concept_id"]),
+    )
+    if base is not None:  # what was the future then may be the past by now
+        for batch, columns in judged_again(base.root / BROKEN_FILE):
+            intake.take(batch, columns)
+    for batch in snapshot.attempts(since):
+        intake.take(batch, snapshot.row_batch(batch))
+    intake.broken.close()
+    return intake
+
+
+def _with_states(
+    snapshot: LogSnapshot,
+    unfinished: Path,
+    intake: Intake,
+    base: Extract | None,
+    position: LogPosition | None,
+) -> _Reading:
+    """The states of the same snapshot, by the codes that the attempts have settled."""
+    ranks = canonical_ranks(intake)
+    states = StateVersions(unfinished / "states", intake, ranks)
+    for batch in snapshot.states():
+        states.take(batch)
+    return _Reading(intake=intake, base=base, position=position, ranks=ranks, states=states)
+
+
+def _write(
+    found: _Reading,
+    data_dir: Path,
+    session: Path,
+    unfinished: Path,
+    at: datetime,
+    options: ExtractOptions,
+) -> Extract:
+    intake, base = found.intake, found.base
+    rows = _accounted(found)
+    write_frame(session / "set_aside.parquet", intake.broken.keys())
+    write_quarantine(
+        session / "quarantine", intake.broken.readable(), intake.reasons, n_read=rows.read
+    )
+    _refuse_too_many(rows, options, session)
+    if base is None:
+        digest, shards = write_shards(intake, found.ranks, unfinished)
+    else:
+        digest, shards = write_delta(base, intake, found.ranks, unfinished)
+    found.states.write(session / "states", shards)
+    shutil.rmtree(unfinished / "states")
+    manifest = {
+        "format": FORMAT,
+        "digest": digest,
+        "rows": rows.as_dict(),
+        "reasons": intake.reasons,
+        "shards": [asdict(shard) for shard in shards],
+        "extracted_at": at.isoformat(),
+        "base": None if base is None else base.root.name,
+        "position": None if found.position is None else as_json(found.position),
+    }
+    root = data_dir / "extracts" / digest
+    if base is not None and base.root == root:  # nothing was new
+        manifest |= {"base": None, "shards": [asdict(shard) for shard in base.shards]}
+    else:
+        write_json(unfinished / "manifest.json", manifest)
+        keep(unfinished, root, replace=base is None)
+    return as_extract(manifest, root, session)
+
+
+def _accounted(found: _Reading) -> RowCounts:
+    """The counts over the whole log, which must add up, also over concepts and buckets."""
+    intake = found.intake
+    rows = RowCounts(
+        read=found.n_base + intake.n_read,
+        accepted=found.n_base + intake.n_accepted,
+        duplicates=0,  # the database refuses a second row of one identity
+        quarantined=sum(intake.reasons.values()),
+    )
+    if not intake.n_accepted == int(intake.counts.sum()) == int(intake.buckets.counts.sum()):
+        raise ExtractError(
+            f"{intake.n_accepted} rows were accepted, {intake.counts.sum()} counted by concept "
+            f"and {intake.buckets.counts.sum()} in buckets; this is a defect, please report it."
+        )
+    return rows
+
+
+def _refuse_too_many(rows: RowCounts, options: ExtractOptions, session: Path) -> None:
+    if rows.quarantined_share > options.max_quarantine:
+        raise QuarantineLimitError(
+            quarantined=rows.quarantined,
+            read=rows.read,
+            limit=options.max_quarantine,
+            where=str(session / "quarantine"),
+        )
+
+
+def _refuse_erased(engine: Engine, extract: Extract) -> None:
+    """Remove what was just written if one of its users was erased while it was read.
+
+    An erasure sets its tombstone first and clears files last, so that either it sees this
+    extraction or this check sees the tombstone.
+    """
+    with reading(engine) as conn:
+        erased = pa.array(sorted(erased_users(conn)), pa.string())
+    if pc.any(pc.is_in(extract.users["user_id"], erased)).as_py():
+        shutil.rmtree(extract.root, ignore_errors=True)
+        shutil.rmtree(extract.session, ignore_errors=True)
+        raise ExtractError(
+            "A user of the log was erased while it was read, so the extraction was removed; "
+            "repeat the run."
+        )
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())

@@ -1,0 +1,200 @@
+"""Import of attempt files into the log: every row accepted, a duplicate, or quarantined."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from bkt_core.errors import UsageError
+from datasets.accounting import NO_ROWS, RowCounts
+from datasets.contracts import (
+    CONFLICTS_WITH_STORED,
+    USER_WAS_ERASED,
+)
+from datasets.errors import QuarantineLimitError
+from datasets.imports.columns import FileOptions
+from datasets.imports.files import open_attempt_file
+from datasets.imports.plan import RowRules, survey
+from datasets.quarantine import MAX_ROWS, RuleCount, write_quarantine
+from datasets.store.attempts.writer import AttemptWriter, concepts_of_questions
+from datasets.store.connections.engines import reading
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+    from datasets.imports.plan import ImportPlan, Survey
+
+#: Outcomes of `AttemptWriter.write` that set a whole row aside, and the rule.
+_REFUSED = {"conflict": CONFLICTS_WITH_STORED, "erased": USER_WAS_ERASED}
+MAX_SOURCE_CHARACTERS = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """How one file is read, and what its import may do."""
+
+    file: FileOptions = field(default_factory=FileOptions)
+    #: Whose attempt ids these are; part of every identity.
+    source: str = ""
+    #: Clocks may run ahead of ours by this much.
+    future_skew: timedelta = timedelta(0)
+    #: A stored attempt that differs in `correct` alone is corrected.
+    corrections: bool = False
+    #: Share of quarantined rows above which nothing is imported; None: the good rows are kept.
+    max_quarantine: float | None = None
+    #: The only users and concepts there are; None: any id may be one.
+    known_users: frozenset[str] | None = None
+    known_concepts: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if "\0" in self.source or len(self.source) > MAX_SOURCE_CHARACTERS:
+            raise UsageError(
+                f"--source takes at most {MAX_SOURCE_CHARACTERS} characters without NUL."
+            )
+        if self.max_quarantine is not None and not 0.0 <= self.max_quarantine <= 1.0:
+            raise UsageError(
+                f"--max-quarantine takes a share in [0, 1], got {self.max_quarantine!r}."
+            )
+
+    def rules(self, engine: Engine, at: datetime) -> RowRules:
+        """What rows are judged by at the moment `at`."""
+        with reading(engine) as conn:
+            mapping = concepts_of_questions(conn)
+        return RowRules(
+            source=self.source,
+            latest=at + self.future_skew,
+            concepts_of=mapping,
+            known_users=self.known_users,
+            known_concepts=self.known_concepts,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What one import did; `rows` counts rows of the file."""
+
+    rows: RowCounts
+    #: Rule -> rows of the file that broke it first.
+    reasons: dict[str, int]
+    rules: tuple[RuleCount, ...]
+    #: Attempts written: a row with several concepts is several.
+    attempts: int
+    #: Stored attempts whose `correct` was replaced.
+    corrected: int
+    #: Rows that name more than one concept.
+    multi_concept: int
+    #: Where rows that were set aside lie, if any were.
+    quarantine: Path
+
+
+def import_file(
+    engine: Engine, path: Path, options: ImportOptions, *, quarantine_root: Path, at: datetime
+) -> ImportReport:
+    """Import one attempt file in one transaction, at the moment `at`.
+
+    Raises `FileFormatError`: if the file cannot be read as an attempt log;
+    `QuarantineLimitError`: if more than the allowed share is quarantined; nothing was
+    written to the database.
+    """
+    file = open_attempt_file(path, options.file)
+    found = survey(file, options.rules(engine, at))
+    asked = f"{file.digest}\n{options.source}\n{options.file}"
+    folder = quarantine_root / f"import-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    with engine.begin() as conn:
+        return import_rows(conn, found, options, folder=folder, at=at)
+
+
+def import_rows(
+    conn: Connection, found: Survey, options: ImportOptions, *, folder: Path, at: datetime
+) -> ImportReport:
+    """Import rows that were surveyed, in the caller's transaction; `folder` takes the others.
+
+    Raises `QuarantineLimitError`: the caller must not commit.
+    """
+    account = _Account()
+    writer = AttemptWriter(conn, at=at, corrections=options.corrections)
+    for plan in found.plans():
+        account.enter(plan, writer.write(plan.new))
+    writer.finish()
+    report = account.report(folder)
+    _refuse_too_many(report, options)
+    return report
+
+
+class _Account:
+    """Counts every row once, a batch at a time, and keeps those that are set aside."""
+
+    def __init__(self) -> None:
+        self.rows = NO_ROWS
+        self.reasons: dict[str, int] = {}
+        self.attempts = self.corrected = self.multi_concept = 0
+        self._aside: list[pl.DataFrame] = []
+
+    def enter(self, plan: ImportPlan, written: pl.DataFrame) -> None:
+        """One batch, and the outcomes of what was written of it."""
+        by_row = written.group_by("row").agg(
+            *(
+                (pl.col("outcome") == name).any().alias(name)
+                for name in (*_REFUSED, "duplicate")
+            ),
+            fresh=pl.col("outcome").is_in(["inserted", "corrected"]).any(),
+        )
+        refused = [
+            by_row.filter(pl.col(outcome)).select("row", rule=pl.lit(rule), rules=pl.lit(rule))
+            for outcome, rule in _REFUSED.items()
+        ]
+        broken = pl.concat([plan.broken, *refused]).unique("row", keep="first").sort("row")
+        kept = by_row.join(broken, on="row", how="anti")
+        self.rows += RowCounts(
+            read=plan.rows.height,
+            accepted=kept.filter("fresh").height,
+            duplicates=plan.duplicates.height + kept.filter(~pl.col("fresh")).height,
+            quarantined=broken.height,
+        )
+        for rule, n_rows in broken["rule"].value_counts().iter_rows():
+            self.reasons[str(rule)] = self.reasons.get(str(rule), 0) + int(n_rows)
+        self._set_aside(broken, plan.rows)
+        self.attempts += int((written["outcome"] == "inserted").sum())
+        self.corrected += int((written["outcome"] == "corrected").sum())
+        self.multi_concept += plan.multi_concept
+
+    def _set_aside(self, broken: pl.DataFrame, rows: pl.DataFrame) -> None:
+        """Keep the rows as they came, with their reasons, as many as are written out."""
+        room = MAX_ROWS - sum(part.height for part in self._aside)
+        chosen = broken.head(max(room, 0))
+        if chosen.height or not self._aside:
+            self._aside.append(chosen.join(rows, on="row", how="left", maintain_order="left"))
+
+    def report(self, folder: Path) -> ImportReport:
+        """The whole account; what was set aside is written, if anything was."""
+        rules: tuple[RuleCount, ...] = ()
+        if self.reasons or folder.exists():  # an earlier import may have left rows there
+            aside = pl.concat(self._aside)
+            rules = write_quarantine(folder, aside, self.reasons, n_read=self.rows.read)
+        return ImportReport(
+            rows=self.rows,
+            reasons=self.reasons,
+            rules=rules,
+            attempts=self.attempts,
+            corrected=self.corrected,
+            multi_concept=self.multi_concept,
+            quarantine=folder,
+        )
+
+
+def _refuse_too_many(report: ImportReport, options: ImportOptions) -> None:
+    limit = options.max_quarantine
+    if limit is not None and report.rows.quarantined_share > limit:
+        raise QuarantineLimitError(
+            quarantined=report.rows.quarantined,
+            read=report.rows.read,
+            limit=limit,
+            where=str(report.quarantine),
+        )

@@ -1,0 +1,151 @@
+"""Somebody else's database, read as a stream of rows; nothing of it is written or changed."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from bkt_core.errors import UsageError
+from datasets.errors import FileFormatError
+from datasets.store.connections.engines import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import URL, Connection, CursorResult, Engine
+
+#: PostgreSQL's times as text: Python's own types end in the year 9999 and know no infinity, and
+#: one such value would end the whole stream.
+_TEXTS = ("timestamptz", "timestamp", "date", "time", "timetz", "interval")
+_POSTGRES_OPTIONS = "-c timezone=UTC -c datestyle=ISO -c default_transaction_read_only=on"
+
+
+class ForeignDatabase:
+    """An open connection for reading."""
+
+    def __init__(self, url: str, conn: Connection) -> None:
+        self._url, self._conn = url, conn
+
+    def quoted(self, column: str) -> str:
+        """The name of a column as this database wants it."""
+        return self._conn.dialect.identifier_preparer.quote(column)
+
+    def batches(
+        self, statement: str, values: Mapping[str, object], size: int
+    ) -> Iterator[tuple[list[str], Sequence[Sequence[Any]]]]:
+        """Column names and rows, so many at a time; once without rows where there are none.
+
+        Raises `FileFormatError` where it cannot be read to the end.
+        """
+        with _told(self._url):
+            result = self._conn.execute(text(statement), dict(values))
+        with closing(result):
+            names = list(result.keys())
+            with _told(self._url):
+                rows = _fetched(result, size)
+            yield names, rows
+            while rows:
+                with _told(self._url):
+                    rows = _fetched(result, size)
+                if rows:
+                    yield names, rows
+
+
+@contextmanager
+def foreign_database(url: str) -> Iterator[ForeignDatabase]:
+    """Open somebody else's database.
+
+    Raises `UsageError`: if the address is none, or there is no driver for it;
+    `FileFormatError`: if nothing answers there.
+    """
+    engine = _engine(url)
+    try:
+        with _told(url):
+            conn = engine.connect().execution_options(stream_results=True)
+        with conn:
+            yield ForeignDatabase(url, conn)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """What the database says when it fails, as one clear error."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise FileFormatError(
+            f"The query must be readable to the end, {redacted(url)} said: "
+            f"{said[0] if said else type(error).__name__}. "
+            "What was imported before stays; repeat the import to go on."
+        ) from error
+
+
+def _fetched(result: CursorResult[Any], size: int) -> Sequence[Sequence[Any]]:
+    """The next rows; where a driver cannot make a value of what came, that is its error too."""
+    try:
+        return result.fetchmany(size)
+    except (ValueError, OverflowError) as error:
+        raise DBAPIError("fetch", None, error) from error
+
+
+def _engine(url: str) -> Engine:
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise UsageError(
+            "The database to import from must be an address such as "
+            "postgresql://user@host/db or sqlite:///file.db, and what came is none."
+        ) from error
+    kind = address.drivername.partition("+")[0]
+    if kind == "sqlite":
+        return _sqlite(address)
+    if kind == "postgresql":
+        return _postgres(address.set(drivername="postgresql+psycopg"))
+    try:
+        return create_engine(address, poolclass=NullPool)
+    except (NoSuchModuleError, ImportError) as error:
+        raise UsageError(
+            f"There is no driver here for {address.drivername}://; install one that SQLAlchemy "
+            "knows, or export the attempts to Parquet and import the file."
+        ) from error
+
+
+def _sqlite(address: URL) -> Engine:
+    """A file opened read-only: one that is missing is not made, its journal stays as it is."""
+    path = Path(address.database or "")
+    if not path.is_file():
+        raise FileFormatError(f"Expected a SQLite database at {path}, but there is none.")
+    file = "file:" + path.absolute().as_uri().removeprefix("file://")
+    readable = {"uri": "true", "mode": "ro"}
+    engine = create_engine(
+        address.set(drivername="sqlite+pysqlite", database=file, query=readable),
+        poolclass=NullPool,
+    )
+
+    def texts_as_bytes(connection: Any, _record: Any) -> None:  # noqa: ANN401 - the driver's own
+        connection.text_factory = bytes  # whether they are UTF-8 is judged row by row
+
+    event.listen(engine, "connect", texts_as_bytes)
+    return engine
+
+
+def _postgres(address: URL) -> Engine:
+    from psycopg.types.string import TextLoader
+
+    engine = create_engine(
+        address, poolclass=NullPool, connect_args={"options": _POSTGRES_OPTIONS}
+    )
+
+    def times_as_text(connection: Any, _record: Any) -> None:  # noqa: ANN401 - the driver's own
+        for name in _TEXTS:
+            connection.adapters.register_loader(name, TextLoader)
+
+    event.listen(engine, "connect", times_as_text)
+    return engine

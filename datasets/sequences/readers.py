@@ -1,0 +1,293 @@
+"""Shards of an extraction as the packed sequences that fitting and replay work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bkt_core.sequences import AttemptSequences
+from datasets.errors import ExtractError
+from datasets.row_kernels import Run, merge_runs, read_only
+from datasets.sequences.known_times import KnownLog, read_known_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from datasets.extracts.files import Extract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Which attempts train: since <= attempted_at < until, open where None."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    #: As the log was stored by then (`known_log`), from the files in `known_in`.
+    known_by: datetime | None = None
+    known_in: Path | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every attempt is inside."""
+        return self.since is None and self.until is None and self.known_by is None
+
+    def known_log(self, shard: int) -> KnownLog | None:
+        """What of a shard was known; None where that is not asked."""
+        if self.known_by is None or self.known_in is None:
+            return None
+        return read_known_log(self.known_in, shard, self.known_by)
+
+
+EVERYTHING = Window()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ConceptAttempts:
+    """The attempts of one concept; entry `i` of each array is user `i` of `sequences`."""
+
+    concept: int
+    concept_id: str
+    sequences: AttemptSequences
+    users: NDArray[np.int32]  # (n_users,), codes, rising
+    user_hashes: NDArray[np.uint64]  # (n_users,)
+    last_ids: NDArray[np.int64]  # (n_users,), id of the last attempt
+    last_times: NDArray[np.int64]  # (n_users,), microseconds since 1970 of the last attempt
+    #: Attempts outside the window or of users left out.
+    n_left_out: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardRows:
+    """Columns of a shard, or of a part of it, in canonical order."""
+
+    users: NDArray[np.int32]
+    ids: NDArray[np.int64]
+    times: NDArray[np.int64]  # microseconds since 1970
+    correct: NDArray[np.int8]
+
+    @property
+    def run(self) -> Run:
+        """The columns as kernels take them."""
+        return Run(
+            read_only(self.users),
+            read_only(self.ids),
+            read_only(self.times),
+            read_only(self.correct),
+        )
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where the rows of each user begin, and where the last end, (n_users + 1,)."""
+        edges = np.flatnonzero(self.users[1:] != self.users[:-1]) + 1
+        n = self.users.size
+        offsets = np.zeros(edges.size + 1 + (n > 0), np.int64)
+        offsets[1 : edges.size + 1] = edges
+        offsets[-1] = n
+        return offsets
+
+    def part(self, first: int, stop: int) -> ShardRows:
+        """The rows [first, stop), not copied."""
+        return ShardRows(
+            self.users[first:stop],
+            self.ids[first:stop],
+            self.times[first:stop],
+            self.correct[first:stop],
+        )
+
+    def only(self, chosen: NDArray[np.bool_]) -> ShardRows:
+        """The rows that a mask chooses."""
+        return ShardRows(
+            self.users[chosen], self.ids[chosen], self.times[chosen], self.correct[chosen]
+        )
+
+
+_COLUMNS = ["user", "id", "attempted_at", "correct"]
+#: Where a concept's rows are: in the shard, and in the delta beside it.
+_SPAN = ("first_row", "n_rows", "delta_first_row", "delta_rows")
+
+
+class ShardReader:
+    """The rows of one shard, those of its delta among them; `only` (first, n) reads a part."""
+
+    def __init__(
+        self, extract: Extract, shard: int, only: tuple[int, int] | None = None
+    ) -> None:
+        file = extract.shards[shard]
+        path = extract.shard_root / file.name
+        self._first = 0 if only is None else only[0]
+        self._base = _read_shard(path) if only is None else _read_rows(path, *only)
+        if extract.users_of_base is not None:
+            codes = extract.users_of_base[self._base.users]
+            self._base = replace(self._base, users=codes)
+        self._delta = None if file.delta is None else _read_shard(extract.root / file.delta)
+
+    def concept(self, first: int, n_rows: int, delta_first: int, delta_rows: int) -> ShardRows:
+        """The rows of one concept in canonical order."""
+        rows = self._base.part(first - self._first, first - self._first + n_rows)
+        if self._delta is None or not delta_rows:
+            return rows
+        return _merged(rows, self._delta.part(delta_first, delta_first + delta_rows))
+
+
+def shard_sequences(
+    extract: Extract,
+    shard: int,
+    window: Window = EVERYTHING,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> Iterator[ConceptAttempts]:
+    """Every concept of one shard in the order of codes; one without attempts in the window too.
+
+    `left_out` (n_users,) marks users, by code, who take no part.
+    """
+    mine = np.flatnonzero(extract.concepts["shard"].to_numpy() == shard)
+    attempts_of = shard_concepts(extract, shard, window, left_out=left_out)
+    for concept in mine.tolist():
+        yield attempts_of(concept)
+
+
+def shard_concepts(
+    extract: Extract,
+    shard: int,
+    window: Window = EVERYTHING,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> Callable[[int], ConceptAttempts]:
+    """The concepts of one shard, whose rows are held, each by its code."""
+    concepts = extract.concepts
+    reader = ShardReader(extract, shard)
+    spans = [concepts[column].to_numpy() for column in _SPAN]
+    known = window.known_log(shard)
+    hashes = extract.users["user_hash"].to_numpy()
+
+    def attempts_of(concept: int) -> ConceptAttempts:
+        rows = reader.concept(*(int(span[concept]) for span in spans))
+        rows = rows if known is None else known.rows(rows)
+        concept_id = concepts["concept_id"][concept].as_py()
+        return _packed(concept, concept_id, rows, hashes, window, left_out)
+
+    return attempts_of
+
+
+def shard_rows(extract: Extract, shard: int) -> Iterator[ShardRows]:
+    """The rows of every concept of one shard, in the order of codes."""
+    concepts = extract.concepts
+    reader = ShardReader(extract, shard)
+    spans = [concepts[column].to_numpy() for column in _SPAN]
+    for concept in np.flatnonzero(concepts["shard"].to_numpy() == shard).tolist():
+        yield reader.concept(*(int(span[concept]) for span in spans))
+
+
+def concept_sequences(
+    extract: Extract,
+    concept: int,
+    window: Window = EVERYTHING,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> ConceptAttempts:
+    """One concept alone; only the row groups that hold it are read."""
+    entry = extract.concepts.slice(concept, 1).to_pylist()[0]
+    span = [entry[column] for column in _SPAN]
+    rows = ShardReader(extract, entry["shard"], only=(span[0], span[1])).concept(*span)
+    known = window.known_log(entry["shard"])
+    rows = rows if known is None else known.rows(rows)
+    hashes = extract.users["user_hash"].to_numpy()
+    return _packed(concept, entry["concept_id"], rows, hashes, window, left_out)
+
+
+def _packed(
+    concept: int,
+    concept_id: str,
+    rows: ShardRows,
+    user_hashes: NDArray[np.uint64],
+    window: Window,
+    left_out: NDArray[np.bool_] | None,
+) -> ConceptAttempts:
+    n_before = rows.users.size
+    rows = _inside(rows, window, left_out)
+    offsets = rows.offsets
+    last = offsets[1:] - 1
+    users = rows.users[last]
+    return ConceptAttempts(
+        concept=concept,
+        concept_id=concept_id,
+        sequences=AttemptSequences(correct=rows.correct, offsets=offsets),
+        users=users,
+        user_hashes=user_hashes[users],
+        last_ids=rows.ids[last],
+        last_times=rows.times[last],
+        n_left_out=n_before - rows.users.size,
+    )
+
+
+def _inside(rows: ShardRows, window: Window, left_out: NDArray[np.bool_] | None) -> ShardRows:
+    if window.is_open and left_out is None:
+        return rows
+    inside = np.ones(rows.users.size, np.bool_)
+    if window.since is not None:
+        inside &= rows.times >= _microseconds(window.since)
+    if window.until is not None:
+        inside &= rows.times < _microseconds(window.until)
+    if left_out is not None:
+        inside &= ~left_out[rows.users]
+    return rows.only(inside)
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(pa.scalar(moment, pa.timestamp("us", tz="UTC")).value)
+
+
+def _merged(base: ShardRows, added: ShardRows) -> ShardRows:
+    """Two runs in canonical order as one; late attempts go where they belong."""
+    n = base.users.size + added.users.size
+    merged = Run(
+        np.empty(n, np.int32),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int8),
+    )
+    merge_runs(base.run, added.run, merged)
+    return ShardRows(*merged)
+
+
+def _read_shard(path: Path) -> ShardRows:
+    with _open(path) as file:
+        return _columns(file.read(columns=_COLUMNS, use_threads=False))
+
+
+def _read_rows(path: Path, first: int, n_rows: int) -> ShardRows:
+    with _open(path) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        ends = np.cumsum(sizes)
+        low = int(np.searchsorted(ends, first, side="right"))
+        high = int(np.searchsorted(ends, first + n_rows, side="left"))
+        groups = list(range(low, min(high, len(sizes) - 1) + 1))
+        before = int(ends[low] - sizes[low])
+        rows = _columns(file.read_row_groups(groups, columns=_COLUMNS, use_threads=False))
+    return rows.part(first - before, first - before + n_rows)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ExtractError(
+            f"Expected the shard {path}, but it cannot be read ({error}); "
+            "extract again with --full."
+        ) from error
+
+
+def _columns(table: pa.Table) -> ShardRows:
+    times = table["attempted_at"].cast(pa.int64())
+    return ShardRows(
+        table["user"].to_numpy(), table["id"].to_numpy(), times.to_numpy(),
+        table["correct"].to_numpy(),
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Mastery of an extraction's attempts under given parameters, ready to be written to states.
+
+Made anew from the files for each concept: the same files give the same values, so nothing of it
+needs to survive a crash. One shard is in memory at a time, however many states there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from bkt_core.replay import replay
+from datasets.extracts.versions import states_of_shard
+from datasets.sequences.readers import shard_concepts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from bkt_core.params import BktParams
+    from datasets.extracts.files import Extract
+    from datasets.sequences.readers import ConceptAttempts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shard:
+    """What is held of the shard at hand."""
+
+    number: int
+    attempts_of: Callable[[int], ConceptAttempts]
+    concepts: NDArray[np.int32]  # (n_states,), rising
+    users: NDArray[np.int32]  # (n_states,), rising within a concept
+    versions: NDArray[np.int64]  # (n_states,)
+
+
+class StagedStates:
+    """Staged states by concept; ask in the order of `in_order`, or every shard is read anew."""
+
+    def __init__(self, extract: Extract, params: Mapping[str, BktParams]) -> None:
+        self._extract, self._params = extract, params
+        ids = extract.concepts["concept_id"].to_pylist()
+        self._codes = {concept_id: code for code, concept_id in enumerate(ids)}
+        self._shard_of = extract.concepts["shard"].to_numpy()
+        self._user_ids = pl.Series(extract.users["user_id"], dtype=pl.String)
+        self._set_aside = pl.read_parquet(extract.set_aside)
+        self._shard: _Shard | None = None
+
+    def in_order(self, concepts: Iterable[str]) -> list[str]:
+        """The concepts as the shards hold them; those that the extraction lacks come last."""
+        n_shards = len(self._extract.shards)
+
+        def place(concept_id: str) -> tuple[int, bytes]:
+            code = self._codes.get(concept_id)
+            shard = n_shards if code is None else int(self._shard_of[code])
+            return shard, concept_id.encode()
+
+        return sorted(concepts, key=place)
+
+    def of_concept(self, concept_id: str) -> pl.DataFrame | None:
+        """A frame of `mastery_states.STAGED`, by user; None where no parameters were given."""
+        params, code = self._params.get(concept_id), self._codes.get(concept_id)
+        if params is None or code is None:
+            return None
+        shard = self._shard_with(code)
+        attempts = shard.attempts_of(code)
+        first, stop = np.searchsorted(shard.concepts, [code, code + 1])
+        users = shard.users[first:stop]
+        # a user without a state yet, or without attempts, is left to a replay
+        _, staged, based = np.intersect1d(
+            attempts.users, users, assume_unique=True, return_indices=True
+        )
+        frame = pl.DataFrame(
+            {
+                "user_id": self._user_ids.gather(attempts.users[staged]),
+                "base_version": shard.versions[first:stop][based],
+                "p_mastery": replay(attempts.sequences, params)[staged],
+                "n_attempts": attempts.sequences.lengths[staged],
+                "last_attempt_at": attempts.last_times[staged].astype("datetime64[us]"),
+                "last_attempt_id": attempts.last_ids[staged],
+            }
+        ).with_columns(pl.col("last_attempt_at").dt.replace_time_zone("UTC"))
+        return self._without_set_aside(concept_id, frame)
+
+    def _shard_with(self, code: int) -> _Shard:
+        number = int(self._shard_of[code])
+        if self._shard is None or self._shard.number != number:
+            self._shard = None  # let go of one before the next is read
+            states = states_of_shard(self._extract, number)
+            columns = (states[name].to_numpy() for name in ("concept", "user", "version"))
+            self._shard = _Shard(number, shard_concepts(self._extract, number), *columns)
+        return self._shard
+
+    def _without_set_aside(self, concept_id: str, staged: pl.DataFrame) -> pl.DataFrame:
+        """Keys whose log holds rows that the extraction does not are left to a replay."""
+        own = self._set_aside.filter(pl.col("concept_id") == concept_id)
+        if own.is_empty():
+            return staged
+        return staged.join(
+            own.select("user_id"), on="user_id", how="anti", maintain_order="left"
+        )

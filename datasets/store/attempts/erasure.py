@@ -1,0 +1,87 @@
+"""A user and everything of theirs, gone; the tombstone keeps them out until it is lifted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+
+from datasets.store.connections.fault_points import reached
+from datasets.store.connections.locks import lock_user
+from datasets.store.errors import ErasedUserError
+from datasets.store.schema.sql import insert_into
+from datasets.store.schema.tables import AttemptRow, ErasedUserRow, MasteryStateRow, SnapshotRow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Rows that went."""
+
+    attempts: int
+    states: int
+    snapshots: int
+
+
+def erase_user(engine: Engine, user_id: str, *, at: datetime, actor: str) -> Erased:
+    """Tombstone first, in a transaction of its own, then the rows; repeat it at will."""
+    with engine.begin() as conn:
+        bury(conn, user_id, at=at, actor=actor)
+        reached("erase: tombstone written")
+    reached("erase: tombstone committed")
+    with engine.begin() as conn:
+        erased = delete_rows(conn, user_id)
+        reached("erase: rows deleted")
+    reached("erase: committed")
+    return erased
+
+
+def bury(conn: Connection, user_id: str, *, at: datetime, actor: str) -> None:
+    """Set the tombstone, once every write of this user that began has ended."""
+    lock_user(conn, user_id)
+    conn.execute(
+        insert_into(conn, ErasedUserRow)
+        .values(user_id=user_id, actor=actor, erased_at=at)
+        .on_conflict_do_nothing()
+    )
+
+
+def delete_rows(conn: Connection, user_id: str) -> Erased:
+    """Delete attempts (with their corrections), states and snapshots of a buried user."""
+    lock_user(conn, user_id)
+    if not is_erased(conn, user_id):
+        return Erased(0, 0, 0)  # lifted meanwhile: what is there now came in by right
+    snapshots = conn.execute(delete(SnapshotRow).where(SnapshotRow.user_id == user_id))
+    states = conn.execute(delete(MasteryStateRow).where(MasteryStateRow.user_id == user_id))
+    attempts = conn.execute(delete(AttemptRow).where(AttemptRow.user_id == user_id))
+    return Erased(attempts.rowcount, states.rowcount, snapshots.rowcount)
+
+
+def lift(conn: Connection, user_id: str) -> bool:
+    """Admit the user again; False if there was no tombstone. What was erased stays so."""
+    lock_user(conn, user_id)
+    done = conn.execute(delete(ErasedUserRow).where(ErasedUserRow.user_id == user_id))
+    reached("erase: tombstone lifted")
+    return done.rowcount > 0
+
+
+def is_erased(conn: Connection, user_id: str) -> bool:
+    """Whether the user's tombstone stands."""
+    found = conn.execute(select(ErasedUserRow.user_id).where(ErasedUserRow.user_id == user_id))
+    return found.first() is not None
+
+
+def erased_users(conn: Connection) -> frozenset[str]:
+    """Every user with a tombstone: no extraction may read them, no import admit them."""
+    return frozenset(conn.execute(select(ErasedUserRow.user_id)).scalars())
+
+
+def require_not_erased(conn: Connection, user_id: str) -> None:
+    """Refuse a user with a tombstone."""
+    if is_erased(conn, user_id):
+        raise ErasedUserError

@@ -1,0 +1,219 @@
+"""Writing attempts of many users at once: what an import calls.
+
+Each write takes the concepts' shared locks, refuses erased users, and marks the states that it
+outdates, in the caller's one transaction (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from sqlalchemy import bindparam, select, text
+
+from datasets.store.connections.copy_rows import add_temporary, empty_temporary, fill_temporary
+from datasets.store.connections.fault_points import reached
+from datasets.store.connections.locks import lock_many_users
+from datasets.store.errors import DatabaseError
+from datasets.store.schema.tables import QuestionConceptRow
+from datasets.store.schema.types import UtcDateTime
+from datasets.store.states.sweep import VERSION_START
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+INCOMING = {
+    "row": "int",
+    "source": "id",
+    "idempotency_key": "id",
+    "user_id": "id",
+    "question_id": "id",
+    "concept_id": "id",
+    "correct": "small",
+    "attempted_at": "moment",
+}
+_KEYS = {"concept_id": "id", "user_id": "id"}
+
+_ERASED = text("SELECT user_id FROM erased_user")
+_SAME = """
+    a.user_id = i.user_id AND a.concept_id IS NOT DISTINCT FROM i.concept_id
+    AND a.question_id IS NOT DISTINCT FROM i.question_id AND a.attempted_at = i.attempted_at
+"""
+_STORED = text(
+    f"SELECT i.idempotency_key, a.id, a.correct AS old_correct, ({_SAME}) AS same_but_outcome "  # noqa: S608 - constants
+    "FROM incoming_attempt i JOIN attempts a ON a.idempotency_key = i.idempotency_key"
+)
+_INSERT = text(
+    "INSERT INTO attempts (source, idempotency_key, user_id, question_id, concept_id, correct, "
+    "attempted_at, created_at) "
+    "SELECT source, idempotency_key, user_id, question_id, concept_id, correct, attempted_at, "
+    ":at "
+    "FROM incoming_attempt WHERE 1 = 1 ORDER BY row ON CONFLICT (idempotency_key) DO NOTHING"
+).bindparams(bindparam("at", type_=UtcDateTime()))
+_MARK = f"""
+    INSERT INTO bkt_user_skill_state
+        (concept_id, user_id, p_mastery, n_attempts, algo_version_id, is_stale, version,
+         updated_at)
+    SELECT k.concept_id, k.user_id, 0, 0, v.id, true, {{start}}, :at
+    FROM (SELECT DISTINCT concept_id, user_id FROM outdated_state) k CROSS JOIN algo_versions v
+    WHERE v.algo_key = 'bkt' AND v.status = 'ACTIVE'
+    ORDER BY k.concept_id, k.user_id
+    ON CONFLICT (concept_id, user_id) DO UPDATE
+    SET is_stale = true, version = bkt_user_skill_state.version + 1, updated_at = :at
+"""  # noqa: F541 - constants
+_CORRECT = text(
+    "UPDATE attempts SET correct = c.new_correct FROM corrected_attempt c "
+    "WHERE attempts.id = c.attempt_id"
+)
+_CORRECT_XACT = text(
+    "UPDATE attempts SET correct = c.new_correct, xact_id = pg_current_xact_id() "
+    "FROM corrected_attempt c WHERE attempts.id = c.attempt_id"
+)
+_LOG = text(
+    "INSERT INTO attempt_correction (attempt_id, old_correct, new_correct, actor, created_at) "
+    "SELECT attempt_id, old_correct, new_correct, :actor, :at FROM corrected_attempt "
+    "ORDER BY attempt_id"
+).bindparams(bindparam("at", type_=UtcDateTime()))
+
+
+def concepts_of_questions(conn: Connection) -> dict[str, tuple[str, ...]]:
+    """The concepts of each mapped question, sorted."""
+    rows = conn.execute(
+        select(QuestionConceptRow.question_id, QuestionConceptRow.concept_id).order_by(
+            QuestionConceptRow.question_id, QuestionConceptRow.concept_id
+        )
+    )
+    found: dict[str, list[str]] = {}
+    for question_id, concept_id in rows:
+        found.setdefault(question_id, []).append(concept_id)
+    return {question: tuple(concepts) for question, concepts in found.items()}
+
+
+def write_attempts(
+    conn: Connection,
+    new: pl.DataFrame,
+    *,
+    at: datetime,
+    corrections: bool = False,
+    actor: str = "import",
+) -> pl.DataFrame:
+    """Write one frame of `NewAttempt`, see `AttemptWriter`."""
+    writer = AttemptWriter(conn, at=at, corrections=corrections, actor=actor)
+    outcomes = writer.write(new)
+    writer.finish()
+    return outcomes
+
+
+class AttemptWriter:
+    """Writes attempts of many users, a batch at a time, in the caller's one transaction.
+
+    The states of what was inserted or corrected are left stale by `finish`, for the next sweep
+    or reader to replay: all of them at the end and in order, since an online update that waits
+    for one state may hold another.
+    """
+
+    def __init__(
+        self,
+        conn: Connection,
+        *,
+        at: datetime,
+        corrections: bool = False,
+        actor: str = "import",
+    ) -> None:
+        self._conn, self._at = conn, at
+        self._corrections, self._actor = corrections, actor
+        empty_temporary(conn, "outdated_state", _KEYS)
+
+    def write(self, new: pl.DataFrame) -> pl.DataFrame:
+        """Write a frame of `NewAttempt`, ids in its order; columns `row`, `outcome` come back.
+
+        One line per line of `new`: `inserted`; `duplicate` (stored already, the same);
+        `conflict` (stored already, with other content); `corrected` (only `correct` differed,
+        and `corrections` asked for the new one); `erased` (the user's tombstone stands). A row
+        of several lines goes as a whole: one conflict or erasure in it holds all of it back.
+        """
+        conn = self._conn
+        incoming = new.select(INCOMING.keys())
+        lock_many_users(conn, incoming["concept_id"].unique().to_list())
+        reached("import: locked")
+        judged = _judge(conn, incoming, corrections=self._corrections)
+        inserted = judged.filter(pl.col("outcome") == "inserted")
+        corrected = judged.filter(pl.col("outcome") == "corrected")
+        _insert(conn, inserted.select(INCOMING.keys()), self._at)
+        reached("import: attempts inserted")
+        _correct(conn, corrected, self._at, self._actor)
+        if corrected.height:
+            reached("import: attempts corrected")
+        keys = pl.concat([inserted, corrected]).select(_KEYS.keys()).unique()
+        add_temporary(conn, "outdated_state", _KEYS, keys)
+        return judged.select("row", "outcome")
+
+    def finish(self) -> None:
+        """Leave the states stale, and insert those that are missing."""
+        _mark(self._conn, self._at)
+        reached("import: states marked")
+
+
+def _judge(conn: Connection, incoming: pl.DataFrame, *, corrections: bool) -> pl.DataFrame:
+    """What becomes of each line, with the id and the outcome stored under its key."""
+    fill_temporary(conn, "incoming_attempt", INCOMING, incoming)
+    erased = conn.execute(_ERASED).scalars().all()
+    stored = pl.DataFrame(
+        [tuple(row) for row in conn.execute(_STORED)],
+        schema={
+            "idempotency_key": pl.String,
+            "attempt_id": pl.Int64,
+            "old_correct": pl.Int8,
+            "same_but_outcome": pl.Boolean,
+        },
+        orient="row",
+    )
+    differs = pl.when(pl.lit(corrections) & pl.col("same_but_outcome"))
+    return (
+        incoming.join(stored, on="idempotency_key", how="left", maintain_order="left")
+        .with_columns(
+            outcome=pl.when(pl.col("user_id").is_in(erased))
+            .then(pl.lit("erased"))
+            .when(pl.col("attempt_id").is_null())
+            .then(pl.lit("inserted"))
+            .when(pl.col("same_but_outcome") & (pl.col("old_correct") == pl.col("correct")))
+            .then(pl.lit("duplicate"))
+            .otherwise(differs.then(pl.lit("corrected")).otherwise(pl.lit("conflict")))
+        )
+        .with_columns(
+            outcome=pl.when((pl.col("outcome") == "erased").any().over("row"))
+            .then(pl.lit("erased"))
+            .when((pl.col("outcome") == "conflict").any().over("row"))
+            .then(pl.lit("conflict"))
+            .otherwise("outcome")
+        )
+    )
+
+
+def _insert(conn: Connection, rows: pl.DataFrame, at: datetime) -> None:
+    if rows.is_empty():
+        return
+    fill_temporary(conn, "incoming_attempt", INCOMING, rows)
+    n_inserted = conn.execute(_INSERT, {"at": at}).rowcount
+    if n_inserted != rows.height:
+        raise DatabaseError(
+            f"All {rows.height} new attempts must go in, and {rows.height - n_inserted} were "
+            "stored by another writer at the same moment; nothing was written, import again."
+        )
+
+
+def _correct(conn: Connection, corrected: pl.DataFrame, at: datetime, actor: str) -> None:
+    if corrected.is_empty():
+        return
+    columns = {"attempt_id": "int", "old_correct": "small", "new_correct": "small"}
+    rows = corrected.with_columns(new_correct="correct").select(columns.keys())
+    fill_temporary(conn, "corrected_attempt", columns, rows)
+    conn.execute(_CORRECT if conn.dialect.name == "sqlite" else _CORRECT_XACT)
+    conn.execute(_LOG, {"actor": actor, "at": at})
+
+
+def _mark(conn: Connection, at: datetime) -> None:
+    statement = _MARK.format(start=VERSION_START[conn.dialect.name])
+    conn.execute(text(statement).bindparams(bindparam("at", type_=UtcDateTime())), {"at": at})

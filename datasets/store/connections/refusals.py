@@ -1,0 +1,56 @@
+"""What a database refuses, as a sentence: what it said, and what to do."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from datasets.store.connections.engines import redacted
+from datasets.store.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: By SQLSTATE (PostgreSQL) or by a part of the message (SQLite): what to do about it.
+_REMEDIES = {
+    "42501": "docs/roles.sql says which role may.",
+    "53100": "Its disk is full: make room, then run the command again.",
+    "53300": "It has no connection left: end others, or raise its max_connections.",
+    "25006": "It only takes readers: name its primary, or an account that may write.",
+    "database or disk is full": "Make room (`bkt prune`), then run the command again.",
+    "disk I/O error": (
+        "Its disk is full or broken: make room (`bkt prune`), then run the command again."
+    ),
+    "attempt to write a readonly database": (
+        "Give the account that runs `bkt` write permission on the file and its folder."
+    ),
+    "file is not a database": "Name another file by BKT_DATABASE_URL, or restore this one.",
+}
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Raise `DatabaseError` where the database refuses something that a person can mend."""
+    try:
+        yield
+    except DBAPIError as error:
+        told = _told(error, redacted(url))
+        if told is None:
+            raise
+        raise DatabaseError(told) from error
+
+
+def _told(error: DBAPIError, where: str) -> str | None:
+    said = (str(error.orig).strip().splitlines() or ["nothing"])[0].rstrip(".")
+    state = getattr(error.orig, "sqlstate", None)
+    for sign, remedy in _REMEDIES.items():
+        if sign in (state, said):
+            return f"The database {where} refused: {said}. What was committed stays. {remedy}"
+    if error.connection_invalidated:
+        return (
+            f"The database {where} went away while it was used; what was committed stays. "
+            "Run the command again when it answers."
+        )
+    return None

@@ -1,0 +1,276 @@
+"""One attempt of one user, as the platform's service writes it (docs/protocol.md).
+
+In this order: locks, state rows, which parameters are active, the attempt, the new mastery.
+That order is what keeps updates from being lost while parameters change and sweeps run; no
+function here commits. The `async` names wrap the plain ones for an `AsyncConnection`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, select
+
+from bkt_core.model import update_mastery
+from datasets.store.attempts.erasure import require_not_erased
+from datasets.store.attempts.keys import keys_of_attempt
+from datasets.store.connections.fault_points import reached
+from datasets.store.connections.locks import lock_attempt
+from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyConflictError
+from datasets.store.online.statements import (
+    INSERT_ATTEMPT,
+    INSERT_STATE,
+    LOCK_STATE,
+    WRITE_STATE,
+)
+from datasets.store.params.skill_params import InForce, in_force
+from datasets.store.schema.tables import AttemptRow
+from datasets.store.schema.types import in_utc
+from datasets.store.states.reads import STATE_COLUMNS, Mastery, is_current, state_of
+from datasets.store.states.replays import Replayed, replay_one
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from bkt_core.params import BktParams
+    from datasets.store.attempts.new_attempt import NewAttempt
+    from datasets.store.states.reads import State
+
+#: An insert that lost its row to an erasure tries again this often.
+MAX_TRIES = 10
+
+
+_OWNER = select(AttemptRow.user_id, AttemptRow.concept_id).where(
+    AttemptRow.idempotency_key == bindparam("key")
+)
+
+
+class Outcome(StrEnum):
+    """What became of an attempt at one concept."""
+
+    RECORDED = "recorded"
+    DUPLICATE = "duplicate"  # the key was stored before; nothing changed
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One concept of an attempt: what became of it, and mastery as it is now."""
+
+    outcome: Outcome
+    mastery: Mastery
+    key: str  # of its row
+    params: BktParams  # in force, by which mastery was computed
+    #: Mastery and P(correct) just before the attempt; None for a duplicate and after a replay.
+    p_mastery_prior: float | None = None
+    p_correct: float | None = None
+
+
+async def record_attempt(
+    conn: AsyncConnection, attempt: NewAttempt, *, at: datetime
+) -> tuple[Recorded, ...]:
+    """`record` on an async connection; the caller commits, and only then acknowledges."""
+    return await conn.run_sync(record, attempt, at=at)
+
+
+def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Recorded, ...]:
+    """Write one attempt and the mastery of its concepts, in order of concept id.
+
+    Needs a READ COMMITTED transaction of its own on PostgreSQL. Raises `ErasedUserError`,
+    `IdempotencyConflictError`, `BadInputError`: then roll back.
+    """
+    keys = keys_of_attempt(conn, attempt)
+    reached("online: began")
+    lock_attempt(conn, attempt.user_id, keys)
+    reached("online: locked")
+    states = {concept: _locked_state(conn, attempt.user_id, concept, at) for concept in keys}
+    reached("online: state locked")
+    return tuple(
+        _record_at(conn, attempt, concept, key, states[concept], at)
+        for concept, key in keys.items()
+    )
+
+
+def lock_states(
+    conn: Connection, user_id: str, concept_ids: Iterable[str], *, at: datetime
+) -> tuple[State, ...]:
+    """Locks, then the states of one user by concept id, inserted where they are absent.
+
+    The first two steps of `record`, for a writer of several attempts: its transaction must
+    write an attempt at each of these concepts, or roll back.
+    """
+    concepts = sorted(set(concept_ids), key=str.encode)
+    lock_attempt(conn, user_id, concepts)
+    return tuple(_locked_state(conn, user_id, concept, at) for concept in concepts)
+
+
+def _record_at(
+    conn: Connection,
+    attempt: NewAttempt,
+    concept_id: str,
+    key: str,
+    state: State,
+    at: datetime,
+) -> Recorded:
+    stamp = in_force(conn, concept_id)
+    attempt_id = _insert_unless_stored(conn, attempt, concept_id, key, at)
+    if attempt_id is None:
+        return _duplicate(conn, attempt, concept_id, key, state, stamp, at)
+    reached("online: attempt inserted")
+    prior = p_correct = None
+    if is_current(state, stamp) and _is_last(attempt, attempt_id, state):
+        letters = stamp.params
+        step = update_mastery(
+            state.p_mastery, int(attempt.correct), letters.p_T, letters.p_S, letters.p_G
+        )
+        prior, p_correct = state.p_mastery, step.p_correct
+        new = Replayed(
+            step.p_L_next,
+            state.n_attempts + 1,
+            in_utc(attempt.attempted_at),
+            attempt_id,
+            attempt.question_id,
+        )
+    else:
+        new = replay_one(conn, attempt.user_id, concept_id, stamp.params)
+    _write(conn, attempt.user_id, concept_id, new, stamp, at)
+    reached("online: state written")
+    mastery = _mastery(concept_id, new, stamp)
+    return Recorded(Outcome.RECORDED, mastery, key, stamp.params, prior, p_correct)
+
+
+def _is_last(attempt: NewAttempt, attempt_id: int, state: State) -> bool:
+    """Whether the attempt comes after all others of its key."""
+    if state.last_attempt_at is None or state.last_attempt_id is None:
+        return False
+    last = (state.last_attempt_at, state.last_attempt_id)
+    return (in_utc(attempt.attempted_at), attempt_id) > last
+
+
+def _duplicate(
+    conn: Connection,
+    attempt: NewAttempt,
+    concept_id: str,
+    key: str,
+    state: State,
+    stamp: InForce,
+    at: datetime,
+) -> Recorded:
+    """The present state; repaired in passing, as its row is locked anyway."""
+    if is_current(state, stamp):
+        now = Replayed(
+            state.p_mastery,
+            state.n_attempts,
+            state.last_attempt_at,
+            state.last_attempt_id,
+            state.last_question_id,
+        )
+    else:
+        now = replay_one(conn, attempt.user_id, concept_id, stamp.params)
+        _write(conn, attempt.user_id, concept_id, now, stamp, at)
+    return Recorded(Outcome.DUPLICATE, _mastery(concept_id, now, stamp), key, stamp.params)
+
+
+def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime) -> State:
+    """The state's row, locked; inserted first where it is absent."""
+    key = {"concept_id": concept_id, "user_id": user_id}
+    for _ in range(MAX_TRIES):
+        row = conn.execute(LOCK_STATE, key).one_or_none()
+        if row is not None:
+            if row.is_erased:
+                raise ErasedUserError
+            return state_of(row[: len(STATE_COLUMNS)])
+        require_not_erased(conn, user_id)
+        conn.execute(
+            INSERT_STATE[conn.dialect.name],
+            key | {"at": at},
+        )
+    raise DatabaseError(
+        f"The state of one user at concept {concept_id!r} vanished {MAX_TRIES} times while it "
+        "was being locked; something deletes states without the user's lock."
+    )
+
+
+def _insert_unless_stored(
+    conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
+) -> int | None:
+    """The new attempt's id; None where it is stored already.
+
+    A key that is another attempt's is refused, unless an erasure takes that attempt away
+    before it is looked at.
+    """
+    for _ in range(MAX_TRIES):
+        attempt_id = _insert(conn, attempt, concept_id, key, at)
+        if attempt_id is not None:
+            return attempt_id
+        stored = conn.execute(_OWNER, {"key": key}).one_or_none()
+        if stored is not None:
+            if (stored.user_id, stored.concept_id) != (attempt.user_id, concept_id):
+                raise IdempotencyConflictError(key=attempt.idempotency_key)
+            return None
+    raise DatabaseError(
+        f"An attempt vanished {MAX_TRIES} times while another with its key was being written; "
+        "something deletes attempts at random."
+    )
+
+
+def _insert(
+    conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
+) -> int | None:
+    """The new attempt's id; None where its key is stored already."""
+    inserted = conn.execute(
+        INSERT_ATTEMPT[conn.dialect.name],
+        {
+            "source": attempt.source,
+            "idempotency_key": key,
+            "user_id": attempt.user_id,
+            "question_id": attempt.question_id,
+            "concept_id": concept_id,
+            "correct": int(attempt.correct),
+            "attempted_at": attempt.attempted_at,
+            "created_at": at,
+        },
+    )
+    found: int | None = inserted.scalar_one_or_none()
+    return found
+
+
+def _write(
+    conn: Connection,
+    user_id: str,
+    concept_id: str,
+    new: Replayed,
+    stamp: InForce,
+    at: datetime,
+) -> None:
+    conn.execute(
+        WRITE_STATE,
+        {
+            "of_concept": concept_id,
+            "of_user": user_id,
+            "p_mastery": new.p_mastery,
+            "n_attempts": new.n_attempts,
+            "last_attempt_at": new.last_attempt_at,
+            "last_attempt_id": new.last_attempt_id,
+            "last_question_id": new.last_question_id,
+            "algo_version_id": stamp.algo_version_id,
+            "param_id": stamp.param_id,
+            "updated_at": at,
+        },
+    )
+
+
+def _mastery(concept_id: str, new: Replayed, stamp: InForce) -> Mastery:
+    return Mastery(
+        concept_id=concept_id,
+        p_mastery=new.p_mastery,
+        n_attempts=new.n_attempts,
+        last_attempt_at=new.last_attempt_at,
+        param_id=stamp.param_id,
+        algo_version_id=stamp.algo_version_id,
+    )

@@ -1,0 +1,172 @@
+"""Who decided what on which concept, and why: append only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from datasets.store.schema.sql import insert_into
+from datasets.store.schema.tables import PromotionEventRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+class Decision(StrEnum):
+    """What became of a concept in one run."""
+
+    PROMOTED = "promoted"
+    KEPT = "kept"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    ROLLED_BACK = "rolled_back"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionEvent:
+    """One row of `bkt_promotion_event`; a param id of None means the defaults."""
+
+    event_id: int
+    run_id: str | None
+    concept_id: str
+    algo_version_id: int
+    decision: Decision
+    from_param_id: int | None
+    to_param_id: int | None
+    reasons: list[Any]
+    actor: str
+    created_at: datetime
+
+
+def record_decision(
+    conn: Connection,
+    *,
+    run_id: str | None,
+    concept_id: str,
+    algo_version_id: int,
+    decision: Decision,
+    from_param_id: int | None,
+    to_param_id: int | None,
+    actor: str,
+    at: datetime,
+    reasons: Sequence[Any] = (),
+) -> None:
+    """Append one decision; the second of one (run, concept) changes nothing."""
+    conn.execute(
+        insert_into(conn, PromotionEventRow)
+        .values(
+            run_id=run_id,
+            concept_id=concept_id,
+            algo_version_id=algo_version_id,
+            decision=decision.value,
+            from_param_id=from_param_id,
+            to_param_id=to_param_id,
+            reasons=list(reasons),
+            actor=actor,
+            created_at=at,
+        )
+        .on_conflict_do_nothing(index_elements=["run_id", "concept_id"])
+    )
+
+
+def history(conn: Connection, concept_id: str) -> tuple[PromotionEvent, ...]:
+    """Every decision on a concept, the newest first."""
+    return _events(conn, PromotionEventRow.concept_id == concept_id)
+
+
+def events_of_run(conn: Connection, run_id: str) -> tuple[PromotionEvent, ...]:
+    """Every decision of a run, the newest first."""
+    return _events(conn, PromotionEventRow.run_id == run_id)
+
+
+def decision_of(conn: Connection, run_id: str, concept_id: str) -> PromotionEvent | None:
+    """What a run decided on a concept, if it came to that."""
+    found = _events(
+        conn,
+        PromotionEventRow.run_id == run_id,
+        PromotionEventRow.concept_id == concept_id,
+    )
+    return next(iter(found), None)
+
+
+def is_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> bool:
+    """Whether the concept was rolled back and not released since."""
+    latest = conn.execute(
+        select(PromotionEventRow.decision)
+        .where(
+            PromotionEventRow.concept_id == concept_id,
+            PromotionEventRow.algo_version_id == algo_version_id,
+            PromotionEventRow.decision.in_((Decision.ROLLED_BACK, Decision.RELEASED)),
+        )
+        .order_by(PromotionEventRow.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return latest == Decision.ROLLED_BACK
+
+
+def last_switch(conn: Connection, algo_version_id: int) -> int | None:
+    """The newest event that changed what is in force, or may be; None before the first."""
+    moves = (Decision.PROMOTED, Decision.ROLLED_BACK, Decision.RELEASED)
+    return conn.execute(
+        select(func.max(PromotionEventRow.id)).where(
+            PromotionEventRow.algo_version_id == algo_version_id,
+            PromotionEventRow.decision.in_(moves),
+        )
+    ).scalar_one_or_none()
+
+
+def version_at(conn: Connection, at: datetime) -> int | None:
+    """The algorithm version of the last decision up to a moment, else of the first ever.
+
+    Decisions are made under the version in force alone; None before there is any.
+    """
+    version = select(PromotionEventRow.algo_version_id).limit(1)
+    then = version.where(PromotionEventRow.created_at <= at)
+    found = conn.execute(then.order_by(PromotionEventRow.id.desc())).scalar_one_or_none()
+    if found is None:
+        found = conn.execute(version.order_by(PromotionEventRow.id)).scalar_one_or_none()
+    return found
+
+
+def pinned_concepts(conn: Connection, algo_version_id: int) -> frozenset[str]:
+    """Concepts that were rolled back and not released since."""
+    rows = conn.execute(
+        select(PromotionEventRow.concept_id, PromotionEventRow.decision)
+        .where(
+            PromotionEventRow.algo_version_id == algo_version_id,
+            PromotionEventRow.decision.in_((Decision.ROLLED_BACK, Decision.RELEASED)),
+        )
+        .order_by(PromotionEventRow.id)
+    )
+    latest = {row.concept_id: row.decision for row in rows}
+    return frozenset(c for c, decision in latest.items() if decision == Decision.ROLLED_BACK)
+
+
+def _events(conn: Connection, *conditions: Any) -> tuple[PromotionEvent, ...]:  # noqa: ANN401 - SQLAlchemy's expressions
+    rows = conn.execute(
+        select(PromotionEventRow.__table__)
+        .where(*conditions)
+        .order_by(PromotionEventRow.id.desc())
+    )
+    return tuple(
+        PromotionEvent(
+            event_id=row.id,
+            run_id=row.run_id,
+            concept_id=row.concept_id,
+            algo_version_id=row.algo_version_id,
+            decision=Decision(row.decision),
+            from_param_id=row.from_param_id,
+            to_param_id=row.to_param_id,
+            reasons=row.reasons,
+            actor=row.actor,
+            created_at=row.created_at,
+        )
+        for row in rows
+    )

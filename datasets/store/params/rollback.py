@@ -1,0 +1,184 @@
+"""The way back: make an older row active again, or the defaults, and pin the concept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from datasets.store.connections.fault_points import reached
+from datasets.store.connections.locks import lock_concept
+from datasets.store.errors import IncumbentChangedError, RollbackError
+from datasets.store.params.events import Decision, is_pinned, record_decision
+from datasets.store.params.skill_params import (
+    activate,
+    active_params,
+    deactivate,
+    params_of_run,
+    stored_params,
+)
+from datasets.store.schema.tables import PromotionEventRow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+#: The largest id that the databases count to.
+MAX_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What was in force and what is now; None means the defaults."""
+
+    concept_id: str
+    from_param_id: int | None
+    to_param_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunConcepts:
+    """The concepts of a run: those where its row, by its id, is active, and the others."""
+
+    active: dict[str, int]
+    superseded: tuple[str, ...]
+
+
+def roll_back(
+    conn: Connection,
+    *,
+    run_id: str,
+    concept_id: str,
+    algo_version_id: int,
+    to_param_id: int | None,
+    at: datetime,
+    actor: str,
+    only_from: int | None = None,
+    reason: str = "",
+) -> RolledBack:
+    """Make `to_param_id` (None: the defaults) active again and pin the concept.
+
+    `run_id` is the row of this rollback in `bkt_run`. Repeated under the same run it changes
+    nothing. Where the target was chosen because of the row in force, `only_from` names that
+    row: another one by now raises `IncumbentChangedError`. The states of the concept are
+    old-stamped then, until a sweep.
+    """
+    lock_concept(conn, concept_id)
+    done = _event_of(conn, run_id, concept_id)
+    if done is not None:
+        return done
+    incumbent = active_params(conn, algo_version_id).get(concept_id)
+    incumbent_id = incumbent.param_id if incumbent else None
+    if only_from not in (None, incumbent_id):
+        raise IncumbentChangedError(
+            concept_id=concept_id, expected=only_from, found=incumbent_id
+        )
+    require_target(conn, concept_id, algo_version_id, to_param_id, incumbent_id)
+    deactivate(conn, concept_id, algo_version_id)
+    if to_param_id is not None:
+        activate(conn, to_param_id)
+    record_decision(
+        conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
+        decision=Decision.ROLLED_BACK, from_param_id=incumbent_id, to_param_id=to_param_id,
+        reasons=[reason] if reason else [], actor=actor, at=at,
+    )  # fmt: skip
+    reached("rollback: switched")
+    return RolledBack(concept_id, incumbent_id, to_param_id)
+
+
+def release(
+    conn: Connection,
+    *,
+    run_id: str,
+    concept_id: str,
+    algo_version_id: int,
+    at: datetime,
+    actor: str,
+) -> None:
+    """Take the pin off a concept, so that the next run may promote again."""
+    lock_concept(conn, concept_id)
+    if _event_of(conn, run_id, concept_id) is not None:
+        return
+    require_pinned(conn, concept_id, algo_version_id)
+    incumbent = active_params(conn, algo_version_id).get(concept_id)
+    incumbent_id = incumbent.param_id if incumbent else None
+    record_decision(
+        conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
+        decision=Decision.RELEASED, from_param_id=incumbent_id, to_param_id=incumbent_id,
+        actor=actor, at=at,
+    )  # fmt: skip
+    reached("release: recorded")
+
+
+def concepts_of_run(conn: Connection, run_id: str) -> RunConcepts:
+    """Which concepts a rollback of this run would change, and which it would leave."""
+    rows = params_of_run(conn, run_id)
+    if not rows:
+        raise RollbackError(
+            f"Run {run_id!r} must have promoted something to be rolled back, and it has not."
+        )
+    return RunConcepts(
+        active={concept: row.param_id for concept, row in rows.items() if row.is_active},
+        superseded=tuple(concept for concept, row in rows.items() if not row.is_active),
+    )
+
+
+def row_before(conn: Connection, param_id: int) -> int | None:
+    """What was in force before a row was promoted; None: the defaults."""
+    return conn.execute(
+        select(PromotionEventRow.from_param_id).where(
+            PromotionEventRow.to_param_id == param_id,
+            PromotionEventRow.decision == Decision.PROMOTED.value,
+        )
+    ).scalar_one_or_none()
+
+
+def require_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> None:
+    """Refuse to release a concept that nothing holds."""
+    if not is_pinned(conn, concept_id, algo_version_id):
+        raise RollbackError(
+            f"Concept {concept_id!r} must be pinned to be released, and it is not; "
+            "`bkt params --history` shows what happened to it."
+        )
+
+
+def require_target(
+    conn: Connection,
+    concept_id: str,
+    algo_version_id: int,
+    to_param_id: int | None,
+    incumbent_id: int | None,
+) -> None:
+    """Refuse a row that is not there, of another concept or version, or already active."""
+    if to_param_id == incumbent_id:
+        what = "The defaults are" if to_param_id is None else f"Row {to_param_id} is"
+        raise RollbackError(f"{what} in force for {concept_id!r} already; nothing was changed.")
+    if to_param_id is None:
+        return
+    target = stored_params(conn, to_param_id) if to_param_id <= MAX_ID else None
+    if target is None:
+        raise RollbackError(
+            f"Row {to_param_id} must be one of bkt_skill_params, and there is none; "
+            f"`bkt params --history` lists the rows of {concept_id!r}."
+        )
+    if target.concept_id != concept_id:
+        raise RollbackError(
+            f"Row {to_param_id} must be of concept {concept_id!r}, it is of "
+            f"{target.concept_id!r}; nothing was changed."
+        )
+    if target.algo_version_id != algo_version_id:
+        raise RollbackError(
+            f"Row {to_param_id} is of another algorithm version; nothing was changed."
+        )
+
+
+def _event_of(conn: Connection, run_id: str, concept_id: str) -> RolledBack | None:
+    row = conn.execute(
+        select(PromotionEventRow.from_param_id, PromotionEventRow.to_param_id).where(
+            PromotionEventRow.run_id == run_id, PromotionEventRow.concept_id == concept_id
+        )
+    ).one_or_none()
+    return RolledBack(concept_id, row.from_param_id, row.to_param_id) if row else None

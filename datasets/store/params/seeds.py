@@ -1,0 +1,84 @@
+"""The algorithm versions that `bkt init` puts into an empty database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from datasets.store.params.algorithms import ALGO_KEY
+from datasets.store.schema.sql import insert_into
+from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+SEEDED_VERSION = "v1"
+#: Stands beside it for comparison: on real logs three quarters of the concepts end on L0 = 0.5.
+CANDIDATE_VERSION = "v2"
+
+SEEDED_PARAMS: dict[str, Any] = {
+    "default_L0": 0.1,
+    "default_T": 0.1,
+    "default_S": 0.1,
+    "default_G": 0.25,
+    "mastery_threshold": 0.95,
+    "min_attempts_for_fit": 10,
+    "constraints": {
+        "L0_min": 0.001,
+        "L0_max": 0.5,
+        "T_min": 0.001,
+        "T_max": 0.5,
+        "S_min": 0.001,
+        "S_max": 0.4,
+        "G_min": 0.001,
+        "G_max": 0.4,
+    },
+    "degeneracy_checks": {
+        "require_learned_better_than_unlearned": True,
+        "min_learning_gain": 0.05,
+    },
+}
+
+CANDIDATE_PARAMS: dict[str, Any] = {
+    **SEEDED_PARAMS,
+    "constraints": {**SEEDED_PARAMS["constraints"], "L0_max": 0.95},
+}
+
+
+def seed(conn: Connection, *, at: datetime) -> None:
+    """Insert `v1` as the ACTIVE version, `v2` as a CANDIDATE; harmless when they are there.
+
+    A database in which another version is ACTIVE keeps that one.
+    """
+    has_active = conn.execute(
+        select(AlgoVersionRow.id).where(
+            AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.status == "ACTIVE"
+        )
+    ).first()
+    status = "CANDIDATE" if has_active else "ACTIVE"
+    _seed_version(conn, SEEDED_VERSION, SEEDED_PARAMS, status=status, at=at)
+    _seed_version(conn, CANDIDATE_VERSION, CANDIDATE_PARAMS, status="CANDIDATE", at=at)
+
+
+def _seed_version(
+    conn: Connection, version: str, params: dict[str, Any], *, status: str, at: datetime
+) -> None:
+    """Insert one version and its settings; one that is there stays as it is."""
+    conn.execute(
+        insert_into(conn, AlgoVersionRow)
+        .values(algo_key=ALGO_KEY, version=version, status=status, created_at=at)
+        .on_conflict_do_nothing()
+    )
+    version_id = conn.execute(
+        select(AlgoVersionRow.id).where(
+            AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.version == version
+        )
+    ).scalar_one()
+    conn.execute(
+        insert_into(conn, AlgoParamsRow)
+        .values(algo_version_id=version_id, params=params)
+        .on_conflict_do_nothing()
+    )

@@ -1,0 +1,102 @@
+"""Tables of what users did, of what questions practise, and of who was erased."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from datasets.store.schema.base import Base, finite
+from datasets.store.schema.types import BigId, Id
+
+
+class AttemptRow(Base):
+    """One answer of one user at one concept.
+
+    On PostgreSQL the column `xact_id` holds the transaction that wrote the row, which tells an
+    incremental extraction what it has not seen.
+    """
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        UniqueConstraint("idempotency_key"),
+        CheckConstraint("correct IN (0, 1)", name="correct_is_0_or_1"),
+        CheckConstraint("length(user_id) <= 255", name="user_id_length"),
+        CheckConstraint("length(concept_id) <= 255", name="concept_id_length"),
+        CheckConstraint("length(idempotency_key) <= 255", name="idempotency_key_length"),
+        *finite("attempted_at"),
+        *finite("created_at"),
+        Index("ix_attempts_key", "user_id", "concept_id", "attempted_at", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(255), server_default="")
+    idempotency_key: Mapped[str] = mapped_column(Id)
+    user_id: Mapped[str] = mapped_column(Id)
+    question_id: Mapped[str | None] = mapped_column(Id)
+    concept_id: Mapped[str | None] = mapped_column(Id)
+    correct: Mapped[int] = mapped_column(SmallInteger)
+    attempted_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class AttemptRewriteRow(Base):
+    """A change or deletion of stored attempts: after one, an extraction reads the whole log.
+
+    Triggers write it, so that no writer can forget to. On PostgreSQL the column `xact_id` says
+    which snapshots have seen it; on SQLite one row is replaced by one with a higher id.
+    """
+
+    __tablename__ = "attempt_rewrites"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+
+
+class AttemptCorrectionRow(Base):
+    """What an attempt said before it was corrected; append only."""
+
+    __tablename__ = "attempt_correction"
+    __table_args__ = (
+        CheckConstraint("old_correct IN (0, 1)", name="old_correct_is_0_or_1"),
+        CheckConstraint("new_correct IN (0, 1)", name="new_correct_is_0_or_1"),
+        Index("ix_attempt_correction_attempt_id", "attempt_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    attempt_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey(AttemptRow.id, ondelete="CASCADE")
+    )
+    old_correct: Mapped[int] = mapped_column(SmallInteger)
+    new_correct: Mapped[int] = mapped_column(SmallInteger)
+    actor: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+
+
+class QuestionConceptRow(Base):
+    """A concept that a question practises."""
+
+    __tablename__ = "question_concepts"
+
+    question_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    concept_id: Mapped[str] = mapped_column(Id, primary_key=True)
+
+
+class ErasedUserRow(Base):
+    """A tombstone: nothing of this user comes in until it is lifted."""
+
+    __tablename__ = "erased_user"
+
+    user_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    actor: Mapped[str] = mapped_column(String(255))
+    erased_at: Mapped[datetime]

@@ -1,0 +1,273 @@
+"""Mastery as it was, or would have been, at past moments: `bkt backfill snapshots`.
+
+The log is read once per moment in the order of its index, some users at a time, so that a
+hundred million attempts need as little memory as a thousand. All moments of some users are
+one transaction, which ends by restoring what the time after the last of them had said: a kill
+leaves no user with half a past, and no day that was not asked for changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from sqlalchemy import bindparam, text
+
+from bkt_core.replay import replay
+from bkt_core.sequences import AttemptSequences
+from datasets.store.connections.copy_rows import fill_temporary
+from datasets.store.connections.engines import reading
+from datasets.store.connections.locks import lock_many_users
+from datasets.store.params.algorithms import active_algorithm, algorithm_by_id
+from datasets.store.params.events import version_at
+from datasets.store.params.skill_params import (
+    InForce,
+    active_params,
+    params_of_run,
+    stored_params,
+)
+from datasets.store.schema.types import UtcDateTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from datasets.store.params.skill_params import StoredParams
+
+#: Attempts of one moment that are in memory at once, and those of one user more.
+ROWS_AT_ONCE = 100_000
+#: And at least this many, however many moments share a transaction.
+ROWS_OF_A_PART = 5_000
+
+#: As answered: by when it happened, whenever it arrived. As known: by when it was stored, with
+#: the outcome that stood then.
+_LOG = """
+    SELECT a.user_id, a.concept_id, coalesce((
+        SELECT c.old_correct FROM attempt_correction c
+        WHERE c.attempt_id = a.id AND c.created_at > :at AND :known = 1
+        ORDER BY c.id LIMIT 1), a.correct) AS correct
+    FROM attempts a
+    WHERE a.user_id > :after {upto} AND {moment} <= :at AND a.concept_id IS NOT NULL
+    ORDER BY a.user_id, a.concept_id, a.attempted_at, a.id
+"""
+_BORDER = text(
+    "SELECT a.user_id FROM attempts a WHERE a.user_id > :after ORDER BY a.user_id "
+    "LIMIT 1 OFFSET :n"
+)
+_SWITCHES = text(
+    "SELECT concept_id, to_param_id FROM bkt_promotion_event "
+    "WHERE algo_version_id = :algo_version_id AND decision IN ('promoted', 'rolled_back') "
+    "AND created_at <= :at ORDER BY id"
+).bindparams(bindparam("at", type_=UtcDateTime()))
+_ROWS = {
+    "user_id": "id",
+    "concept_id": "id",
+    "p_mastery": "double",
+    "n_attempts": "int",
+    "param_id": "int",
+    "algo_version_id": "int",
+}
+_WRITE = text(
+    """
+    INSERT INTO mastery_snapshot
+        (snapshot_at, run_id, user_id, concept_id, p_mastery, n_attempts, param_id,
+         algo_version_id)
+    SELECT :at, :run_id, r.user_id, r.concept_id, r.p_mastery, r.n_attempts, r.param_id,
+           r.algo_version_id
+    FROM past_state r LEFT JOIN mastery_snapshot l ON l.id = (
+        SELECT m.id FROM mastery_snapshot m
+        WHERE m.concept_id = r.concept_id AND m.user_id = r.user_id AND m.snapshot_at <= :at
+        ORDER BY m.snapshot_at DESC, m.id DESC LIMIT 1)
+    WHERE r.user_id NOT IN (SELECT user_id FROM erased_user)
+      AND (l.id IS NULL OR l.p_mastery <> r.p_mastery OR l.n_attempts <> r.n_attempts
+           OR l.param_id IS DISTINCT FROM r.param_id)
+    ORDER BY r.user_id, r.concept_id
+    ON CONFLICT (run_id, user_id, concept_id) DO NOTHING
+    """
+).bindparams(bindparam("at", type_=UtcDateTime()))
+_NEWEST = text("SELECT coalesce(max(id), 0) FROM mastery_snapshot")
+_AS_OF = """
+    SELECT m.id FROM mastery_snapshot m
+    WHERE m.concept_id = w.concept_id AND m.user_id = w.user_id AND m.snapshot_at <= :at {older}
+    ORDER BY m.snapshot_at DESC, m.id DESC LIMIT 1
+"""
+_RESTORE = text(
+    f"""
+    INSERT INTO mastery_snapshot
+        (snapshot_at, run_id, user_id, concept_id, p_mastery, n_attempts, param_id,
+         algo_version_id)
+    SELECT :at, :run_id, w.user_id, w.concept_id, b.p_mastery, b.n_attempts, b.param_id,
+           b.algo_version_id
+    FROM (SELECT DISTINCT user_id, concept_id FROM mastery_snapshot
+          WHERE id > :newest AND snapshot_at >= :first AND snapshot_at < :at) w
+    JOIN mastery_snapshot b ON b.id = ({_AS_OF.format(older="AND m.id <= :newest")})
+    JOIN mastery_snapshot l ON l.id = ({_AS_OF.format(older="")})
+    WHERE l.p_mastery <> b.p_mastery OR l.n_attempts <> b.n_attempts
+       OR l.param_id IS DISTINCT FROM b.param_id
+    ORDER BY w.user_id, w.concept_id
+    ON CONFLICT (run_id, user_id, concept_id) DO NOTHING
+    """  # noqa: S608 - constants
+).bindparams(bindparam("at", type_=UtcDateTime()), bindparam("first", type_=UtcDateTime()))
+
+
+class Clock(StrEnum):
+    """Which attempts belong to a moment."""
+
+    ANSWERED = "answered"  # attempted_at up to then, under today's parameters or a run's
+    KNOWN = "known"  # created_at up to then, under the parameters that were in force
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A past moment and the run under which its rows are written."""
+
+    at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Users:
+    """Those with an id behind one, up to another; None: all the rest."""
+
+    after: str
+    upto: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamps:
+    """What each concept's attempts are judged by."""
+
+    fitted: dict[str, InForce]
+    defaults: InForce
+
+    def of(self, concept_id: str) -> InForce:
+        return self.fitted.get(concept_id, self.defaults)
+
+
+def backfill_snapshots(
+    engine: Engine,
+    moments: Iterable[Moment],
+    *,
+    clock: Clock = Clock.ANSWERED,
+    params_of: str | None = None,
+    afterwards: Moment | None = None,
+    before_part: Callable[[], None] = lambda: None,
+) -> dict[str, int]:
+    """Write the snapshot rows of past moments; returns how many, by run.
+
+    `params_of` names a run whose parameters are used where it has them. Every moment needs a
+    run of its own in `bkt_run`, as one run holds one row per user and concept. `afterwards`,
+    behind the last of them, is where states get back what they had there before. A loop of
+    transactions, before each of which `before_part` may raise; repeated, it writes no row that
+    says what the row before says.
+    """
+    moments = sorted(moments, key=lambda one: one.at)
+    with reading(engine) as conn:
+        stamps = [_stamps(conn, moment.at, clock, params_of) for moment in moments]
+    n_attempts = max(ROWS_AT_ONCE // max(len(moments), 1), min(ROWS_AT_ONCE, ROWS_OF_A_PART))
+    n_rows = dict.fromkeys((moment.run_id for moment in moments), 0)
+    after: str | None = ""
+    while after is not None:
+        before_part()
+        with engine.begin() as conn:
+            lock_many_users(conn, ())  # an erasure waits: nobody comes back
+            users = _next_users(conn, after, n_attempts)
+            newest = conn.execute(_NEWEST).scalar_one()
+            for moment, judged_by in zip(moments, stamps, strict=True):
+                rows = _log(conn, users, moment.at, clock)
+                if rows:
+                    n_rows[moment.run_id] += _write(conn, moment, _replayed(rows, judged_by))
+            if afterwards is not None:
+                _restore(conn, afterwards, first=moments[0].at, newest=newest)
+        after = users.upto
+    return n_rows
+
+
+def _stamps(conn: Connection, at: datetime, clock: Clock, params_of: str | None) -> _Stamps:
+    """What is in force now, or was then by the events; a run's own where one is given."""
+    version = version_at(conn, at) if clock is Clock.KNOWN else None
+    algorithm = active_algorithm(conn) if version is None else algorithm_by_id(conn, version)
+    if clock is Clock.KNOWN:
+        switches = conn.execute(_SWITCHES, {"algo_version_id": algorithm.id, "at": at})
+        latest = {row.concept_id: row.to_param_id for row in switches}
+        found = (stored_params(conn, row) for row in latest.values() if row is not None)
+        stored = {row.concept_id: row for row in found if row is not None}
+    else:
+        stored = active_params(conn, algorithm.id)
+    if params_of is not None:
+        stored |= params_of_run(conn, params_of)
+    return _Stamps(
+        {concept: _stamp(row) for concept, row in stored.items()},
+        InForce(algorithm.id, None, algorithm.params.defaults, None),
+    )
+
+
+def _stamp(row: StoredParams) -> InForce:
+    return InForce(row.algo_version_id, row.param_id, row.params, row.run_id)
+
+
+def _next_users(conn: Connection, after: str, n_attempts: int) -> _Users:
+    """The users behind one, whole, up to the one whose attempts pass `n_attempts`."""
+    border = conn.execute(_BORDER, {"after": after, "n": n_attempts})
+    return _Users(after, border.scalar_one_or_none())
+
+
+def _log(conn: Connection, users: _Users, at: datetime, clock: Clock) -> Sequence[Any]:
+    """The attempts of these users up to a moment, in canonical order."""
+    moment = "a.created_at" if clock is Clock.KNOWN else "a.attempted_at"
+    bound = {"after": users.after, "at": at, "known": int(clock is Clock.KNOWN)}
+    upto = ""
+    if users.upto is not None:
+        upto, bound["upto"] = "AND a.user_id <= :upto", users.upto
+    statement = text(_LOG.format(upto=upto, moment=moment))
+    return conn.execute(statement.bindparams(bindparam("at", type_=UtcDateTime())), bound).all()
+
+
+def _replayed(rows: Sequence[Any], stamps: _Stamps) -> pl.DataFrame:
+    """Mastery of each user at each concept after these attempts: a frame of `_ROWS`."""
+    users, concepts, outcomes = zip(*rows, strict=True)
+    log = pl.DataFrame(
+        {"user_id": users, "concept_id": concepts, "correct": outcomes},
+        schema={"user_id": pl.String, "concept_id": pl.String, "correct": pl.Int8},
+    )
+    by_concept = log.partition_by("concept_id", maintain_order=True, as_dict=True)
+    return pl.concat(
+        _replayed_at(str(concept), own, stamps.of(str(concept)))
+        for (concept,), own in by_concept.items()
+    ).select(_ROWS.keys())
+
+
+def _replayed_at(concept_id: str, log: pl.DataFrame, stamp: InForce) -> pl.DataFrame:
+    users = log["user_id"]
+    begins = np.flatnonzero(users.ne_missing(users.shift()).to_numpy())
+    offsets = np.append(begins, len(users)).astype(np.int64)
+    sequences = AttemptSequences(log["correct"].to_numpy(), offsets)
+    return pl.DataFrame(
+        {
+            "user_id": users.gather(begins),
+            "p_mastery": replay(sequences, stamp.params),
+            "n_attempts": sequences.lengths,
+        }
+    ).with_columns(
+        concept_id=pl.lit(concept_id),
+        param_id=pl.lit(stamp.param_id, dtype=pl.Int64),
+        algo_version_id=pl.lit(stamp.algo_version_id, dtype=pl.Int64),
+    )
+
+
+def _write(conn: Connection, moment: Moment, past: pl.DataFrame) -> int:
+    fill_temporary(conn, "past_state", _ROWS, past)
+    return int(conn.execute(_WRITE, {"at": moment.at, "run_id": moment.run_id}).rowcount)
+
+
+def _restore(conn: Connection, moment: Moment, *, first: datetime, newest: int) -> None:
+    """Give each state that has rows since `newest` what `moment` said of it before them."""
+    conn.execute(
+        _RESTORE,
+        {"at": moment.at, "run_id": moment.run_id, "first": first, "newest": newest},
+    )

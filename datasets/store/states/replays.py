@@ -1,0 +1,126 @@
+"""Mastery from the log: the definition that every stored state must equal, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from sqlalchemy import select, text
+
+from bkt_core.model import update_mastery
+from bkt_core.params import FALLBACK_PARAMS
+from bkt_core.replay import predict, replay
+from bkt_core.sequences import AttemptSequences
+from datasets.store.connections.copy_rows import fill_temporary
+from datasets.store.schema.tables import AttemptRow
+from datasets.store.schema.types import in_utc
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
+    from sqlalchemy import Connection
+
+    from bkt_core.params import BktParams
+
+_LOG_OF_KEYS = text(
+    "SELECT k.user_id, a.id, a.correct, a.attempted_at FROM replay_key k JOIN attempts a "
+    "ON a.user_id = k.user_id AND a.concept_id = :concept_id "
+    "ORDER BY k.user_id, a.attempted_at, a.id"
+)
+
+#: Columns of a frame of replayed states, all of one concept, sorted by user.
+REPLAYED: dict[str, PolarsDataType] = {
+    "user_id": pl.String,
+    "p_mastery": pl.Float64,
+    "n_attempts": pl.Int64,
+    "last_attempt_at": pl.Datetime("us", "UTC"),
+    "last_attempt_id": pl.Int64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Mastery of one user at one concept after all attempts; without any, p_L0."""
+
+    p_mastery: float
+    n_attempts: int
+    last_attempt_at: datetime | None
+    last_attempt_id: int | None
+    last_question_id: str | None
+
+
+def warm_up() -> None:
+    """Load the compiled model, which takes seconds the first time, before any lock is held."""
+    one = _one_user(np.ones(1, dtype=np.int8))
+    replay(one, FALLBACK_PARAMS)
+    predict(one, FALLBACK_PARAMS)
+    update_mastery(0.5, 1, 0.1, 0.1, 0.1)
+
+
+def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParams) -> Replayed:
+    """Replay one user's whole history at one concept."""
+    rows = conn.execute(
+        select(
+            AttemptRow.correct, AttemptRow.attempted_at, AttemptRow.id, AttemptRow.question_id
+        )
+        .where(AttemptRow.user_id == user_id, AttemptRow.concept_id == concept_id)
+        .order_by(AttemptRow.attempted_at, AttemptRow.id)
+    ).all()
+    if not rows:
+        return Replayed(params.p_L0, 0, None, None, None)
+    outcomes = np.array([row.correct for row in rows], dtype=np.int8)
+    last = rows[-1]
+    return Replayed(
+        float(replay(_one_user(outcomes), params)[0]),
+        len(rows),
+        last.attempted_at,
+        last.id,
+        last.question_id,
+    )
+
+
+def replay_keys(
+    conn: Connection, concept_id: str, user_ids: list[str], params: BktParams
+) -> pl.DataFrame:
+    """Replay many users at one concept; a frame of `REPLAYED`, a line for each user given."""
+    users = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
+    fill_temporary(conn, "replay_key", {"user_id": "id"}, users)
+    rows = conn.execute(_LOG_OF_KEYS, {"concept_id": concept_id}).all()
+    replayed = _replayed([tuple(row) for row in rows], params)
+    return users.join(replayed, on="user_id", how="left", maintain_order="left").with_columns(
+        pl.col("p_mastery").fill_null(params.p_L0), pl.col("n_attempts").fill_null(0)
+    )
+
+
+def _replayed(rows: list[tuple[str, int, int, Any]], params: BktParams) -> pl.DataFrame:
+    if not rows:
+        return pl.DataFrame(schema=REPLAYED)
+    users, ids, outcomes, moments = zip(*rows, strict=True)
+    named = pl.Series(users, dtype=pl.String)
+    begins = np.flatnonzero(named.ne_missing(named.shift()).to_numpy())
+    offsets = np.append(begins, len(users)).astype(np.int64)
+    lasts = offsets[1:] - 1
+    sequences = AttemptSequences(np.array(outcomes, dtype=np.int8), offsets)
+    return pl.DataFrame(
+        {
+            "user_id": named.gather(begins),
+            "p_mastery": replay(sequences, params),
+            "n_attempts": sequences.lengths,
+            "last_attempt_at": [_moment(moments[i]) for i in lasts],
+            "last_attempt_id": [ids[i] for i in lasts],
+        },
+        schema=REPLAYED,
+    )
+
+
+def _moment(stored: datetime | str) -> datetime:
+    """A moment as the driver gives it; only the last of each user is ever looked at."""
+    if isinstance(stored, str):
+        return datetime.fromisoformat(stored).replace(tzinfo=UTC)
+    return in_utc(stored)
+
+
+def _one_user(outcomes: np.ndarray[tuple[int], np.dtype[np.int8]]) -> AttemptSequences:
+    return AttemptSequences(outcomes, np.array([0, outcomes.size], dtype=np.int64))

@@ -1,0 +1,287 @@
+"""Recomputed mastery into the state table: staged values where they still hold, else a replay.
+
+A sweep is a resumable loop of short transactions. Each takes the concept's shared lock, so that
+the active parameters cannot change under it, and locks states in the order of their key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+from sqlalchemy import bindparam, text
+
+from datasets.store.connections.copy_rows import fill_temporary
+from datasets.store.connections.engines import reading
+from datasets.store.connections.fault_points import reached
+from datasets.store.connections.locks import lock_concepts_shared
+from datasets.store.params.skill_params import in_force
+from datasets.store.schema.types import UtcDateTime
+from datasets.store.states.replays import replay_keys, warm_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from datasets.store.params.skill_params import InForce
+
+#: States of one transaction: taken from staging, and replayed from the log.
+STAGED_CHUNK = 20_000
+REPLAY_CHUNK = 2_000
+
+#: A new state begins above every version that an erased state of its key can have had, so that
+#: a value staged for that one never fits this one: attempt ids are never reused.
+VERSION_START = {
+    "postgresql": "(SELECT last_value FROM attempts_id_seq) * 1048576",
+    "sqlite": "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'attempts') "
+    "* 1048576",
+}
+
+#: Columns of a frame of staged states, all of one concept, sorted by user_id (UTF-8 bytes).
+STAGED = {
+    "user_id": "id",
+    "base_version": "int",
+    "p_mastery": "double",
+    "n_attempts": "int",
+    "last_attempt_at": "moment",
+    "last_attempt_id": "int",
+}
+
+_OUTSTANDING = """
+    SELECT s.concept_id, count(*) AS n FROM bkt_user_skill_state s
+    CROSS JOIN (SELECT id FROM algo_versions WHERE algo_key = 'bkt' AND status = 'ACTIVE') v
+    LEFT JOIN bkt_skill_params p
+        ON p.concept_id = s.concept_id AND p.algo_version_id = v.id AND p.is_active
+    WHERE (s.is_stale OR s.algo_version_id <> v.id OR s.param_id IS DISTINCT FROM p.id)
+    {user} GROUP BY s.concept_id ORDER BY s.concept_id
+"""
+_EVERY_CONCEPT = text(
+    "SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id"
+)
+_TO_REPLAY = """
+    SELECT user_id, version FROM bkt_user_skill_state
+    WHERE concept_id = :concept_id AND user_id {beyond} :after AND {wanted}
+    ORDER BY user_id LIMIT :n {lock}
+"""
+_NOT_CURRENT = """
+    (is_stale OR algo_version_id <> :algo_version_id
+     OR param_id IS DISTINCT FROM CAST(:param_id AS BIGINT))
+"""
+_WRITE = """
+    UPDATE bkt_user_skill_state AS s SET
+        p_mastery = t.p_mastery, n_attempts = t.n_attempts,
+        last_attempt_at = t.last_attempt_at, last_attempt_id = t.last_attempt_id,
+        last_question_id = CASE
+            WHEN s.last_attempt_id = t.last_attempt_id THEN s.last_question_id
+            ELSE (SELECT a.question_id FROM attempts a WHERE a.id = t.last_attempt_id) END,
+        algo_version_id = :algo_version_id, param_id = :param_id,
+        is_stale = false, version = s.version + 1, updated_at = :at
+    FROM staged_state t
+    WHERE s.concept_id = :concept_id AND s.user_id = t.user_id AND s.version = t.base_version
+      {stretch}
+"""
+_AT = bindparam("at", type_=UtcDateTime())
+_WRITE_STRETCH = text(
+    _WRITE.format(stretch="AND s.user_id BETWEEN :first AND :last")
+).bindparams(_AT)
+#: Without the bounds: the planner takes them for very few rows and loops over the wrong side.
+_WRITE_KEYS = text(_WRITE.format(stretch="")).bindparams(_AT)
+#: Plans that lock states in the order of their key; left to guess at a temporary table, the
+#: planner took 3 to 5 times the CPU. A whole stretch of a concept is merged; some keys of it
+#: are looked up one by one.
+_MERGED = ("nestloop = off", "hashjoin = off", "mergejoin = on", "bitmapscan = off")
+_LOOKED_UP = ("nestloop = on", "hashjoin = off", "mergejoin = off", "bitmapscan = off")
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """States that a sweep wrote, by where their value came from."""
+
+    staged: int
+    replayed: int
+    concepts: int
+
+    @property
+    def written(self) -> int:
+        """States written in all."""
+        return self.staged + self.replayed
+
+
+def outstanding(conn: Connection, *, user_id: str | None = None) -> dict[str, int]:
+    """Stale and old-stamped states by concept: what a sweep would write."""
+    narrowed = "" if user_id is None else "AND s.user_id = :user_id"
+    rows = conn.execute(
+        text(_OUTSTANDING.format(user=narrowed)),
+        {} if user_id is None else {"user_id": user_id},
+    )
+    return {row.concept_id: row.n for row in rows}
+
+
+def concepts_to_sweep(engine: Engine, *, force: bool = False) -> list[str]:
+    """Concepts with something to sweep, by id; with `force` all that have a state."""
+    with reading(engine) as conn:
+        if not force:
+            return list(outstanding(conn))
+        return list(conn.execute(_EVERY_CONCEPT).scalars())
+
+
+def sweep(
+    engine: Engine,
+    *,
+    at: datetime,
+    concepts: Iterable[str] | None = None,
+    run_id: str | None = None,
+    staged: Callable[[str], pl.DataFrame | None] | None = None,
+    force: bool = False,
+    staged_chunk: int = STAGED_CHUNK,
+    replay_chunk: int = REPLAY_CHUNK,
+    before_chunk: Callable[[], None] = lambda: None,
+    on_chunk: Callable[[str, int], None] | None = None,
+) -> SweepResult:
+    """Bring states up to date, concept by concept; what is up to date is not written.
+
+    `staged(concept_id)` gives a frame of `STAGED` or None; it is used where the concept's
+    active row is of `run_id`. `concepts` None: every concept with something to do. `force`
+    replays states that are up to date as well. `before_chunk` is asked before each transaction
+    and may raise, as `RunLock.check` does; `on_chunk(concept_id, n_states)` is told of each. A
+    sweep that was interrupted is taken up by calling it again.
+    """
+    warm_up()
+    if concepts is None:
+        concepts = concepts_to_sweep(engine, force=force)
+    n_staged = n_replayed = n_concepts = 0
+    for concept_id in concepts:
+        values = staged(concept_id) if staged is not None and run_id is not None else None
+        tell = _teller(on_chunk, concept_id)
+        if values is not None:
+            for part in values.iter_slices(staged_chunk):
+                before_chunk()
+                n = _write_staged(engine, concept_id, str(run_id), part, at)
+                if n is None:
+                    break  # another row became active: the rest is replayed
+                n_staged += n
+                tell(n)
+        for n in _replay_rest(
+            engine, concept_id, at, before_chunk, chunk=replay_chunk, force=force
+        ):
+            n_replayed += n
+            tell(n)
+        n_concepts += 1
+    return SweepResult(n_staged, n_replayed, n_concepts)
+
+
+def write_staged(
+    conn: Connection,
+    concept_id: str,
+    stamp: InForce,
+    values: pl.DataFrame,
+    at: datetime,
+    *,
+    whole_stretch: bool = False,
+) -> int:
+    """Write a frame of `STAGED` where the base versions still match; returns how many did.
+
+    `whole_stretch`: the frame has nearly all states of the concept between its first user and
+    its last.
+    """
+    if values.is_empty():
+        return 0
+    fill_temporary(conn, "staged_state", STAGED, values)
+    reached("sweep: chunk staged")
+    if conn.dialect.name == "postgresql":
+        for hint in _MERGED if whole_stretch else _LOOKED_UP:
+            conn.exec_driver_sql(f"SET LOCAL enable_{hint}")
+    bound = {
+        "concept_id": concept_id,
+        "algo_version_id": stamp.algo_version_id,
+        "param_id": stamp.param_id,
+        "at": at,
+    }
+    if whole_stretch:
+        ends = {"first": values["user_id"][0], "last": values["user_id"][-1]}
+        done = conn.execute(_WRITE_STRETCH, bound | ends)
+    else:
+        done = conn.execute(_WRITE_KEYS, bound)
+    reached("sweep: chunk written")
+    return int(done.rowcount)
+
+
+def _write_staged(
+    engine: Engine, concept_id: str, run_id: str, values: pl.DataFrame, at: datetime
+) -> int | None:
+    """One transaction; None where the active row is not this run's."""
+    with engine.begin() as conn:
+        lock_concepts_shared(conn, [concept_id])
+        stamp = in_force(conn, concept_id)
+        if stamp.run_id != run_id:
+            return None
+        n = write_staged(conn, concept_id, stamp, values, at, whole_stretch=True)
+    reached("sweep: chunk committed")
+    return n
+
+
+def _replay_rest(
+    engine: Engine,
+    concept_id: str,
+    at: datetime,
+    before_chunk: Callable[[], None],
+    *,
+    chunk: int,
+    force: bool,
+) -> Iterator[int]:
+    """Replay what is not up to date, a transaction per chunk, in the order of users."""
+    after: str | None = None
+    while True:
+        before_chunk()
+        with engine.begin() as conn:
+            lock_concepts_shared(conn, [concept_id])
+            stamp = in_force(conn, concept_id)
+            keys = _keys_to_replay(conn, concept_id, stamp, after, chunk, force=force)
+            if keys.is_empty():
+                return
+            users = keys["user_id"].to_list()
+            values = replay_keys(conn, concept_id, users, stamp.params)
+            based = values.join(keys, on="user_id", maintain_order="left")
+            n = write_staged(conn, concept_id, stamp, based, at)
+        reached("sweep: chunk committed")
+        yield n
+        if keys.height < chunk:
+            return
+        after = users[-1]
+
+
+def _keys_to_replay(
+    conn: Connection, concept_id: str, stamp: InForce, after: str | None, n: int, *, force: bool
+) -> pl.DataFrame:
+    """The next states to replay, locked in their order."""
+    statement = _TO_REPLAY.format(
+        wanted="true" if force else _NOT_CURRENT,
+        beyond=">=" if after is None else ">",
+        lock="FOR UPDATE" if conn.dialect.name == "postgresql" else "",
+    )
+    values: dict[str, str | int | None] = {
+        "concept_id": concept_id,
+        "after": after or "",
+        "n": n,
+    }
+    if not force:
+        values |= {"algo_version_id": stamp.algo_version_id, "param_id": stamp.param_id}
+    rows = conn.execute(text(statement), values).all()
+    return pl.DataFrame(
+        [tuple(row) for row in rows],
+        schema={"user_id": pl.String, "base_version": pl.Int64},
+        orient="row",
+    )
+
+
+def _teller(
+    on_chunk: Callable[[str, int], None] | None, concept_id: str
+) -> Callable[[int], None]:
+    def tell(n: int) -> None:
+        if on_chunk is not None:
+            on_chunk(concept_id, n)
+
+    return tell

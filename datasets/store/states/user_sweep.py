@@ -1,0 +1,63 @@
+"""Every state of one user, replayed from the log whether it seems up to date or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from sqlalchemy import select
+
+from datasets.store.connections.engines import reading
+from datasets.store.connections.locks import lock_concepts_shared
+from datasets.store.params.skill_params import in_force
+from datasets.store.schema.tables import MasteryStateRow
+from datasets.store.states.replays import replay_keys
+from datasets.store.states.sweep import write_staged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from datetime import datetime
+
+    from sqlalchemy import Engine
+
+
+def sweep_user(
+    engine: Engine,
+    user_id: str,
+    *,
+    at: datetime,
+    concepts: Collection[str] = (),
+    before_concept: Callable[[], None] = lambda: None,
+) -> int:
+    """Replay the user's states, at these concepts or at all; returns how many were written.
+
+    One transaction per concept, before which `before_concept` may raise, so that it may be
+    interrupted and repeated.
+    """
+    with reading(engine) as conn:
+        known = conn.execute(
+            select(MasteryStateRow.concept_id)
+            .where(MasteryStateRow.user_id == user_id)
+            .order_by(MasteryStateRow.concept_id)
+        ).scalars()
+        chosen = [concept for concept in known if not concepts or concept in concepts]
+    n_written = 0
+    for concept in chosen:
+        before_concept()
+        n_written += _sweep_one(engine, user_id, concept, at)
+    return n_written
+
+
+def _sweep_one(engine: Engine, user_id: str, concept_id: str, at: datetime) -> int:
+    with engine.begin() as conn:
+        lock_concepts_shared(conn, [concept_id])
+        stamp = in_force(conn, concept_id)
+        wanted = select(MasteryStateRow.version).where(
+            MasteryStateRow.user_id == user_id, MasteryStateRow.concept_id == concept_id
+        )
+        version = conn.execute(wanted.with_for_update()).scalar_one_or_none()
+        if version is None:
+            return 0  # erased meanwhile
+        values = replay_keys(conn, concept_id, [user_id], stamp.params)
+        values = values.with_columns(base_version=pl.lit(version, dtype=pl.Int64))
+        return write_staged(conn, concept_id, stamp, values, at)

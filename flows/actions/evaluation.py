@@ -1,0 +1,91 @@
+"""Scores of the parameters in force on attempts that are not in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bkt_core.errors import BadInputError
+from bkt_core.evaluation.metrics import score
+from bkt_core.replay import predict
+from bkt_core.sequences import AttemptSequences
+from datasets.accounting import RowCounts
+from datasets.imports.files import open_attempt_file
+from datasets.imports.plan import plan_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bkt_core.evaluation.metrics import Scores
+    from bkt_core.params import BktParams
+    from datasets.imports.columns import FileOptions
+    from datasets.imports.plan import RowRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileScores:
+    """How well a file was predicted, and what of it was."""
+
+    scores: Scores
+    #: Of the file's rows: accepted are those that were scored.
+    rows: RowCounts
+    #: Rule -> rows of the file that broke it first.
+    reasons: dict[str, int]
+    #: Concepts that had no parameters and were scored under the defaults.
+    at_defaults: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return self.scores.as_json() | {
+            "rows": self.rows.as_dict(),
+            "reasons": self.reasons,
+            "at_defaults": list(self.at_defaults),
+        }
+
+
+def evaluate_file(
+    path: Path,
+    options: FileOptions,
+    rules: RowRules,
+    *,
+    params: Mapping[str, BktParams],
+    defaults: BktParams,
+) -> FileScores:
+    """Predict every attempt of a file from those before it, and pool the scores.
+
+    Rows that an import would set aside or not count twice are left out, and counted. Concepts
+    without parameters get the defaults.
+    """
+    plan = plan_all(open_attempt_file(path, options), rules)
+    attempts = plan.new.sort("concept_id", "user_id", "attempted_at", "row")
+    if attempts.is_empty():
+        raise BadInputError(
+            f"Expected attempts in {path}, found none that can be scored "
+            f"({plan.broken.height} rows break a rule)."
+        )
+    outcomes, predictions, at_defaults = [], [], []
+    for (name,), rows in attempts.group_by("concept_id", maintain_order=True):
+        concept = str(name)
+        if concept not in params:
+            at_defaults.append(concept)
+        lengths = rows.group_by("user_id", maintain_order=True).len()["len"].to_numpy()
+        sequences = AttemptSequences(
+            rows["correct"].cast(int).to_numpy().astype(np.int8),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        )
+        outcomes.append(sequences.correct)
+        predictions.append(predict(sequences, params.get(concept, defaults)))
+    return FileScores(
+        scores=score(np.concatenate(outcomes), np.concatenate(predictions)),
+        rows=RowCounts(
+            read=plan.rows.height,
+            accepted=plan.new["row"].n_unique(),
+            duplicates=plan.duplicates.height,
+            quarantined=plan.broken.height,
+        ),
+        reasons=plan.reasons(),
+        at_defaults=tuple(at_defaults),
+    )

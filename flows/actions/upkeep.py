@@ -1,0 +1,200 @@
+"""Past days filled in, and old files and rows let go."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from bkt_core.errors import BadInputError, UsageError
+from datasets.extracts.retention import prune_extracts, prune_fits, prune_folders
+from datasets.fit_files import digest_of
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.events import last_switch
+from datasets.store.params.skill_params import active_params, params_of_run
+from datasets.store.runs.run_lock import run_lock
+from datasets.store.runs.runs import list_runs
+from datasets.store.schema.tables import AttemptCorrectionRow, AttemptRow
+from datasets.store.states.point_in_time import Clock, Moment, backfill_snapshots
+from datasets.store.states.snapshots import thin_snapshots
+from flows.lifecycle.record import abandon_the_dead, recorded
+from flows.runs.database import open_database
+from flows.runs.folders import stored_run
+from flows.runs.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from bkt_settings.pipeline import Settings
+    from flows.runs.requests import DaysRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """Snapshot rows written, by day; 0 where they were there already."""
+
+    rows: dict[date, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _BackfillPlan:
+    """The end of each day, the moment after the last, and what their runs write down."""
+
+    moments: dict[date, Moment]
+    afterwards: Moment
+    manifests: dict[str, dict[str, Any]]
+
+
+def days_of(request: DaysRequest) -> list[date]:
+    """Every day from the first to the last, both included; none may lie ahead."""
+    refuse_future(request)
+    n_days = (request.last_day - request.first_day).days + 1
+    return [request.first_day + timedelta(days=n) for n in range(n_days)]
+
+
+def refuse_future(request: DaysRequest) -> None:
+    """A day that is not over yet cannot be filled in."""
+    today = datetime.now(UTC).date()
+    if request.last_day >= today:
+        raise UsageError(
+            f"--to must be a past day, got {request.last_day}; today is {today} (UTC)."
+        )
+
+
+def backfill_days(
+    settings: Settings, days: Sequence[date], *, as_known: bool, params_of: str | None
+) -> Backfilled:
+    """Write the snapshot rows of each day's end; repeated, it writes what is missing."""
+    clock = Clock.KNOWN if as_known else Clock.ANSWERED
+    with (
+        open_database(settings) as engine,
+        run_lock(engine, holder="bkt backfill") as lock,
+        progress("backfill", None) as advance,
+    ):
+        _refuse_days_before_the_log(engine, days, clock)
+        if params_of is not None:
+            params_of = _promoting_run(engine, params_of)
+        abandon_the_dead(engine, settings)
+        plan = _plan(engine, days, clock, params_of)
+
+        def before_part() -> None:
+            lock.check()
+            advance(1)
+
+        with ExitStack() as stack:
+            for run_id, manifest in plan.manifests.items():
+                stack.enter_context(
+                    recorded(engine, "backfill", run_id=run_id, manifest=manifest)
+                )
+            n_rows = backfill_snapshots(
+                engine,
+                plan.moments.values(),
+                clock=clock,
+                params_of=params_of,
+                afterwards=plan.afterwards,
+                before_part=before_part,
+            )
+    return Backfilled({day: n_rows[one.run_id] for day, one in plan.moments.items()})
+
+
+def prune_everything(settings: Settings) -> dict[str, int]:
+    """Apply the retention of the settings; returns what went, by its name."""
+    at, keep, data_dir = datetime.now(UTC), settings.retention, settings.data_dir
+    with open_database(settings) as engine:  # first: nothing goes where it does not answer
+        with reading(engine) as conn:
+            in_force = active_params(conn, active_algorithm(conn).id).values()
+        with engine.begin() as conn:
+            thinned = thin_snapshots(conn, before=at - timedelta(days=keep.snapshots_full_days))
+    pruned = prune_extracts(data_dir, keep=timedelta(days=keep.extracts_nights), at=at)
+    old = at - timedelta(days=keep.runs_days)
+    needed = {str(row.metrics.get("fit_key")) for row in in_force}
+    return {
+        "extracts": pruned.extracts,
+        "abandoned folders": pruned.abandoned,
+        "runs": prune_folders(data_dir / "runs", before=old),
+        "quarantines": prune_folders(data_dir / "quarantine", before=old),
+        "fits": prune_fits(data_dir / "fits", before=old, needed=needed),
+        "snapshot rows": thinned,
+    }
+
+
+def _plan(
+    engine: Engine, days: Sequence[date], clock: Clock, params_of: str | None
+) -> _BackfillPlan:
+    """Each day under a run of its own, and one that restores the time after them.
+
+    A run holds one row per user and concept. The same request again finds its run, unless the
+    log or what is in force has changed, or the day was filled in otherwise since: then it gets
+    another, so that the rows of the last request stand.
+    """
+    made_from = _sources(engine)
+    with reading(engine) as conn:
+        runs = reversed(list_runs(conn, kind="backfill"))  # the newest of a day comes last
+        newest = {run.manifest.get("day"): run for run in runs}
+    moments: dict[date, Moment] = {}
+    manifests: dict[str, dict[str, Any]] = {}
+    for day in days:
+        asked = {
+            "day": day.isoformat(),
+            "clock": clock.value,
+            "params_of": params_of,
+            "made_from": made_from,
+        }
+        last = newest.get(asked["day"])
+        if last is not None and asked.items() <= last.manifest.items():
+            run_id = last.run_id
+        else:
+            before = None if last is None else last.run_id
+            run_id = digest_of({"kind": "backfill", "before": before, **asked})
+        moments[day] = Moment(datetime.combine(day, time.max, tzinfo=UTC), run_id)
+        manifests[run_id] = asked
+    next_day = datetime.combine(days[-1] + timedelta(days=1), time.min, tzinfo=UTC)
+    restores = {"restores": next_day.isoformat(), "after": list(manifests)}
+    afterwards = Moment(next_day, digest_of({"kind": "backfill", **restores}))
+    return _BackfillPlan(moments, afterwards, {**manifests, afterwards.run_id: restores})
+
+
+def _sources(engine: Engine) -> list[int | None]:
+    """The last attempt, the last correction and the last switch."""
+    with reading(engine) as conn:
+        version = active_algorithm(conn)
+        last_rows = select(
+            select(func.max(AttemptRow.id)).scalar_subquery(),
+            select(func.max(AttemptCorrectionRow.id)).scalar_subquery(),
+        )
+        return [*conn.execute(last_rows).one(), last_switch(conn, version.id)]
+
+
+def _promoting_run(engine: Engine, run: str) -> str:
+    """The id of a run that has parameters to give."""
+    with reading(engine) as conn:
+        run_id = stored_run(conn, run)
+        if not params_of_run(conn, run_id):
+            raise BadInputError(
+                f"--params-of must name a run that promoted something, got {run!r}."
+            )
+    return run_id
+
+
+def first_day_of_log(engine: Engine, clock: Clock) -> date:
+    """The day of the first attempt, by when it was made or when it was stored."""
+    column = AttemptRow.created_at if clock is Clock.KNOWN else AttemptRow.attempted_at
+    with reading(engine) as conn:
+        first = conn.execute(select(func.min(column))).scalar_one_or_none()
+    if first is None:
+        raise UsageError("There are no attempts yet, so no day can be filled in.")
+    return first.date()
+
+
+def _refuse_days_before_the_log(engine: Engine, days: Sequence[date], clock: Clock) -> None:
+    first = first_day_of_log(engine, clock)
+    if days[-1] < first:
+        raise UsageError(
+            f"--to must not lie before the first attempt, on {first}, got {days[-1]}."
+        )

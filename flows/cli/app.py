@@ -1,0 +1,164 @@
+"""`bkt`: the door. Parses, calls one command, turns errors into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NoReturn
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from bkt_core.errors import BktError
+from datasets.errors import storage_error
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+#: Plus the number of the signal that ended a command, as shells tell it.
+SIGNALLED = 128
+
+#: Each command, where it stands, and what `bkt --help` says of it.
+_COMMANDS = (
+    (
+        "init",
+        "flows.cli.operations.init:init",
+        "Bring the schema up to date and seed it; harmless when repeated.",
+    ),
+    (
+        "import",
+        "flows.cli.data.import_attempts:import_attempts",
+        "Read attempt logs into the database; every row is accounted for.",
+    ),
+    (
+        "simulate",
+        "flows.cli.data.simulate:simulate",
+        "Write synthetic attempts with known parameters, as a file.",
+    ),
+    (
+        "retrain",
+        "flows.cli.models.training:retrain",
+        "Run the night: extract, fit, gate, log, promote, recompute, snapshot.",
+    ),
+    ("fit", "flows.cli.models.training:fit", "Fit, gate and log without promoting anything."),
+    (
+        "evaluate",
+        "flows.cli.models.training:evaluate",
+        "Score the parameters in force on attempts that are not in the database.",
+    ),
+    (
+        "monitor",
+        "flows.cli.models.monitor:monitor",
+        "Score the parameters in force on what came after their fit; name what drifted.",
+    ),
+    ("recompute", "flows.cli.models.states:recompute", "Replay mastery from the attempt log."),
+    (
+        "params",
+        "flows.cli.models.states:params",
+        "Show the parameters in force, or the history of a concept.",
+    ),
+    ("mastery", "flows.cli.models.states:mastery", "Show one user's mastery."),
+    (
+        "rollback",
+        "flows.cli.operations.corrections:rollback",
+        "Put older parameters in force again, and pin the concept.",
+    ),
+    ("erase", "flows.cli.operations.corrections:erase", "Erase a user, until --lift."),
+    (
+        "status",
+        "flows.cli.operations.status:status",
+        "Show the last runs, what is in force, states that wait, the next schedule.",
+    ),
+    (
+        "doctor",
+        "flows.cli.operations.doctor:doctor",
+        "Examine this installation: what is wrong, and its remedy.",
+    ),
+    (
+        "prune",
+        "flows.cli.operations.upkeep:prune",
+        "Remove what is older than the settings keep it.",
+    ),
+    (
+        "report",
+        "flows.cli.models.report:report",
+        "Tell what a run did and why; compare two; deliver late evidence.",
+    ),
+    (
+        "deploy",
+        "flows.cli.operations.deploy:deploy",
+        "Set up the deployments on the Prefect server, and all they need; repeatable.",
+    ),
+    ("serve", "flows.cli.operations.serve:serve", "Serve mastery over HTTP."),
+)
+
+
+def build_app() -> App:
+    """The command line; a command's module is imported when it is called."""
+    app = App(
+        name="bkt",
+        help="Bayesian Knowledge Tracing in production: from attempt logs to mastery.",
+        version=version("bkt-pipeline"),
+        help_epilogue=(
+            "Exit codes: 0 done · 1 error · 2 usage · 3 nothing promoted, or breaker or "
+            "quarantine stopped the run · 4 some shards failed · 5 locked by another run · "
+            "6 done, evidence not delivered to MLflow · 130 interrupted."
+        ),
+    )
+    for name, target, told in _COMMANDS:
+        app.command(target, name=name, help=told)
+    backfill = App(name="backfill", help="Rebuild what past days would have held.")
+    backfill.command("flows.cli.operations.upkeep:backfill_snapshots", name="snapshots")
+    backfill.command("flows.cli.operations.backfill_params:backfill_params", name="params")
+    app.command(backfill)
+    return app
+
+
+def run(tokens: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    debug = "--debug" in tokens
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        outcome = build_app()(
+            tokens, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        errors.print(f"bkt: {error}", style=None, markup=False)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        errors.print("bkt: interrupted; what was committed stays, run again to go on.")
+        return EXIT_INTERRUPTED
+    except BktError as error:
+        if debug:
+            errors.print_exception()
+        errors.print(f"bkt: {error}", markup=False)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        refused = storage_error(error) if isinstance(error, OSError) else None
+        if refused is not None:
+            errors.print(f"bkt: {refused}", markup=False)
+            return EXIT_ERROR
+        errors.print(
+            f"bkt: unexpected {type(error).__name__}: {error}. "
+            "Run again with --debug for the traceback.",
+            markup=False,
+        )
+        return EXIT_ERROR
+    return outcome if isinstance(outcome, int) else 0
+
+
+def main() -> None:
+    """The entry point that `pip` installs."""
+    # Unlike the default this ends what the command started, such as a Prefect server.
+    signal.signal(signal.SIGTERM, _end)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(SIGNALLED + number)

@@ -1,0 +1,187 @@
+"""`bkt params`, `bkt mastery`, `bkt recompute`: what is in force, and what users know."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from bkt_core.params import PARAM_NAMES
+from bkt_settings.pipeline import load_settings
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.events import history
+from datasets.store.params.skill_params import active_params
+from datasets.store.states.reads import read_mastery
+from flows.actions.known_concepts import refuse_unknown_concepts
+from flows.actions.operations import recompute as recompute_states
+from flows.cli.output import DEFAULT_OUTPUT, Output
+from flows.runs.database import open_database
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def params(
+    *,
+    history_of: Annotated[str | None, Parameter(name="--history")] = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Show the parameters in force, or every decision on one concept.
+
+    Parameters
+    ----------
+    history_of
+        Show who decided what on this concept, when, from what to what, and why.
+
+    """
+    with open_database(load_settings()) as engine, reading(engine) as conn:
+        if history_of is not None:
+            refuse_unknown_concepts(conn, "--history", [history_of])
+            events = [_event_row(event) for event in history(conn, history_of)]
+            output.give({"events": events}, lambda console: _show_events(console, events))
+            return 0
+        algorithm = active_algorithm(conn)
+        rows = [
+            {"concept_id": concept_id}
+            | stored.params.as_dict()
+            | {
+                "param_id": stored.param_id,
+                "run_id": stored.run_id,
+                "fitted_at": stored.fitted_at.isoformat(),
+            }
+            for concept_id, stored in active_params(conn, algorithm.id).items()
+        ]
+    defaults = algorithm.params.defaults.as_dict()
+    payload = {"algo_version": algorithm.version, "defaults": defaults, "params": rows}
+    output.give(payload, lambda console: _show_params(console, payload))
+    return 0
+
+
+def mastery(user: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
+    """Show one user's mastery of every concept they attempted.
+
+    Parameters
+    ----------
+    user
+        The user's id.
+
+    """
+    with open_database(load_settings()) as engine, reading(engine) as conn:
+        threshold = active_algorithm(conn).params.mastery_threshold
+        rows = [
+            {
+                "concept_id": state.concept_id,
+                "p_mastery": state.p_mastery,
+                "is_mastered": state.p_mastery >= threshold,
+                "n_attempts": state.n_attempts,
+                "last_attempt_at": (
+                    None if state.last_attempt_at is None else state.last_attempt_at.isoformat()
+                ),
+                "param_id": state.param_id,
+            }
+            for state in read_mastery(conn, user)
+        ]
+    payload = {"user_id": user, "mastery_threshold": threshold, "states": rows}
+    output.give(payload, lambda console: _show_mastery(console, payload))
+    return 0
+
+
+def recompute(
+    *,
+    concept: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = (),
+    user: str | None = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Replay mastery from the attempt log: all of it, or what is named.
+
+    Parameters
+    ----------
+    concept
+        Only this concept; may be repeated.
+    user
+        Only this user.
+    """
+    done = recompute_states(load_settings(), concepts=concept, user=user)
+    output.give(
+        asdict(done),
+        lambda console: console.print(f"{done.states:,} states replayed from the log."),
+    )
+    return 0
+
+
+def _event_row(event: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the event table
+    return {
+        "at": event.created_at.isoformat(),
+        "decision": event.decision,
+        "actor": event.actor,
+        "run_id": event.run_id,
+        "from_param_id": event.from_param_id,
+        "to_param_id": event.to_param_id,
+        "reasons": event.reasons,
+    }
+
+
+def _show_params(console: Console, payload: dict[str, Any]) -> None:
+    table = Table("concept", box=None, header_style="bold")
+    for name in PARAM_NAMES:
+        table.add_column(name, justify="right")
+    table.add_column("row", justify="right")
+    table.add_column("fitted at")
+    for row in payload["params"]:
+        table.add_row(
+            row["concept_id"],
+            *(f"{row[name]:.4f}" for name in PARAM_NAMES),
+            str(row["param_id"]),
+            row["fitted_at"][:19],
+        )
+    console.print(table)
+    defaults = ", ".join(f"{name} {value:g}" for name, value in payload["defaults"].items())
+    console.print(
+        f"{len(payload['params'])} concepts with fitted parameters "
+        f"(version {payload['algo_version']}); all others: {defaults}."
+    )
+
+
+def _show_mastery(console: Console, payload: dict[str, Any]) -> None:
+    if not payload["states"]:
+        console.print(f"User {payload['user_id']!r} has no attempts.", markup=False)
+        return
+    table = Table("concept", box=None, header_style="bold")
+    for name in ("mastery", "attempts"):
+        table.add_column(name, justify="right")
+    table.add_column("last attempt")
+    for state in payload["states"]:
+        mark = " mastered" if state["is_mastered"] else ""
+        table.add_row(
+            state["concept_id"],
+            f"{state['p_mastery']:.4f}",
+            f"{state['n_attempts']:,}",
+            f"{(state['last_attempt_at'] or '')[:19]}{mark}",
+        )
+    console.print(table)
+    console.print(f"Mastered from {payload['mastery_threshold']:g} on.")
+
+
+def _show_events(console: Console, events: list[dict[str, Any]]) -> None:
+    table = Table("when", "decision", "from", "to", "who", "run", "why", box=None)
+    for event in events:
+        table.add_row(
+            event["at"][:19],
+            str(event["decision"]),
+            str(event["from_param_id"] or "defaults"),
+            str(event["to_param_id"] or "defaults"),
+            event["actor"],
+            event["run_id"] or "",
+            " ".join(_told(reason) for reason in event["reasons"]),
+        )
+    console.print(table if events else "No decision was ever taken on this concept.")
+
+
+def _told(reason: Any) -> str:  # noqa: ANN401 - JSON of the event table
+    """A reason as a person reads it."""
+    if isinstance(reason, dict):
+        return str(reason.get("sentence") or ", ".join(f"{k} {v}" for k, v in reason.items()))
+    return str(reason)

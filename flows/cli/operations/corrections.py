@@ -1,0 +1,149 @@
+"""`bkt rollback` and `bkt erase`: the way back, and the way out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from getpass import getuser
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bkt_settings.pipeline import load_settings
+from datasets.extracts.retention import forget_user
+from datasets.store.attempts.erasure import erase_user, lift
+from flows.actions.operations import release_concepts, roll_back_concepts, roll_back_run
+from flows.cli.output import DEFAULT_OUTPUT, Output
+from flows.runs.database import open_database
+from flows.runs.requests import RollbackRequest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.actions.operations import RollbackReport
+
+
+#: Done, but MLflow does not follow.
+EXIT_NOT_DELIVERED = 6
+
+
+def rollback(
+    *,
+    concept: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = (),
+    run: str | None = None,
+    to: str | None = None,
+    release: Annotated[bool, Parameter(negative="")] = False,
+    actor: str | None = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Put older parameters in force again, and pin the concept until it is released.
+
+    Parameters
+    ----------
+    concept
+        The concept; may be repeated.
+    run
+        Every concept whose parameters in force are this run's.
+    to
+        A row's id (`bkt params --history CONCEPT`), or `default`; else the row before.
+    release
+        Take the pin off instead, so that the next run may promote the concept again.
+    actor
+        Who asks for it, as `bkt params --history` will tell; else the account that runs this.
+    """
+    RollbackRequest.model_construct(concepts=concept, run=run, to=to, release=release).check()
+    settings = load_settings()
+    if release:
+        run_id = release_concepts(settings, concept, actor=actor)
+        output.give(
+            {"run_id": run_id, "released": list(concept)},
+            lambda console: console.print(f"Released: {', '.join(concept)}."),
+        )
+        return 0
+    report = (
+        roll_back_run(settings, run, actor=actor)
+        if run is not None
+        else roll_back_concepts(settings, concept, to=to, actor=actor)
+    )
+    payload = {
+        "run_id": report.run_id,
+        "rolled_back": [
+            {
+                "concept_id": one.concept_id,
+                "from_param_id": one.from_param_id,
+                "to_param_id": one.to_param_id,
+            }
+            for one in report.rolled_back
+        ],
+        "left": list(report.left),
+        "states": report.states,
+        "remarks": [report.problem] if report.problem else [],
+    }
+    output.give(payload, lambda console: _show_rollback(console, report))
+    return EXIT_NOT_DELIVERED if report.problem else 0
+
+
+def erase(
+    user: str,
+    /,
+    *,
+    lift_: Annotated[bool, Parameter(name="--lift", negative="")] = False,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Erase a user: attempts, states and snapshots; nothing brings them back until `--lift`.
+
+    Parameters
+    ----------
+    user
+        The user's id.
+    lift_
+        Admit the user again; what was erased stays erased.
+    """
+    settings, at = load_settings(), datetime.now(UTC)
+    with open_database(settings) as engine:
+        if lift_:
+            with engine.begin() as conn:
+                was_erased = lift(conn, user)
+            output.give(
+                {"lifted": was_erased},
+                lambda console: console.print(
+                    "Lifted." if was_erased else "There was no tombstone to lift."
+                ),
+            )
+            return 0
+        erased = erase_user(engine, user, at=at, actor=getuser())
+    forgotten = forget_user(settings.data_dir, user, at=at)
+    stored = any((erased.attempts, erased.states, erased.snapshots, forgotten.files))
+    said = (
+        f"Erased {erased.attempts:,} attempts, {erased.states:,} states and "
+        f"{erased.snapshots:,} snapshots, {forgotten.extracts:,} extracts and rows of "
+        f"{forgotten.files:,} files; a tombstone keeps the user out until --lift."
+        if stored
+        else f"Nothing was stored of {user!r}; a tombstone keeps that id out all the same. "
+        "If it was misspelt, the same command with --lift takes the tombstone away."
+    )
+    output.give(
+        {
+            "attempts": erased.attempts,
+            "states": erased.states,
+            "snapshots": erased.snapshots,
+            "extracts": forgotten.extracts,
+            "files": forgotten.files,
+        },
+        lambda console: console.print(said, markup=False),
+    )
+    return 0
+
+
+def _show_rollback(console: Console, report: RollbackReport) -> None:
+    for one in report.rolled_back:
+        was, now = (
+            "the defaults" if row is None else f"row {row}"
+            for row in (one.from_param_id, one.to_param_id)
+        )
+        console.print(f"{one.concept_id}: {was} → {now}, pinned", markup=False)
+    for concept, row in report.left.items():
+        now = "the defaults are" if row is None else f"row {row} is"
+        console.print(f"{concept}: left, {now} in force by now", markup=False)
+    console.print(f"{report.states:,} states replayed.")
+    if report.problem:
+        console.print(f"note: {report.problem}", markup=False)

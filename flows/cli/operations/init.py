@@ -1,0 +1,36 @@
+"""`bkt init`: the schema, and what it is seeded with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from bkt_settings.pipeline import load_settings
+from datasets.parquet import make_folder
+from datasets.store.connections.engines import make_engine, redacted
+from datasets.store.connections.refusals import explained
+from datasets.store.params.seeds import seed
+from datasets.store.schema.revision import current_revision, head_revision, upgrade
+from flows.cli.output import DEFAULT_OUTPUT, Output
+
+
+def init(*, output: Output = DEFAULT_OUTPUT) -> int:
+    """Bring the schema up to date and seed it; harmless when repeated."""
+    settings = load_settings()
+    make_folder(settings.data_dir)
+    engine = make_engine(settings.database)
+    try:
+        with explained(settings.database):
+            before = current_revision(engine)
+            upgrade(engine)
+            with engine.begin() as conn:
+                seed(conn, at=datetime.now(UTC))
+    finally:
+        engine.dispose()
+    after = head_revision()
+    where = redacted(settings.database)
+    said = "was up to date" if before == after else f"is now at revision {after}"
+    output.give(
+        {"database": where, "revision_before": before, "revision": after},
+        lambda console: console.print(f"The database {where} {said}."),
+    )
+    return 0

@@ -1,0 +1,256 @@
+"""`bkt status`: how things stand, in one screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter, validators
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from bkt_settings.pipeline import load_settings
+from datasets.store.runs.runs import RunStatus
+from flows.cli.output import DEFAULT_OUTPUT, Output
+from flows.health.status import (
+    COUNTED,
+    counts_of,
+    how_things_stand,
+    outcome_of,
+    rows_of,
+    seconds_of,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from rich.console import Console
+
+    from datasets.store.runs.standing import RunGlance
+    from flows.deployment.api import Planned
+    from flows.health.status import Standing
+
+#: Columns of a terminal from which on a run's counts have a column each.
+WIDE = 110
+SECONDS_A_MINUTE, SECONDS_AN_HOUR, SECONDS_A_DAY = 60, 3_600, 86_400
+#: How a status looks; the others are plain.
+_LOOKS = {
+    RunStatus.FAILED: "red",
+    RunStatus.RUNNING: "cyan",
+    RunStatus.ABANDONED: "yellow",
+    RunStatus.DONE: "green",
+}
+
+
+def status(
+    *,
+    runs: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=500))] = 8,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Show the last runs, what is in force, states that wait, and the next schedule.
+
+    Parameters
+    ----------
+    runs
+        How many of the last runs to show.
+
+    """
+    found = how_things_stand(load_settings(), n_runs=runs)
+    output.give(found.as_json(), lambda console: show_standing(console, found))
+    return 0
+
+
+def show_standing(console: Console, found: Standing) -> None:
+    """Everything, for a person."""
+    console.print(Text(f"{found.database} at {found.at:%Y-%m-%d %H:%M} UTC", style="bold"))
+    console.print()
+    if found.runs:
+        console.print(_runs_table(found.runs, wide=console.width >= WIDE))
+    else:
+        console.print(Text("No run yet: `bkt import` brings attempts, `bkt retrain` fits."))
+    console.print()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    before = ""
+    for name, told in _facts(found):
+        facts.add_row("" if name == before else name, told)
+        before = name
+    console.print(facts)
+
+
+def _facts(found: Standing) -> list[tuple[str, Text]]:
+    return [
+        ("running", _running(found)),
+        ("in force", _in_force(found)),
+        ("states", _states(found)),
+        *(("quarantine", line) for line in _quarantine(found.runs)),
+        *(("error", line) for line in _errors(found.runs)),
+        *(("next", line) for line in _next(found)),
+    ]
+
+
+def _runs_table(runs: tuple[RunGlance, ...], *, wide: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+    for name in ("run", "kind", "status", "when (UTC)"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("took", justify="right", no_wrap=True)
+    names = [name for name in _names(runs) if wide]
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+    if not wide:
+        table.add_column("concepts", overflow="fold")
+    for run in runs:
+        counts = counts_of(run)
+        table.add_row(
+            run.run_id[:8],
+            _kind(run),
+            Text(_ended(run), style=_LOOKS.get(run.status, "")),
+            f"{run.finished_at or run.started_at:%Y-%m-%d %H:%M}",
+            _took(seconds_of(run)),
+            *(f"{counts.get(name, 0):,}" if counts else "" for name in names),
+            *(() if wide else (", ".join(f"{n:,} {name}" for name, n in counts.items()),)),
+        )
+    return table
+
+
+def _ended(run: RunGlance) -> str:
+    """The status, and the exit code of what is done and yet needs a look."""
+    code = outcome_of(run).get("exit_code")
+    return f"{run.status.value} ({code})" if code else run.status.value
+
+
+def _kind(run: RunGlance) -> str:
+    """Of a backfill of snapshots the day as well, since each day is a run."""
+    day = run.manifest.get("day") or run.manifest.get("restores", "")[:10]
+    return f"{run.kind} {day}".rstrip() if isinstance(day, str) else run.kind
+
+
+def _names(runs: tuple[RunGlance, ...]) -> list[str]:
+    """The counts that any of the runs has."""
+    told = {name for run in runs for name in counts_of(run)}
+    return [name for name in COUNTED if name in told]
+
+
+def _running(found: Standing) -> Text:
+    if found.holder is not None:
+        return Text(found.holder)
+    unlocked = ("fit", "import")  # run beside others, so that one may well be under way
+    running = (run for run in found.runs if run.status is RunStatus.RUNNING)
+    dead = [run for run in running if run.kind not in unlocked]
+    if dead:
+        return Text(
+            f"nothing; run {dead[0].run_id[:8]} began and never ended: the next one resumes it "
+            "or mends what it left"
+        )
+    return Text("nothing")
+
+
+def _in_force(found: Standing) -> Text:
+    own = found.in_force
+    told = (
+        f"{own.fitted:,} of {own.concepts:,} concepts fitted ({found.algo_version}), "
+        f"{own.at_defaults:,} at the defaults, {own.pinned:,} pinned"
+    )
+    if own.newest_fit is not None:
+        told += f"; newest fit {_ago(found.at - own.newest_fit)}"
+    if own.data_until is not None:
+        told += f", on attempts until {own.data_until:%Y-%m-%d}"
+    return Text(told)
+
+
+def _states(found: Standing) -> Text:
+    own = found.states
+    told = f"{own.total:,}: {own.stale:,} stale, {own.old_stamped:,} under older parameters"
+    if not own.stale + own.old_stamped:
+        return Text(told)
+    return Text(
+        f"{told}, in {own.concepts_outstanding:,} concepts; readers replay them, the next run "
+        "or `bkt recompute` writes them"
+    )
+
+
+def _quarantine(runs: tuple[RunGlance, ...]) -> list[Text]:
+    """What runs set aside; runs over the same log say it once."""
+    told: dict[str, str] = {}
+    for run in runs:
+        rows, reasons = rows_of(run), run.manifest.get("reasons", {})
+        if not rows.get("quarantined"):
+            continue
+        share = rows["quarantined"] / max(rows["read"], 1)
+        line = f"{rows['quarantined']:,} of {rows['read']:,} rows ({share:.1%})"
+        if reasons:
+            line += ": " + ", ".join(f"{n:,} {name}" for name, n in reasons.items())
+        told.setdefault(line, run.run_id[:8])
+    if not told:
+        return [Text("nothing set aside in these runs")]
+    return [Text(f"run {run_id}: {line}") for line, run_id in told.items()]
+
+
+def _errors(runs: tuple[RunGlance, ...]) -> list[Text]:
+    """What the newest failed run said."""
+    said = [(run, outcome_of(run).get("error")) for run in runs]
+    return [
+        Text(f"run {run.run_id[:8]}: {error}", style="red") for run, error in said if error
+    ][:1]
+
+
+def _next(found: Standing) -> list[Text]:
+    server = found.prefect
+    if server.problem is not None:
+        return [Text(server.problem)]
+    if not server.planned:
+        return [
+            Text(f"nothing: {server.url} has no deployment of ours; `bkt deploy` makes them")
+        ]
+    coming = sorted(
+        (one for one in server.planned if one.next_at or one.late or one.scheduled),
+        key=lambda one: (one.next_at is None, one.next_at or found.at),
+    )
+    if not coming:
+        return [Text(f"no deployment of {server.url} has a schedule that is on")]
+    lines = [Text(_planned(one, found.at)) for one in coming]
+    if not server.workers_online:
+        lines.append(Text("no worker is online: nothing of this will begin", style="red"))
+    return lines
+
+
+def _planned(one: Planned, at: datetime) -> str:
+    told = one.deployment
+    if one.next_at is not None:
+        told += f" at {one.next_at:%Y-%m-%d %H:%M} UTC, in {_span(one.next_at - at)}"
+    if one.paused:
+        told += " is paused"
+    elif one.forgotten:
+        told += " has a schedule, but the server has planned no run: see `bkt doctor`"
+    if one.late:
+        told += f"; {one.late} late, no worker took them"
+    return told
+
+
+def _took(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < SECONDS_A_MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), SECONDS_A_MINUTE)
+    if seconds < SECONDS_AN_HOUR:
+        return f"{minutes} min {rest:02d}"
+    return f"{minutes // 60} h {minutes % 60:02d}"
+
+
+def _ago(span: timedelta) -> str:
+    return f"{_span(span)} ago"
+
+
+def _span(span: timedelta) -> str:
+    """A length of time in its largest unit."""
+    seconds = max(span.total_seconds(), 0)
+    for unit, name in (
+        (SECONDS_A_DAY, "days"),
+        (SECONDS_AN_HOUR, "hours"),
+        (SECONDS_A_MINUTE, "minutes"),
+    ):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} seconds"

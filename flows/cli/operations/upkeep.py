@@ -1,0 +1,70 @@
+"""`bkt backfill snapshots` and `bkt prune`: the past filled in, the old let go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bkt_settings.pipeline import load_settings
+from flows.actions.upkeep import backfill_days, days_of, prune_everything
+from flows.cli.output import DEFAULT_OUTPUT, Output
+from flows.cli.usage import usage_errors
+from flows.runs.requests import BackfillSnapshotsRequest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.actions.upkeep import Backfilled
+
+
+def backfill_snapshots(
+    *,
+    from_: Annotated[str, Parameter(name="--from")],
+    to: str,
+    as_known: Annotated[bool, Parameter(negative="")] = False,
+    params_of: str | None = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Rebuild the mastery snapshots of past days, as of the end of each in UTC.
+
+    Parameters
+    ----------
+    from_
+        The first day, such as 2026-01-31.
+    to
+        The last day.
+    as_known
+        What had been stored by then, under the parameters that were in force then; else what
+        had been answered by then, under today's.
+    params_of
+        Use the parameters that this run promoted, where it has them.
+    """
+    with usage_errors():
+        request = BackfillSnapshotsRequest(
+            first_day=from_, last_day=to, as_known=as_known, params_of=params_of
+        )
+    request.check()
+    done = backfill_days(
+        load_settings(), days_of(request), as_known=as_known, params_of=params_of
+    )
+    payload = {"days": {day.isoformat(): rows for day, rows in done.rows.items()}}
+    output.give(payload, lambda console: _show_backfill(console, done))
+    return 0
+
+
+def prune(*, output: Output = DEFAULT_OUTPUT) -> int:
+    """Remove extracts, fits, run files, quarantines and snapshots past their time (`conf`)."""
+    pruned = prune_everything(load_settings())
+    output.give(
+        pruned,
+        lambda console: console.print(
+            ", ".join(f"{count:,} {name}" for name, count in pruned.items()) + " removed."
+        ),
+    )
+    return 0
+
+
+def _show_backfill(console: Console, done: Backfilled) -> None:
+    for day, n_rows in done.rows.items():
+        console.print(f"{day}: {n_rows:,} snapshot rows written")

@@ -1,0 +1,128 @@
+"""What a run decided, written down before the first switch: `<run>/ballot.json`.
+
+Promotion reads this file and nothing else, so that a run that was killed between two switches
+goes on with the same decisions, whatever is in force by then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.evaluation.checks import Decision
+from bkt_core.params import BktParams
+from datasets.parquet import read_json, write_json
+from datasets.store.params.skill_params import Challenger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bkt_core.evaluation.selection import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """One concept's decision, with all that its switch and its event need."""
+
+    concept_id: str
+    decision: Decision
+    reasons: tuple[dict[str, Any], ...]
+    expected_param_id: int | None
+    #: Whether nothing was tested, so that no event is written.
+    untested: bool
+    challenger: Challenger | None
+
+
+def vote_on(
+    verdict: Verdict,
+    *,
+    untested: bool,
+    fit_key: str | None,
+    settings_digest: str,
+    fitted_at: datetime,
+    data_from: datetime | None,
+    data_to: datetime | None,
+) -> Vote:
+    """A verdict as promotion needs it."""
+    fit, champion = verdict.evidence.fit, verdict.evidence.champion
+    challenger = None
+    if verdict.decision is Decision.PROMOTED and fit.params is not None:
+        challenger = Challenger(
+            params=fit.params,
+            n_attempts=fit.n_attempts,
+            n_users=fit.n_users,
+            fitted_at=fitted_at,
+            metrics=fit.metrics() | {"fit_key": fit_key, "settings_digest": settings_digest},
+            fitted_on_data_from=data_from,
+            fitted_on_data_to=data_to,
+        )
+    return Vote(
+        concept_id=verdict.concept_id,
+        decision=verdict.decision,
+        reasons=tuple(check.as_json() for check in verdict.reasons),
+        expected_param_id=None if champion is None else champion.param_id,
+        untested=untested,
+        challenger=challenger,
+    )
+
+
+def write_ballot(path: Path, votes: Sequence[Vote]) -> None:
+    """Write the decisions of a run."""
+    write_json(path, {"votes": [_vote_as_json(vote) for vote in votes]})
+
+
+def read_ballot(path: Path) -> list[Vote]:
+    """Read what `write_ballot` wrote."""
+    return [_vote_from_json(values) for values in read_json(path)["votes"]]
+
+
+def _vote_as_json(vote: Vote) -> dict[str, Any]:
+    challenger = vote.challenger
+    return {
+        "concept_id": vote.concept_id,
+        "decision": vote.decision.value,
+        "reasons": list(vote.reasons),
+        "expected_param_id": vote.expected_param_id,
+        "untested": vote.untested,
+        "challenger": challenger
+        and {
+            "params": challenger.params.as_dict(),
+            "n_attempts": challenger.n_attempts,
+            "n_users": challenger.n_users,
+            "fitted_at": challenger.fitted_at.isoformat(),
+            "metrics": challenger.metrics,
+            "data_from": _text(challenger.fitted_on_data_from),
+            "data_to": _text(challenger.fitted_on_data_to),
+        },
+    }
+
+
+def _vote_from_json(values: dict[str, Any]) -> Vote:
+    one = values["challenger"]
+    challenger = one and Challenger(
+        params=BktParams(**one["params"]),
+        n_attempts=one["n_attempts"],
+        n_users=one["n_users"],
+        fitted_at=datetime.fromisoformat(one["fitted_at"]),
+        metrics=one["metrics"],
+        fitted_on_data_from=_moment(one["data_from"]),
+        fitted_on_data_to=_moment(one["data_to"]),
+    )
+    return Vote(
+        concept_id=values["concept_id"],
+        decision=Decision(values["decision"]),
+        reasons=tuple(values["reasons"]),
+        expected_param_id=values["expected_param_id"],
+        untested=values["untested"],
+        challenger=challenger,
+    )
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

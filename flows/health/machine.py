@@ -1,0 +1,215 @@
+"""What `bkt doctor` finds on its machine: Python, packages, disks, files, compiled kernels."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from sqlalchemy import make_url
+
+from bkt_settings.reading import CONF_DIR
+from flows.health.doctor import fail, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bkt_settings.pipeline import Settings
+    from flows.health.doctor import Examination, Finding
+
+ROOT = CONF_DIR.parent
+PROJECT, LOCK = ROOT / "pyproject.toml", ROOT / "requirements.lock"
+GIB = 2**30
+#: Packages named at most in one line.
+NAMED = 4
+
+
+def examine_python(settings: Settings) -> Iterator[Finding]:
+    """The interpreter against what the project asks for."""
+    del settings
+    wanted, own = _project()["requires-python"], platform.python_version()
+    if SpecifierSet(wanted).contains(own, prereleases=True):
+        yield ok("python", f"{own}, as required ({wanted})")
+    else:
+        yield fail(
+            "python", f"{own}, but {wanted} is required",
+            "Make the environment again with a Python of that version.",
+        )  # fmt: skip
+
+
+def examine_packages(settings: Settings) -> Iterator[Finding]:
+    """What is installed against the project's bounds, and against the lock file."""
+    del settings
+    broken = [told for told in map(_out_of_bounds, _project()["dependencies"]) if told]
+    if broken:
+        yield fail(
+            "packages", _listed(broken),
+            "Run `make install`: these versions are known not to work together.",
+        )  # fmt: skip
+        return
+    locked = _locked()
+    installed = {name: _version_of(name) for name in locked}
+    strange = [
+        f"{name} {installed[name] or 'is missing'} (locked: {wanted})"
+        for name, wanted in locked.items()
+        if installed[name] != wanted
+    ]
+    if strange:
+        yield warn(
+            "packages", f"{len(strange)} of {len(locked)} differ from {LOCK.name}: "
+            f"{_listed(strange)}",
+            "Run `make install` to have the versions that were tested.",
+        )  # fmt: skip
+    else:
+        yield ok("packages", f"{len(locked)} as in {LOCK.name}")
+
+
+def examine_data_dir(settings: Settings) -> Iterator[Finding]:
+    """Whether runs can write their files."""
+    folder = settings.data_dir
+    if not folder.exists():
+        parent = next(p for p in folder.resolve().parents if p.exists())
+        if os.access(parent, os.W_OK | os.X_OK):
+            yield ok("data folder", f"{folder} is not there yet and can be made")
+        else:
+            yield fail(
+                "data folder", f"{folder} is not there and {parent} cannot be written",
+                "Give the account that runs `bkt` write permission, or set BKT_DATA_DIR.",
+            )  # fmt: skip
+        return
+    probe = folder / f".doctor-{uuid4().hex}"
+    try:
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        yield fail(
+            "data folder", f"{folder} cannot be written ({error.strerror})",
+            "Give the account that runs `bkt` write permission, or set BKT_DATA_DIR.",
+        )  # fmt: skip
+    else:
+        yield ok("data folder", f"{folder} can be written")
+
+
+def examine_disks(settings: Settings) -> Iterator[Finding]:
+    """Room for the next night, on each disk that it writes."""
+    least = settings.doctor.min_free_gib
+    for device, folder in _disks(settings).items():
+        del device
+        free = shutil.disk_usage(folder).free / GIB
+        told = f"{free:,.1f} GiB free at {folder}"
+        if free >= least:
+            yield ok("disk", told)
+        else:
+            yield fail(
+                "disk", f"{told}, fewer than the {least:g} of [doctor] min_free_gib",
+                "Run `bkt prune`, or give the disk more room before the next night.",
+            )  # fmt: skip
+
+
+def examine_kernels(settings: Settings) -> Iterator[Finding]:
+    """Whether compiled code is at hand, and whether it can be kept."""
+    del settings
+    from bkt_core import kernels
+    from datasets import row_kernels
+
+    cached = [one for module in (kernels, row_kernels) for one in _cached_kernels(module)]
+    ready = sum(_is_compiled(one) for one in cached)
+    folders = sorted({Path(one.stats.cache_path) for one in cached})
+    closed = [folder for folder in folders if not _can_be_written(folder)]
+    if closed:
+        yield fail(
+            "kernels", f"compiled code cannot be kept in {closed[0]}",
+            "Set NUMBA_CACHE_DIR to a folder that can be written.",
+        )  # fmt: skip
+    elif not ready:
+        yield warn(
+            "kernels", f"none of {len(cached)} is compiled yet; kept in {folders[0]}",
+            "Nothing to do: the first run compiles them, which takes a minute, once.",
+        )  # fmt: skip
+    else:
+        yield ok("kernels", f"{ready} of {len(cached)} compiled, kept in {folders[0]}")
+
+
+def _project() -> dict[str, Any]:
+    """The `[project]` table that this checkout was installed from."""
+    project: dict[str, Any] = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    return project
+
+
+def _out_of_bounds(requirement: str) -> str | None:
+    wanted = Requirement(requirement)
+    found = _version_of(wanted.name)
+    if found is None:
+        return f"{wanted.name} is missing"
+    if wanted.specifier.contains(found, prereleases=True):
+        return None
+    return f"{wanted.name} {found}, but {wanted.specifier} is required"
+
+
+def _locked() -> dict[str, str]:
+    """Name and version of each pin that applies here."""
+    locked: dict[str, str] = {}
+    for line in LOCK.read_text(encoding="utf-8").splitlines():
+        if line[:1].isalnum() and "==" in line:
+            wanted = Requirement(line.rstrip("\\ "))
+            if wanted.marker is None or wanted.marker.evaluate():
+                locked[wanted.name] = str(wanted.specifier).removeprefix("==")
+    return locked
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _listed(told: list[str]) -> str:
+    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return ", ".join(told[:NAMED]) + more
+
+
+def _disks(settings: Settings) -> dict[int, Path]:
+    """A folder on each device: of the data, and of a SQLite database."""
+    folders = [settings.data_dir.resolve()]
+    address = make_url(settings.database)
+    if address.get_backend_name() == "sqlite" and address.database:
+        folders.append(Path(address.database).resolve().parent)
+    there = [next(p for p in (f, *f.parents) if p.exists()) for f in folders]
+    return {folder.stat().st_dev: folder for folder in reversed(there)}
+
+
+def _cached_kernels(module: Any) -> list[Any]:  # noqa: ANN401 - a module, and Numba's dispatchers
+    """Compiled functions that Numba keeps on disk."""
+    found = [one for one in vars(module).values() if hasattr(one, "stats")]
+    return [one for one in found if one.stats.cache_path is not None]
+
+
+def _is_compiled(kernel: Any) -> bool:  # noqa: ANN401 - Numba's dispatcher
+    """Whether an index of this function is there that is no older than its source."""
+    code = kernel.py_func.__code__
+    source = Path(code.co_filename)
+    pattern = f"{source.stem}.{code.co_name}-{code.co_firstlineno}.*.nbi"
+    folder, written = Path(kernel.stats.cache_path), source.stat().st_mtime
+    return any(index.stat().st_mtime >= written for index in folder.glob(pattern))
+
+
+def _can_be_written(folder: Path) -> bool:
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+MACHINE: dict[str, Examination] = {
+    "python": examine_python,
+    "packages": examine_packages,
+    "data folder": examine_data_dir,
+    "disk": examine_disks,
+    "kernels": examine_kernels,
+}

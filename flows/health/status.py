@@ -1,0 +1,139 @@
+"""How things stand, gathered from the database and the Prefect server; nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from datasets.store.connections.engines import reading, redacted
+from datasets.store.params.algorithms import active_algorithm
+from datasets.store.runs.run_lock import lock_holder
+from datasets.store.runs.runs import RunStatus
+from datasets.store.runs.standing import last_runs, standing
+from flows.deployment.api import ask_server
+from flows.runs.database import open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bkt_settings.pipeline import Settings
+    from datasets.store.runs.standing import InForceStanding, RunGlance, StatesStanding
+    from flows.deployment.api import PrefectServer
+
+#: Decisions as the counts of a run name them, in their order.
+COUNTED = ("promoted", "kept", "rejected", "skipped", "failed", "rolled_back", "released")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """All that `bkt status` shows."""
+
+    at: datetime
+    database: str
+    #: Who holds the run lock now.
+    holder: str | None
+    runs: tuple[RunGlance, ...]
+    algo_version: str
+    in_force: InForceStanding
+    states: StatesStanding
+    prefect: PrefectServer
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "at": self.at.isoformat(),
+            "database": self.database,
+            "running": self.holder,
+            "runs": [run_json(run) for run in self.runs],
+            "in_force": {
+                "algo_version": self.algo_version,
+                "concepts": self.in_force.concepts,
+                "fitted": self.in_force.fitted,
+                "pinned": self.in_force.pinned,
+                "at_defaults": self.in_force.at_defaults,
+                "newest_fit": _iso(self.in_force.newest_fit),
+                "data_until": _iso(self.in_force.data_until),
+            },
+            "states": asdict(self.states),
+            "schedule": {
+                "server": self.prefect.url,
+                "problem": self.prefect.problem,
+                "workers_online": self.prefect.workers_online,
+                "deployments": [
+                    asdict(one) | {"next_at": _iso(one.next_at)} for one in self.prefect.planned
+                ],
+            },
+        }
+
+
+def how_things_stand(settings: Settings, *, n_runs: int) -> Standing:
+    """Ask the database, as of one moment, and the Prefect server."""
+    with open_database(settings) as engine:
+        holder = lock_holder(engine)
+        with reading(engine) as conn:
+            version = active_algorithm(conn)
+            in_force, states = standing(conn, version.id)
+            runs = last_runs(conn, n_runs)
+    return Standing(
+        at=datetime.now(UTC),
+        database=redacted(settings.database),
+        holder=holder,
+        runs=runs,
+        algo_version=version.version,
+        in_force=in_force,
+        states=states,
+        prefect=ask_server(),
+    )
+
+
+def run_json(run: RunGlance) -> dict[str, Any]:
+    """One run with its counts, and what it said where it gave up."""
+    rows = rows_of(run)
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "status": run.status.value,
+        "started_at": run.started_at.isoformat(),
+        "finished_at": _iso(run.finished_at),
+        "seconds": seconds_of(run),
+        "concepts": counts_of(run),
+        "rows": dict(rows),
+        "reasons": dict(run.manifest.get("reasons", {})),
+        "exit_code": outcome_of(run).get("exit_code"),
+        "error": outcome_of(run).get("error"),
+    }
+
+
+def outcome_of(run: RunGlance) -> Mapping[str, Any]:
+    """How a run that has ended came out; nothing while it runs."""
+    if run.status is RunStatus.RUNNING:
+        return {}
+    outcome: dict[str, Any] = run.manifest.get("outcome", {})
+    return outcome
+
+
+def counts_of(run: RunGlance) -> dict[str, int]:
+    """Concepts by what became of them: as the run counted, else by its events."""
+    counted = outcome_of(run).get("concepts", run.decisions)
+    return {name: counted[name] for name in COUNTED if counted.get(name)}
+
+
+def rows_of(run: RunGlance) -> Mapping[str, int]:
+    """Rows of the log that the run read, and those that it set aside."""
+    rows: dict[str, int] = outcome_of(run).get("rows") or run.manifest.get("rows", {})
+    return rows
+
+
+def seconds_of(run: RunGlance) -> float | None:
+    """How long the run worked; a resumed one tells of its last part."""
+    timed = outcome_of(run).get("seconds", {}).get("total")
+    if timed is not None:
+        return float(timed)
+    if run.finished_at is None:
+        return None
+    return round((run.finished_at - run.started_at).total_seconds(), 3)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

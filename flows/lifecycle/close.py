@@ -1,0 +1,165 @@
+"""How a run ends: its counts added up, its evidence completed and delivered, its row closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bkt_core.evaluation.checks import Decision
+from datasets.extracts.extraction import open_extract
+from datasets.sequences.data_report import describe
+from datasets.store.runs.runs import RunStatus, finish_run
+from flows.evidence.evidence import finished, write_evidence
+from flows.fit_concepts import count_origins
+from flows.promote_params import count_decisions
+from flows.recompute_states import MARK
+from flows.reports.artifacts import publish_run
+from flows.reports.data_page import write_data_page
+from flows.reports.page import write_page
+from flows.runs.events import run_ended
+from flows.runs.summary import ConceptCounts, RunSummary
+from flows.tracking.delivery import deliver, deliver_champion
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from bkt_core.evaluation.metrics import Scores
+    from bkt_settings.pipeline import Settings
+    from flows.fit_concepts import Fitted
+    from flows.promote_params import Promoted
+    from flows.recompute_states import Recomputed
+    from flows.runs.plan import RunPlan
+    from flows.runs.summary import Stopwatch
+    from flows.tracking.delivery import Delivery
+
+
+def close_run(
+    engine: Engine,
+    settings: Settings,
+    plan: RunPlan,
+    fitted: Fitted,
+    promoted: Promoted,
+    recomputed: Recomputed,
+    watch: Stopwatch,
+) -> RunSummary:
+    """Add everything up, deliver it, and write how the run ended."""
+    for stage, seconds in {**fitted.seconds, **recomputed.seconds}.items():
+        watch.seconds[stage] += seconds
+    status = status_of(fitted)
+    summary = summarise(plan, fitted, promoted, recomputed, status)
+    delivery = fitted.delivery
+    with watch.stage("log"):
+        evidence = finished(
+            fitted.evidence,
+            status=status.value,
+            finished_at=datetime.now(UTC),
+            summary=replace(summary, seconds=watch.as_json()).as_json(),
+            kept_after_all=promoted.kept_after_all,
+        )
+        write_evidence(plan.run_dir, evidence)
+        if fitted.goes_to_mlflow(plan):
+            extract = open_extract(plan.extract_root, plan.run_dir)
+            write_data_page(plan.run_dir, describe(extract))
+        write_page(plan.run_dir, evidence)  # links the page of the data where there is one
+        if fitted.goes_to_mlflow(plan):
+            delivery = deliver(settings, plan, evidence)
+        delivery = follow(engine, settings, plan, delivery)
+        publish_run(settings, plan, evidence, delivery)
+    summary = replace(
+        summary,
+        mlflow_run_id=delivery.mlflow_run_id,
+        seconds=watch.as_json(),
+        remarks=(*summary.remarks, *filter(None, (delivery.problem,))),
+        exit_code=exit_code_of(plan, summary.concepts, delivery),
+    )
+    if not plan.dry_run:
+        outcome = summary.as_json() | {"exit_code": summary.exit_code}
+        if recomputed.mark is not None:
+            outcome[MARK] = recomputed.mark.as_json()
+        with engine.begin() as conn:
+            finish_run(
+                conn,
+                run_id=plan.run_id,
+                status=status,
+                at=datetime.now(UTC),
+                outcome=outcome,
+            )
+    run_ended(summary)
+    return summary
+
+
+def follow(engine: Engine, settings: Settings, plan: RunPlan, delivery: Delivery) -> Delivery:
+    """After a night the registered model is what is in force, whoever put it there."""
+    if plan.kind != "retrain" or plan.dry_run or delivery.problem:
+        return delivery
+    problem = deliver_champion(engine, settings, mlflow_run_id=delivery.mlflow_run_id)
+    return replace(delivery, problem=problem)
+
+
+def status_of(fitted: Fitted) -> RunStatus:
+    """`empty` without attempts, `unchanged` where nothing was fitted or switched."""
+    if fitted.is_empty:
+        return RunStatus.EMPTY
+    return RunStatus.UNCHANGED if fitted.is_unchanged else RunStatus.DONE
+
+
+def summarise(
+    plan: RunPlan,
+    fitted: Fitted,
+    promoted: Promoted,
+    recomputed: Recomputed,
+    status: RunStatus,
+) -> RunSummary:
+    """The numbers of a run, before they are delivered."""
+    votes = count_decisions(fitted.votes, promoted)
+    concepts = ConceptCounts(
+        promoted=votes[Decision.PROMOTED],
+        kept=votes[Decision.KEPT],
+        rejected=votes[Decision.REJECTED],
+        **count_origins(fitted.works),
+    )
+    extract = open_extract(plan.extract_root, plan.run_dir)
+    remarks = [*fitted.remarks]
+    if extract.rows.quarantined:
+        told = ", ".join(f"{rule} {count:,}" for rule, count in extract.reasons.items())
+        where = plan.run_dir / "quarantine"
+        remarks.append(f"{extract.rows.quarantined:,} rows were set aside ({told}): {where}.")
+    if fitted.is_empty:
+        remarks.append("There are no attempts in the window, so nothing was fitted.")
+    if plan.dry_run:
+        remarks.append("A dry run: neither the database nor MLflow was written.")
+    return RunSummary(
+        run_id=plan.run_id,
+        status=status.value,
+        mlflow_run_id=None,
+        rows=extract.rows.as_dict(),
+        reasons=extract.reasons,
+        concepts=concepts,
+        metrics=metrics_of(fitted.evidence.facts.scores.pooled),
+        states={"replayed": recomputed.replayed, "snapshotted": recomputed.snapshotted},
+        seconds={},
+        remarks=tuple(remarks),
+    )
+
+
+def metrics_of(scores: Scores | None) -> dict[str, float | int | None]:
+    """The pooled scores that `--json` prints; null where no concept has a fit."""
+    names = ("auc", "rmse", "log_loss", "accuracy")
+    if scores is None:
+        return {**dict.fromkeys(names), "n": 0}
+    return {name: getattr(scores, name) for name in (*names, "n")}
+
+
+def exit_code_of(plan: RunPlan, concepts: ConceptCounts, delivery: Delivery) -> int:
+    """4: concepts failed; 3: fresh fits, none promoted; 6: MLflow lacks evidence; else 0."""
+    if concepts.failed:
+        return 4
+    if (
+        plan.kind == "retrain"
+        and not plan.dry_run
+        and concepts.fitted
+        and not concepts.promoted
+    ):
+        return 3
+    return 6 if delivery.problem else 0

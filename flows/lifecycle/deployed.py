@@ -1,0 +1,77 @@
+"""Flows that have a deployment: their runs have names people read, and say how they ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
+
+from prefect import flow
+from prefect.states import Completed
+
+from flows.lifecycle.names import named
+from flows.lifecycle.notifications import tell
+from flows.runs.summary import RunSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefect import Flow
+
+
+class Ended(Protocol):
+    """Whatever sums a run up."""
+
+    @property
+    def exit_code(self) -> int:
+        """As the command line ends."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound="Ended")
+
+#: Exit code -> the state of a run that is done and yet needs a look.
+STATES = {
+    3: "Nothing promoted",
+    4: "Some concepts failed",
+    6: "Evidence not delivered",
+}
+
+
+def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """A flow with named runs, of which people hear when one fails or needs a look.
+
+    Of one that crashes the server tells them (`flows/deployment/automations.py`): its
+    process may be gone.
+    """
+
+    def as_flow(work: Callable[P, R]) -> Flow[P, R]:
+        return flow(
+            name=name,
+            flow_run_name=named(name),
+            on_failure=[tell],
+            on_completion=[tell],
+        )(work)
+
+    return as_flow
+
+
+def ended(summary: S, *, told: str | None = None) -> S:
+    """The summary as a flow returns it: Prefect shows how the run ended, the caller gets it."""
+    name = STATES.get(summary.exit_code)
+    if name is None:
+        return summary
+    said = told_of(summary) if isinstance(summary, RunSummary) else told
+    # Prefect hands the data of a returned state to whoever called the flow.
+    return cast("S", Completed(name=name, message=said, data=summary))
+
+
+def told_of(summary: RunSummary) -> str:
+    """A run in one paragraph: concepts by decision, then its remarks."""
+    counts = summary.concepts
+    told = (
+        f"Run {summary.run_id[:12]}: {counts.seen} concepts, {counts.promoted} promoted, "
+        f"{counts.kept} kept, {counts.rejected} rejected, {counts.skipped} skipped, "
+        f"{counts.failed} failed.",
+        *summary.remarks,
+    )
+    return " ".join(told)

@@ -1,0 +1,69 @@
+"""What a flow run is called: its kind, what it is about, and who started it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import runtime
+from pydantic import BaseModel
+
+from flows.runs.requests import DaysRequest, RecomputeRequest, Request, RollbackRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+#: What the server puts on the runs that a schedule made, and the service on its own.
+SCHEDULED_TAG, SERVICE_TAG = "auto-scheduled", "bkt-service-"
+#: Concepts that a name holds; more are counted.
+NAMED_CONCEPTS = 2
+
+
+def named(kind: str) -> Callable[[], str]:
+    """A namer for `flow_run_name`, such as `nightly 2026-11-23 scheduled`."""
+
+    def name_of_run() -> str:
+        request = runtime.flow_run.parameters.get("request")
+        day = runtime.flow_run.scheduled_start_time.date().isoformat()
+        about = what_of(request, day) if isinstance(request, BaseModel) else day
+        return f"{kind} {about} {how_started()}"
+
+    return name_of_run
+
+
+def what_of(request: BaseModel, day: str) -> str:
+    """What a request is about, in a few words; the day of the run where it is everything."""
+    if isinstance(request, DaysRequest):
+        return f"{request.first_day}..{request.last_day}"
+    if isinstance(request, Request):
+        full = "full" if request.full else ""
+        window = _window(request.since, request.until) or day
+        return " ".join(filter(None, (window, _concepts(request.concepts), full)))
+    if isinstance(request, RecomputeRequest):
+        user = "one user" if request.user else ""  # ids of users stand in no name
+        return " ".join(filter(None, (user, _concepts(request.concepts)))) or day
+    if isinstance(request, RollbackRequest):
+        return _concepts(request.concepts) or f"run {(request.run or '')[:12]}"
+    return day
+
+
+def how_started() -> str:
+    """`scheduled`, `service`, `manual` (a deployment, by hand) or `command line`."""
+    tags = runtime.flow_run.tags
+    if SCHEDULED_TAG in tags:
+        return "scheduled"
+    if any(tag.startswith(SERVICE_TAG) for tag in tags):
+        return "service"
+    return "manual" if runtime.deployment.id else "command line"
+
+
+def _window(since: datetime | None, until: datetime | None) -> str:
+    if since is None and until is None:
+        return ""
+    return "..".join("" if end is None else end.date().isoformat() for end in (since, until))
+
+
+def _concepts(concepts: tuple[str, ...]) -> str:
+    shown = ", ".join(concepts[:NAMED_CONCEPTS])
+    more = len(concepts) - NAMED_CONCEPTS
+    return f"{shown} and {more} more" if more > 0 else shown

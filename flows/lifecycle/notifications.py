@@ -1,0 +1,54 @@
+"""Telling people: a run that failed, crashed, or ended with something to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prefect.blocks.core import Block
+from prefect.logging import get_logger
+
+from bkt_settings.pipeline import load_settings
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun, State
+
+#: The name of a completed run that needs nobody's attention.
+QUIET = "Completed"
+
+
+def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook: notify by the block that the settings name; whatever goes wrong is only logged."""
+    if state.name == QUIET or flow_run.deployment_id is None:
+        return  # who runs a command sees how it ended
+    log = get_logger("bkt")
+    try:
+        block = load_settings().prefect.notification_block
+        if block:
+            send(block, subject_of(flow_run, state), body_of(flow, flow_run, state))
+    except Exception as error:  # noqa: BLE001 - a notification must not fail the run it tells of
+        log.warning("notification not sent: %s: %s", type(error).__name__, error)
+
+
+def send(block: str, subject: str, body: str) -> None:
+    """Notify by a block named `type/name`; any notification block of Prefect will do."""
+    import prefect.blocks.notifications  # noqa: F401 - registers the types that can be loaded
+
+    Block.load(block).notify(body, subject=subject)  # type: ignore[union-attr] # a notification block
+
+
+def subject_of(flow_run: FlowRun, state: State[Any]) -> str:
+    """One line: which run, and how it ended."""
+    return f"bkt: {flow_run.name} {(state.name or state.type.value).lower()}"
+
+
+def body_of(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> str:
+    """What happened, and where to look; docs/runbook.md says what to do."""
+    return "\n".join(
+        (
+            f"Flow {flow.name}, run {flow_run.name}: {state.name}.",
+            state.message or "No reason was given.",
+            f"Prefect flow run {flow_run.id}. `bkt status` says how things stand; "
+            "docs/runbook.md what to do.",
+        )
+    )

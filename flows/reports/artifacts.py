@@ -1,0 +1,166 @@
+"""What Prefect's pages show of a run: progress by shard, the worst concepts, a summary.
+
+They are for looking at. One that cannot be written costs a warning, never the run; outside a
+flow run there are none.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+
+from bkt_settings.redaction import without_secret
+from datasets.extracts.extraction import open_extract
+from flows.evidence.scalars import worst_concepts
+from flows.reports.terminal import reasons, summary_sentences
+from flows.runs.progress import progress
+from flows.tracking.values import note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from uuid import UUID
+
+    from bkt_settings.pipeline import Settings
+    from flows.evidence.evidence import RunEvidence
+    from flows.runs.plan import RunPlan
+    from flows.tracking.delivery import Delivery
+    from flows.tracking.values import Look
+
+#: Rows of the table of concepts.
+SHOWN = 100
+
+
+class ShardProgress:
+    """A progress artifact; after the first failure it is left alone."""
+
+    def __init__(self, stage: str, total: int) -> None:
+        self._stage, self._total, self._done = stage, total, 0
+        self._artifact: UUID | None = None
+        if total:
+            self._artifact = _written(
+                create_progress_artifact,
+                progress=0.0,
+                key=f"bkt-{stage}-progress",
+                description=self._told,
+            )
+
+    @property
+    def _told(self) -> str:
+        return f"{self._stage}: {self._done} of {self._total} shards"
+
+    def advance(self, done: int) -> None:
+        """Tell how many more shards are finished."""
+        self._done += done
+        if self._artifact is not None:
+            self._artifact = _written(
+                update_progress_artifact,
+                artifact_id=self._artifact,
+                progress=100.0 * self._done / self._total,
+                description=self._told,
+            )
+
+
+@contextmanager
+def shard_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """The bar of `progress`, and the same as an artifact."""
+    shown = ShardProgress(stage, total)
+    with progress(stage, total) as advance:
+
+        def both(done: int) -> None:
+            advance(done)
+            shown.advance(done)
+
+        yield both
+
+
+def publish_run(
+    settings: Settings, plan: RunPlan, evidence: RunEvidence, delivery: Delivery
+) -> None:
+    """The worst and the rejected concepts as a table, the run as a page of sentences."""
+    worst = worst_concepts(evidence, n=SHOWN)
+    if worst.height:
+        _written(
+            create_table_artifact,
+            table=worst.to_dicts(),
+            key=f"bkt-{plan.kind}-concepts",
+            description=f"{evidence.facts.name}: failed, rejected, kept, then by log loss",
+        )
+    _written(
+        create_markdown_artifact,
+        markdown=run_markdown(settings, plan, evidence, delivery),
+        key=f"bkt-{plan.kind}-summary",
+        description=evidence.facts.name,
+    )
+
+
+def publish_look(look: Look) -> None:
+    """What a look at the parameters in force found, as a page of sentences and a table."""
+    _written(
+        create_markdown_artifact,
+        markdown=f"# {look.name}\n\n{note(look.sentences)}\n",
+        key=f"bkt-{look.kind}-summary",
+        description=look.name,
+    )
+    if look.table.height:
+        _written(
+            create_table_artifact,
+            table=look.table.to_dicts(),
+            key=f"bkt-{look.kind}-concepts",
+            description=f"{look.name}: what drifted most first",
+        )
+
+
+def run_markdown(
+    settings: Settings, plan: RunPlan, evidence: RunEvidence, delivery: Delivery
+) -> str:
+    """A run in sentences, with what stopped concepts and where more of it lies."""
+    extract = open_extract(plan.extract_root, plan.run_dir)
+    rows = ", ".join(f"{count:,} {name}" for name, count in extract.rows.as_dict().items())
+    lines = [f"# {evidence.facts.name}: {evidence.facts.status}", ""]
+    lines += [f"- {sentence}" for sentence in summary_sentences(evidence)]
+    lines.append(f"- Rows: {rows}.")
+    lines += [f"- Set aside, {rule}: {count:,}." for rule, count in extract.reasons.items()]
+    lines.append(f"- {mlflow_sentence(settings, delivery)}")
+    lines.append(f"- Everything else: `bkt report {plan.run_id[:12]}`.")
+    stopped = reasons(evidence)
+    if stopped:
+        lines += ["", "| decision | one of its reasons | concepts |", "|---|---|---|"]
+        lines += [
+            f"| {row['decision']} | {row['reason']} | {row['concepts']} |" for row in stopped
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def mlflow_sentence(settings: Settings, delivery: Delivery) -> str:
+    """The run in MLflow, as a link where a server has it, or why it is not there."""
+    if delivery.mlflow_run_id is None:
+        return delivery.problem or "Not logged to MLflow."
+    where = without_secret(settings.tracking_uri)
+    if where.startswith(("http://", "https://")):
+        link = f"{where.rstrip('/')}/#/runs/{delivery.mlflow_run_id}"
+        return f"MLflow run [{delivery.mlflow_run_id}]({link})."
+    return f"MLflow run `{delivery.mlflow_run_id}` in `{where}`."
+
+
+def _written(write: Callable[..., Any], **values: Any) -> UUID | None:  # noqa: ANN401 - Prefect's
+    """The id of an artifact; None where there is no flow run, or where it failed."""
+    if FlowRunContext.get() is None:
+        return None
+    try:
+        return cast("UUID", write(**values))  # a coroutine only inside an event loop
+    except Exception as error:  # noqa: BLE001 - whatever a server does, the run goes on
+        get_run_logger().warning(
+            "A Prefect artifact was not written (%s: %s); the run goes on.",
+            type(error).__name__,
+            error,
+        )
+        return None

@@ -1,0 +1,122 @@
+"""A run as one HTML file that opens from disk."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.params import PARAM_NAMES
+from flows.evidence.evidence import DATA_PAGE, FIGURES, PAGE
+from flows.reports.figures import CAPTIONS, figures
+from flows.reports.page_parts import (
+    Column,
+    checks_of,
+    figure_of,
+    moved,
+    page_of,
+    pairs_table,
+    write_whole,
+)
+from flows.reports.terminal import brief, decisions, in_order, summary_sentences, when
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from flows.evidence.evidence import RunEvidence
+
+#: Figures that need the whole width.
+WIDE = ("learning_curves", "parameter_moves")
+
+_COLUMNS = (
+    Column("concept_id", "concept", "id", 0, "The concept"),
+    Column("decision", "decision", "decision", 0, "What became of it in this run"),
+    Column("brief", "why", "text", 0, "What the decision rests on"),
+    Column("n_users", "users", "count", 0, "Users with at least one attempt"),
+    Column("users_up", "up", "count", 0, "Users who would rise above the threshold"),
+    Column("users_down", "down", "count", 0, "Users who would fall below it"),
+    Column("auc", "AUC", "number", 3, "Area under the curve on held-out users"),
+    Column("log_loss", "log loss", "number", 4, "Nats per attempt on held-out users"),
+    Column("gain", "gain", "signed", 4, "Nats per attempt better than what was in force"),
+    *(
+        Column(name, name.removeprefix("p_"), "move", 0, "In force before, then as fitted")
+        for name in PARAM_NAMES
+    ),
+    Column("n_attempts", "attempts", "count", 0, "Attempts that the fit saw"),
+    Column("on_bounds", "on bounds", "move", 0, "Parameters that a bound stopped"),
+)
+
+
+def write_page(folder: Path, evidence: RunEvidence) -> Path:
+    """Write the page of a run among its files, and its figures beside it."""
+    drawn = figures(evidence)
+    for name, svg in drawn.items():
+        write_whole(folder / FIGURES / f"{name}.svg", svg)
+    return write_whole(folder / PAGE, report_page(evidence, drawn, beside=folder))
+
+
+def report_page(
+    evidence: RunEvidence, drawn: Mapping[str, str] | None = None, *, beside: Path | None = None
+) -> str:
+    """The page of one run.
+
+    `drawn` are its figures where they have been drawn already; files in the folder `beside`
+    are linked.
+    """
+    tags = {**evidence.facts.tags, **evidence.facts.settings}
+    has_data = beside is not None and (beside / DATA_PAGE).is_file()
+    return page_of(
+        title=evidence.facts.name,
+        body=_run_body(
+            evidence, figures(evidence) if drawn is None else drawn, has_data=has_data
+        ),
+        note="Decisions in their order, concepts with most users first. "
+        "Click a row to see every check with its measured value; click a heading to sort.",
+        columns=_COLUMNS,
+        rows=[_run_row(row) for row in in_order(evidence.concepts).to_dicts()],
+        checks=checks_of(evidence),
+        after=f"<h2>What made this run</h2>{pairs_table(tags)}",
+    )
+
+
+def _run_body(evidence: RunEvidence, drawn: Mapping[str, str], *, has_data: bool) -> str:
+    facts, counts = evidence.facts, decisions(evidence)
+    tiles = {"concepts": str(evidence.concepts.height)}
+    tiles |= {name: str(count) for name, count in counts.items() if count}
+    if facts.scores.pooled is not None:
+        pooled = facts.scores.pooled
+        tiles |= {
+            "held-out AUC": "-" if pooled.auc is None else f"{pooled.auc:.4f}",
+            "log loss": f"{pooled.log_loss:.4f}",
+            "RMSE": f"{pooled.rmse:.4f}",
+        }
+    told = summary_sentences(evidence)[1:]  # the tiles tell the first
+    shown = "".join(
+        figure_of(svg, CAPTIONS[name], wide=name in WIDE) for name, svg in drawn.items()
+    )
+    data = (
+        f' · <a href="{DATA_PAGE}">The attempts it is made of</a> (in {DATA_PAGE}, beside this)'
+        if has_data
+        else ""
+    )
+    return (
+        f'<p class="soft">{escape(facts.status)} · {escape(when(facts))} · '
+        f"run {escape(facts.run_id)}</p>"
+        f'<div class="tiles">{_tiles(tiles)}</div>'
+        f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in told)}</ul>"
+        f'<p><a href="#concepts">To the concepts</a>{data}</p>'
+        f'<div class="figures">{shown}</div>'
+    )
+
+
+def _run_row(row: dict[str, Any]) -> dict[str, Any]:
+    moves = {name: moved(row[f"old_{name}"], row[name]) for name in PARAM_NAMES}
+    gain = row["gain_champion"] if row["old_is_fitted"] else row["gain_defaults"]
+    return row | moves | {"brief": brief(row), "gain": gain}
+
+
+def _tiles(values: dict[str, str]) -> str:
+    return "".join(
+        f'<div class="tile"><b>{escape(value)}</b>{escape(name)}</div>'
+        for name, value in values.items()
+    )

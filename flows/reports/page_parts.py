@@ -1,0 +1,116 @@
+"""What pages of runs are made of: one template, tables, figures.
+
+Concept ids come from outside: they reach a page as JSON and become text nodes, never markup.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from datasets.parquet import whole_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flows.evidence.evidence import RunEvidence
+
+_PLACEHOLDER = re.compile(r"\[\[(title|body|table_note|after|data)\]\]")
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+class Column(NamedTuple):
+    """One column of the concept table."""
+
+    key: str
+    heading: str
+    kind: str  # id, decision, text, move, count, number, signed
+    decimals: int
+    meaning: str
+
+
+def page_of(
+    *,
+    title: str,
+    body: str,
+    note: str,
+    columns: tuple[Column, ...],
+    rows: list[dict[str, Any]],
+    checks: dict[str, list[list[Any]]],
+    after: str,
+) -> str:
+    """A whole page with one table of concepts; `rows` by the keys of the columns."""
+    data = {
+        "columns": [
+            {
+                "name": one.heading,
+                "kind": one.kind,
+                "digits": one.decimals,
+                "help": one.meaning,
+            }
+            for one in columns
+        ],
+        "rows": [[row.get(one.key) for one in columns] for row in rows],
+        "checks": checks,
+    }
+    # Inside a script element only "</" and "<!--" could end or change it.
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    parts = {
+        "title": escape(title),
+        "body": body,
+        "table_note": note,
+        "after": after,
+        "data": text,
+    }
+    # In one pass, so that a concept named like a placeholder stays a name.
+    page = TEMPLATE.read_text(encoding="utf-8")
+    return _PLACEHOLDER.sub(lambda found: parts[found[1]], page)
+
+
+def moved(old: float | None, new: float | None) -> str:
+    """A parameter before and after; once where it stayed."""
+    if new is None:
+        return ""
+    was, now = "" if old is None else f"{old:.3f}", f"{new:.3f}"
+    return now if was in ("", now) else f"{was} → {now}"
+
+
+def figure_of(svg: str, caption: str, *, wide: bool) -> str:
+    """A figure with its caption."""
+    return (
+        f'<figure class="{"wide" if wide else ""}">{svg}'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def pairs_table(pairs: Mapping[str, str]) -> str:
+    """Names and values in two columns; nothing where there are none."""
+    if not pairs:
+        return ""
+    lines = "".join(
+        f'<tr><td class="text">{escape(name)}</td>'
+        f'<td class="text long">{escape(str(value))}</td></tr>'
+        for name, value in pairs.items()
+        if value
+    )
+    return f'<div class="scroll"><table><tbody>{lines}</tbody></table></div>'
+
+
+def checks_of(evidence: RunEvidence) -> dict[str, list[list[Any]]]:
+    """Every check of each concept, as the page shows them when its row is clicked."""
+    checks: dict[str, list[list[Any]]] = {}
+    for concept, name, passed, severity, sentence in evidence.checks.select(
+        "concept_id", "name", "passed", "severity", "sentence"
+    ).iter_rows():
+        checks.setdefault(concept, []).append([name, passed, severity, sentence])
+    return checks
+
+
+def write_whole(path: Path, page: str) -> Path:
+    """Write a page at once or not at all."""
+    with whole_file(path) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
+    return path

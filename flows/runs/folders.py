@@ -1,0 +1,51 @@
+"""Runs on this disk, found by their id or the head of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bkt_core.errors import BadInputError, UsageError
+from datasets.store.runs.runs import runs_named
+from flows.evidence.evidence import FACTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from bkt_settings.pipeline import Settings
+
+
+def stored_run(conn: Connection, run: str) -> str:
+    """The id of a run of the database, by its id or the head of it."""
+    found = runs_named(conn, run) if run else ()
+    if len(found) == 1:
+        return found[0].run_id
+    said = f"{len(found)} runs begin with it" if found else "there is no such run"
+    raise BadInputError(
+        f"A run must be named by its id or the head of it, got {run!r}, and {said}; "
+        "`bkt status` lists the last ones."
+    )
+
+
+def run_folder(settings: Settings, run_id: str | None) -> Path:
+    """The folder of a run by its id, the head of it, or of the newest where none is given."""
+    runs = settings.data_dir / "runs"
+    known = sorted(
+        (path.parent for path in runs.glob(f"*/{FACTS}")),
+        key=lambda folder: (folder / FACTS).stat().st_mtime,
+    )
+    if run_id is None:
+        if not known:
+            raise UsageError(
+                f"There is no run with evidence in {runs} yet; `bkt retrain` makes one."
+            )
+        return known[-1]
+    found = [folder for folder in known if folder.name.startswith(run_id)]
+    if len(found) == 1 or (found and found[0].name == run_id):
+        return found[0]
+    newest = ", ".join(folder.name[:12] for folder in known[-3:][::-1]) or "none"
+    said = f"{len(found)} runs begin with it" if found else "no run with evidence has it"
+    raise UsageError(
+        f"RUN must name one run in {runs}, got {run_id!r}, and {said}; the newest: {newest}."
+    )

@@ -1,0 +1,155 @@
+"""What happens in a run, one line per event, as text or JSON: to stderr or into its folder.
+
+Keys, not prose. Every line names its run and holds no secret: the passwords and keys of the
+settings are cut out of whatever is about to be written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from logging.handlers import MemoryHandler
+from typing import TYPE_CHECKING
+
+from bkt_core.errors import BktError
+from bkt_settings.redaction import hide, secrets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from bkt_settings.pipeline import Settings
+
+LOGGER = logging.getLogger("bkt")
+LOGGER.addHandler(logging.NullHandler())
+#: Above every level.
+OFF = logging.CRITICAL + 1
+#: Lines kept back until the run has a name, and with it a folder.
+BEFORE_THE_NAME = 1_000
+
+_run_id: ContextVar[str | None] = ContextVar("bkt_run_id", default=None)
+
+
+def event(name: str, /, level: int = logging.INFO, **facts: object) -> None:
+    """One line: what happened, and its facts as keys."""
+    told = "".join(
+        f" {key}={json.dumps(value, ensure_ascii=False, default=str)}"
+        for key, value in facts.items()
+    )
+    own = {"event": name, "facts": facts, "run_id": _run_id.get()}
+    LOGGER.log(level, "%s%s", name, told, extra=own)
+
+
+class RunLog:
+    """The open log of one run."""
+
+    def __init__(self, settings: Settings, lines: logging.Formatter) -> None:
+        self._to_run = settings.log.to == "run"
+        self._lines = lines
+        stderr = _handler(logging.StreamHandler(sys.stderr), lines)
+        self._handler: logging.Handler = stderr
+        if self._to_run:  # what a run says before it has a folder is kept back
+            self._handler = MemoryHandler(BEFORE_THE_NAME, OFF, stderr)
+        self._suffix = "jsonl" if settings.log.format == "json" else "txt"
+
+    def named(self, run_id: str, folder: Path) -> None:
+        """From here on the run has an id and a folder."""
+        _run_id.set(run_id)
+        if isinstance(self._handler, MemoryHandler):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = logging.FileHandler(folder / f"log.{self._suffix}", encoding="utf-8")
+            self._replace(_handler(file, self._lines))
+
+    def _replace(self, handler: logging.Handler) -> None:
+        waiting, self._handler = self._handler, handler
+        LOGGER.removeHandler(waiting)
+        LOGGER.addHandler(handler)
+        if isinstance(waiting, MemoryHandler):
+            waiting.setTarget(handler)
+        waiting.close()
+
+    def open(self) -> None:
+        """Begin to write."""
+        LOGGER.addHandler(self._handler)
+
+    def close(self) -> None:
+        """Write what was kept back, and end."""
+        LOGGER.removeHandler(self._handler)
+        self._handler.close()
+
+
+@contextmanager
+def run_log(settings: Settings, kind: str, asked: BaseModel) -> Iterator[RunLog]:
+    """The log of one run, from its first event to how it ended."""
+    own = settings.log
+    log = RunLog(settings, LINES[own.format](secrets_of(settings)))
+    level, propagates = LOGGER.level, LOGGER.propagate
+    LOGGER.setLevel(OFF if own.level == "off" else own.level.upper())
+    LOGGER.propagate = False  # Prefect's own handler of all loggers would say it again
+    token = _run_id.set(None)
+    log.open()
+    try:
+        event("run begins", kind=kind, **asked.model_dump(mode="json", exclude_defaults=True))
+        yield log
+    except BaseException as error:
+        exit_code = error.exit_code if isinstance(error, BktError) else None
+        event(
+            "run broke off", logging.ERROR, kind=kind, exit_code=exit_code,
+            error=f"{type(error).__name__}: {error}",
+        )  # fmt: skip
+        raise
+    finally:
+        log.close()
+        _run_id.reset(token)
+        LOGGER.setLevel(level)
+        LOGGER.propagate = propagates
+
+
+def _handler(handler: logging.Handler, lines: logging.Formatter) -> logging.Handler:
+    handler.setFormatter(lines)
+    return handler
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per event."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The event with its moment, level and run, then its facts."""
+        line = {
+            "at": _moment(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "run_id": getattr(record, "run_id", None),
+            "event": getattr(record, "event", record.getMessage()),
+            **getattr(record, "facts", {}),
+        }
+        return hide(json.dumps(line, ensure_ascii=False, default=str), self._secrets)
+
+
+class TextLines(JsonLines):
+    """The same for a person: one line, keys behind the event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Moment, level, head of the run's id, the event with its facts."""
+        run = (getattr(record, "run_id", None) or "-")[:8]
+        line = (
+            f"{_moment(record):%Y-%m-%d %H:%M:%S} {record.levelname.lower():7} {run} "
+            f"{record.getMessage()}"
+        )
+        return hide(line, self._secrets)
+
+
+LINES: Mapping[str, type[JsonLines]] = {"json": JsonLines, "text": TextLines}
+
+
+def _moment(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)

@@ -1,0 +1,134 @@
+"""What a run did, in numbers: the object of `bkt retrain --json` (docs/command-line.md)."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.errors import BktError
+from flows.runs.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: The stages that are timed, in their order.
+STAGES = (
+    "extract",
+    "fit",
+    "gate",
+    "log",
+    "promote",
+    "recompute",
+    "snapshot",
+    "compile",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptCounts:
+    """What became of the concepts; cannot fail to add up."""
+
+    fitted: int = 0
+    reused: int = 0
+    promoted: int = 0
+    kept: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    def __post_init__(self) -> None:
+        judged = self.promoted + self.kept + self.rejected
+        if self.fitted + self.reused != judged:
+            raise BktError(
+                f"{self.fitted} fitted and {self.reused} reused concepts must equal the "
+                f"{judged} judged ones; this is a defect, please report it with the run files."
+            )
+
+    @property
+    def seen(self) -> int:
+        """Concepts with at least one attempt."""
+        return self.fitted + self.reused + self.skipped + self.failed
+
+    def as_json(self) -> dict[str, int]:
+        """All counts, `seen` first."""
+        return {"seen": self.seen, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run, small enough to be returned, printed and logged."""
+
+    run_id: str
+    status: str
+    mlflow_run_id: str | None
+    rows: Mapping[str, int]
+    concepts: ConceptCounts
+    metrics: Mapping[str, float | int | None]
+    states: Mapping[str, int]
+    seconds: Mapping[str, float]
+    #: Rule -> rows of the log that broke it first.
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    #: Sentences that a person should read, such as evidence that was not delivered.
+    remarks: tuple[str, ...] = ()
+    exit_code: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "mlflow_run_id": self.mlflow_run_id,
+            "rows": dict(self.rows),
+            "reasons": dict(self.reasons),
+            "concepts": self.concepts.as_json(),
+            "metrics": dict(self.metrics),
+            "states": dict(self.states),
+            "seconds": dict(self.seconds),
+            "remarks": list(self.remarks),
+        }
+
+
+def summary_from_json(told: Mapping[str, Any]) -> RunSummary:
+    """A run as its row of `bkt_run` keeps it: `as_json`, and its exit code."""
+    counts = {name: count for name, count in told["concepts"].items() if name != "seen"}
+    return RunSummary(
+        run_id=told["run_id"],
+        status=told["status"],
+        mlflow_run_id=told["mlflow_run_id"],
+        rows=told["rows"],
+        reasons=told["reasons"],
+        concepts=ConceptCounts(**counts),
+        metrics=told["metrics"],
+        states=told["states"],
+        seconds=told["seconds"],
+        remarks=tuple(told["remarks"]),
+        exit_code=told["exit_code"],
+    )
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds per stage, added up over tasks."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - before
+            self.seconds[name] += took
+            event("stage done", stage=name, seconds=round(took, 3))
+
+    def as_json(self) -> dict[str, float]:
+        """Seconds per stage and in all, rounded to milliseconds."""
+        total = time.perf_counter() - self.started
+        return {name: round(s, 3) for name, s in self.seconds.items()} | {
+            "total": round(total, 3)
+        }

@@ -1,0 +1,300 @@
+"""One shard of concepts: fitted or reused, judged, and written down by path.
+
+Plain functions without Prefect: the same call runs in a thread, a process or elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
+from bkt_core.evaluation.evidence_json import evidence_as_json, evidence_from_json
+from bkt_core.evaluation.selection import ConceptEvidence, judge_concept, keep_untested
+from bkt_core.fitting.engine import Stop
+from bkt_core.fitting.engines import engine_named
+from datasets.errors import StorageError
+from datasets.extracts.extraction import open_extract
+from datasets.fit_files import fit_key, read_fit, write_fit
+from datasets.parquet import read_json, read_table, write_json
+from datasets.sequences.readers import shard_sequences
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from bkt_core.evaluation.concept_fit import ConceptFit
+    from bkt_core.evaluation.gates import GateLimits
+    from bkt_core.evaluation.selection import Champion
+    from bkt_core.fitting.engine import FitEngine
+    from datasets.sequences.readers import ConceptAttempts, Window
+
+
+class Origin(StrEnum):
+    """Where the fit of a concept comes from."""
+
+    FITTED = "fitted"  # in this run
+    REUSED = "reused"  # from an earlier run over the same attempts and settings
+    KEPT = "kept"  # what is in force is kept without a test
+    SKIPPED = "skipped"  # nothing to fit
+    FAILED = "failed"  # it raised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incumbent:
+    """The fitted row in force for one concept, as far as a night needs it."""
+
+    champion: Champion
+    n_attempts: int
+    #: Names of the fit that made it and of its settings; None for rows of another make.
+    fit_key: str | None
+    settings_digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardJob:
+    """All that one shard's work depends on."""
+
+    extract_root: Path
+    shard: int
+    out: Path
+    fits_dir: Path
+    engine: str
+    plan: FitPlan
+    limits: GateLimits
+    window: Window
+    settings_digest: str
+    min_new_share: float
+    full: bool
+    #: Whether the run goes on where one of the same identity was killed.
+    resumed: bool = False
+    #: Only these concepts; empty: all.
+    concepts: frozenset[str] = frozenset()
+    incumbents: Mapping[str, Incumbent] = field(default_factory=dict)
+    #: The file with the codes of users who do not train; None: everyone does.
+    left_out: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptWork:
+    """What one shard found out about one concept."""
+
+    concept_id: str
+    origin: Origin
+    fit_key: str | None
+    evidence: ConceptEvidence | None  # None where it failed
+    error: str | None = None
+
+
+def fit_shard(job: ShardJob) -> dict[str, Any]:
+    """Fit and judge every concept of one shard; returns what is told of it.
+
+    The result is written to `job.out` when the shard is whole. A run that goes on where another
+    was killed makes only what is missing or failed.
+    """
+    seconds, n_attempts = {"fit": 0.0, "gate": 0.0}, 0
+    if job.resumed and _is_sound(job.out):
+        works = read_works(job.out)
+    else:
+        extract = open_extract(job.extract_root, job.out.parent)
+        engine = engine_named(job.engine)
+        digests = extract.concepts["digest"].to_pylist()
+        works = []
+        left_out = _left_out(job, extract.users.num_rows)
+        for attempts in shard_sequences(extract, job.shard, job.window, left_out=left_out):
+            if job.concepts and attempts.concept_id not in job.concepts:
+                continue
+            if attempts.sequences.n_attempts:
+                n_attempts += attempts.sequences.n_attempts
+                digest = digests[attempts.concept]
+                works.append(_work_on(attempts, digest, engine, job, seconds))
+        _write_works(job.out, works)
+    return {
+        "shard": job.shard,
+        "out": str(job.out),
+        "seconds": seconds,
+        "attempts": n_attempts,
+        "concepts": dict(Counter(work.origin.value for work in works)),
+    }
+
+
+def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any]:
+    """Write down that a shard could not be worked on, concept by concept; as `fit_shard`."""
+    works = [
+        ConceptWork(
+            concept_id=concept, origin=Origin.FAILED, fit_key=None, evidence=None, error=error
+        )
+        for concept in concepts
+    ]
+    _write_works(job.out, works)
+    return {
+        "shard": job.shard,
+        "out": str(job.out),
+        "seconds": {"fit": 0.0, "gate": 0.0},
+        "attempts": 0,
+        "concepts": {Origin.FAILED.value: len(works)},
+    }
+
+
+def _left_out(job: ShardJob, n_users: int) -> NDArray[np.bool_] | None:
+    """Who does not train, as a mask over the codes of users."""
+    if job.left_out is None:
+        return None
+    mask = np.zeros(n_users, np.bool_)
+    mask[read_table(job.left_out, ["user"])["user"].to_numpy()] = True
+    return mask
+
+
+def _is_sound(out: Path) -> bool:
+    """Whether a shard was finished, without a concept that failed."""
+    return out.is_file() and all(work.origin is not Origin.FAILED for work in read_works(out))
+
+
+def read_works(path: Path) -> list[ConceptWork]:
+    """What `fit_shard` wrote."""
+    return [
+        ConceptWork(
+            concept_id=work["concept_id"],
+            origin=Origin(work["origin"]),
+            fit_key=work["fit_key"],
+            evidence=None if work["evidence"] is None else evidence_from_json(work["evidence"]),
+            error=work["error"],
+        )
+        for work in read_json(path)["works"]
+    ]
+
+
+def _write_works(path: Path, works: Sequence[ConceptWork]) -> None:
+    write_json(path, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
+
+
+def _work_as_json(work: ConceptWork) -> dict[str, Any]:
+    return {
+        "concept_id": work.concept_id,
+        "origin": work.origin.value,
+        "fit_key": work.fit_key,
+        "evidence": None if work.evidence is None else evidence_as_json(work.evidence),
+        "error": work.error,
+    }
+
+
+def _work_on(
+    attempts: ConceptAttempts,
+    digest: str,
+    engine: FitEngine,
+    job: ShardJob,
+    seconds: dict[str, float],
+) -> ConceptWork:
+    """One concept; whatever it raises is a result with a reason, counted and reported."""
+    prior = job.plan.prior_for(attempts.sequences.n_attempts)
+    key = fit_key(attempts.concept_id, digest, job.settings_digest, prior=prior)
+    try:
+        return _kept_untested(attempts, key, job) or _judged(
+            attempts, key, engine, job, seconds
+        )
+    except StorageError:  # a disk that is full is no matter of this concept
+        raise
+    except Exception as error:  # noqa: BLE001 - one concept must not take its shard along
+        return ConceptWork(
+            concept_id=attempts.concept_id,
+            origin=Origin.FAILED,
+            fit_key=key,
+            evidence=None,
+            error=f"{type(error).__name__}: {error}",
+        )
+
+
+def keeps_without_a_test(
+    job: ShardJob, concept_id: str, key: str, n_attempts: int
+) -> tuple[str, str] | None:
+    """Why a concept keeps what is in force, as name and sentence; None: it is fitted."""
+    incumbent = job.incumbents.get(concept_id)
+    if incumbent is None or incumbent.fit_key is None:
+        return None
+    if incumbent.fit_key == key:
+        return "unchanged", "The same attempts and settings as those in force."
+    n_new = n_attempts - incumbent.n_attempts
+    share = abs(n_new) / max(incumbent.n_attempts, 1)
+    same_settings = incumbent.settings_digest == job.settings_digest
+    if job.full or not same_settings or share >= job.min_new_share:
+        return None
+    sentence = f"{n_new} new attempts, {share:.1%} of what the parameters in force saw."
+    return "too_little_new", sentence
+
+
+def _kept_untested(attempts: ConceptAttempts, key: str, job: ShardJob) -> ConceptWork | None:
+    """The incumbent as it is, where nothing or too little has changed since its fit."""
+    why = keeps_without_a_test(job, attempts.concept_id, key, attempts.sequences.n_attempts)
+    incumbent = job.incumbents.get(attempts.concept_id)
+    if why is None or incumbent is None or incumbent.fit_key is None:
+        return None
+    name, sentence = why
+    fit = read_fit(job.fits_dir, incumbent.fit_key)
+    if fit is None:
+        return None  # its file was pruned: judged again
+    return ConceptWork(
+        concept_id=attempts.concept_id,
+        origin=Origin.KEPT,
+        fit_key=incumbent.fit_key,
+        evidence=keep_untested(fit, incumbent.champion, name=name, sentence=sentence),
+    )
+
+
+def _judged(
+    attempts: ConceptAttempts,
+    key: str,
+    engine: FitEngine,
+    job: ShardJob,
+    seconds: dict[str, float],
+) -> ConceptWork:
+    before = time.perf_counter()
+    fit, origin = _fit_of(attempts, key, engine, job)
+    fitted = time.perf_counter()
+    incumbent = job.incumbents.get(attempts.concept_id)
+    evidence = judge_concept(
+        fit,
+        attempts.sequences,
+        attempts.user_hashes,
+        champion=None if incumbent is None else incumbent.champion,
+        algo=job.plan.algo,
+        limits=job.limits,
+    )
+    seconds["fit"] += fitted - before
+    seconds["gate"] += time.perf_counter() - fitted
+    return ConceptWork(
+        concept_id=attempts.concept_id, origin=origin, fit_key=key, evidence=evidence
+    )
+
+
+def _fit_of(
+    attempts: ConceptAttempts, key: str, engine: FitEngine, job: ShardJob
+) -> tuple[ConceptFit, Origin]:
+    fit = None if job.full else read_fit(job.fits_dir, key)
+    origin = Origin.REUSED
+    if fit is None:
+        origin = Origin.FITTED
+        fit = fit_concept(
+            attempts.concept_id,
+            attempts.sequences,
+            attempts.user_hashes,
+            engine=engine,
+            plan=job.plan,
+        )
+        if not _ran_out_of_time(fit):  # a quieter machine may do better
+            write_fit(job.fits_dir, key, fit)
+    return fit, Origin.SKIPPED if fit.evidence is None else origin
+
+
+def _ran_out_of_time(fit: ConceptFit) -> bool:
+    """Whether the machine's speed decided where a fit ended."""
+    if fit.evidence is None:
+        return False
+    fits = (fit.evidence.final, *fit.evidence.fold_fits)
+    return any(one is not None and one.stopped_by is Stop.TIME_LIMIT for one in fits)

@@ -1,0 +1,104 @@
+"""A run's evidence to MLflow; where that fails the run goes on, and says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.skill_params import active_params
+from flows.tracking.client import log_look, log_retrain, register_parameters
+from flows.tracking.store import TrackingUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from bkt_settings.pipeline import Settings
+    from flows.evidence.evidence import RunEvidence
+    from flows.runs.plan import RunPlan
+    from flows.tracking.values import Look
+
+#: The registered model whose alias `champion` is what is in force.
+MODEL_NAME = "bkt-mastery"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What MLflow has of a run."""
+
+    mlflow_run_id: str | None = None
+    #: Why it has not all of it; None where it has.
+    problem: str | None = None
+
+
+def deliver(settings: Settings, plan: RunPlan, evidence: RunEvidence) -> Delivery:
+    """Log a run, or what has come to it since it was logged."""
+    return deliver_files(settings, plan.run_dir, evidence)
+
+
+def deliver_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> Delivery:
+    """The same of a run of which only the files are left."""
+    try:
+        return Delivery(
+            log_retrain(
+                settings.tracking_uri,
+                settings.mlflow_experiment,
+                settings.artifact_root,
+                evidence,
+                run_dir,
+            )
+        )
+    except TrackingUnavailableError as error:
+        run_id = evidence.facts.run_id
+        return Delivery(problem=str(error).replace("--relog RUN", f"--relog {run_id}"))
+
+
+def deliver_look(settings: Settings, look: Look, files: Sequence[Path]) -> Delivery:
+    """Log what fits nothing, such as monitoring, where it stands in no night's way."""
+    try:
+        return Delivery(
+            log_look(
+                settings.tracking_uri,
+                f"{settings.mlflow_experiment}-{look.kind}",
+                settings.artifact_root,
+                look=look,
+                files=files,
+            )
+        )
+    except TrackingUnavailableError as error:
+        where = ", ".join(str(file) for file in files)
+        return Delivery(
+            problem=f"Not delivered to MLflow: {error.reason} It is kept in {where}."
+        )
+
+
+def deliver_champion(
+    engine: Engine, settings: Settings, *, mlflow_run_id: str | None = None
+) -> str | None:
+    """Let the registered model follow what the database has committed; says why it does not.
+
+    Repeatable, and to be called whenever something may have been switched: a run that was
+    killed before it came here, or a rollback, is made good by whoever calls it next.
+    """
+    with reading(engine) as conn:
+        version = active_algorithm(conn)
+        active = active_params(conn, version.id)
+    try:
+        register_parameters(
+            settings.tracking_uri,
+            settings.mlflow_experiment,
+            MODEL_NAME,
+            params={concept: stored.params for concept, stored in active.items()},
+            defaults=version.params.defaults,
+            mlflow_run_id=mlflow_run_id,
+        )
+    except TrackingUnavailableError as error:
+        return (
+            f"The alias `champion` of MLflow's model {MODEL_NAME} does not follow yet: "
+            f"{error.reason} The next night sees to it."
+        )
+    return None

@@ -1,0 +1,62 @@
+"""The registered model: parameters as JSON, predictions by the pipeline's own replay.
+
+MLflow loads this file as code, so that no pickle is read. It imports MLflow for that reason
+alone; everything else that speaks to MLflow stands in `tracking.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd  # MLflow reads the annotations of `predict`
+from mlflow.models import set_model
+from mlflow.pyfunc.model import (
+    PythonModel,
+    PythonModelContext,
+)
+from numpy.typing import NDArray
+
+from bkt_core.params import BktParams
+from bkt_core.replay import predict
+from bkt_core.sequences import AttemptSequences
+
+
+class MasteryModel(PythonModel):
+    """P(correct) before each attempt, from the attempts before it.
+
+    Takes a frame with `user_id`, `concept_id` and `correct` (0 or 1), and `attempted_at` where
+    the rows of one user are not in order already; concepts without parameters get the defaults.
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the parameters."""
+        content = json.loads(Path(context.artifacts["parameters"]).read_text(encoding="utf-8"))
+        self.defaults = BktParams(**content["defaults"])
+        self.concepts = {name: BktParams(**p) for name, p in content["concepts"].items()}
+
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002 - MLflow's signature
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,  # noqa: ARG002 - MLflow's signature
+    ) -> NDArray[np.float64]:
+        """P(correct) of each row, in the order of the rows."""
+        p_correct = np.empty(len(model_input), dtype=np.float64)
+        frame = model_input.reset_index(drop=True)
+        order = ["attempted_at"] if "attempted_at" in frame else []
+        for concept, rows in frame.groupby("concept_id", sort=False):
+            rows = rows.sort_values(["user_id", *order], kind="stable")
+            lengths = rows.groupby("user_id", sort=True).size().to_numpy()
+            sequences = AttemptSequences(
+                correct=rows["correct"].to_numpy(dtype=np.int8),
+                offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            )
+            chosen = self.concepts.get(str(concept), self.defaults)
+            p_correct[rows.index.to_numpy()] = predict(sequences, chosen)
+        return p_correct
+
+
+set_model(MasteryModel())

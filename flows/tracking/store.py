@@ -1,0 +1,70 @@
+"""Where MLflow keeps things: whether it is there, found out in seconds, and how it fails."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bkt_core.errors import BktError
+from bkt_settings.redaction import without_secret
+
+#: How long a server may take to accept a connection.
+PROBE_SECONDS = 5.0
+_LOCAL = "sqlite:///"
+#: MLflow's own patience with a server that is down is minutes.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+
+
+class TrackingUnavailableError(BktError):
+    """MLflow did not take the evidence; the run is done and its files hold everything."""
+
+    exit_code = 6
+
+    def __init__(self, *, tracking_uri: str, reason: str) -> None:
+        super().__init__(
+            f"The evidence was not delivered to MLflow at {without_secret(tracking_uri)}: "
+            f"{reason} It is kept in the run's files; `bkt report --relog RUN` delivers it."
+        )
+        self.reason = reason
+
+
+def probe(tracking_uri: str) -> None:
+    """Find out in seconds that nobody listens."""
+    if not tracking_uri.startswith(("http://", "https://")):
+        return
+    parts = urlsplit(tracking_uri)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=PROBE_SECONDS):
+            pass
+    except OSError as error:
+        raise TrackingUnavailableError(
+            tracking_uri=tracking_uri, reason=f"nobody answers ({error})."
+        ) from error
+
+
+def is_absent(tracking_uri: str) -> bool:
+    """Whether this is a local store into which nothing was ever logged."""
+    file = tracking_uri.removeprefix(_LOCAL)
+    return file != tracking_uri and not Path(file).exists()
+
+
+def make_room(tracking_uri: str) -> None:
+    """The folder of a local store."""
+    if tracking_uri.startswith(_LOCAL):
+        Path(tracking_uri.removeprefix(_LOCAL)).parent.mkdir(parents=True, exist_ok=True)
+
+
+def be_patient() -> None:
+    """Set how long MLflow tries, and that it stays silent; before it is imported."""
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,123 @@
+"""What is told to MLflow of a run, as plain values; `tracking` hands them over."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from flows.evidence.scalars import run_scalars
+from flows.reports.terminal import summary_sentences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import polars as pl
+
+    from bkt_core.params import BktParams
+    from flows.evidence.evidence import RunEvidence
+
+RUN_TAG = "bkt.run_id"
+#: Of a model version: which parameters it has.
+DIGEST_TAG = "bkt.parameters"
+#: Longest texts that MLflow's stores take.
+MAX_PARAM, MAX_TAG, MAX_DIGEST = 500, 5_000, 36
+PARAMS_PER_CALL = 100
+#: Without it MLflow opens the experiment as one about chat traces.
+OPEN_AS = {"mlflow.experimentKind": "custom_model_development"}
+#: How a run that did not end well stands in MLflow.
+ENDED = {"failed": "FAILED", "abandoned": "KILLED"}
+#: The description that MLflow shows on top of a run.
+NOTE = "mlflow.note.content"
+
+
+def metrics_of(evidence: RunEvidence) -> Iterator[tuple[str, float, int]]:
+    """Key, value and step: every scalar, and scores by fold."""
+    for key, value in run_scalars(evidence).items():
+        yield key, value, 0
+    for fold, scores in enumerate(evidence.facts.scores.by_fold):
+        for name in ("auc", "log_loss", "rmse"):
+            score = None if scores is None else getattr(scores, name)
+            if score is not None:
+                yield f"fold_{name}", score, fold
+
+
+def tags_of_run(evidence: RunEvidence) -> dict[str, str]:
+    """What identifies a run, and its description in sentences."""
+    facts = evidence.facts
+    tags = {f"bkt.{key}": value for key, value in facts.tags.items() if value}
+    tags["bkt.status"] = facts.status
+    source = source_of(facts.kind, facts.tags)
+    return shortened(tags | source | {NOTE: note(summary_sentences(evidence))})
+
+
+def note(sentences: Iterable[str]) -> str:
+    """Sentences as a list in Markdown."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def source_of(kind: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """What MLflow's own columns tell: what was called, by whom, at which commit."""
+    called = ", ".join(filter(None, (f"bkt {kind}", tags.get("trigger"))))
+    own = {"mlflow.source.type": "JOB", "mlflow.source.name": called}
+    if tags.get("git_commit"):
+        own["mlflow.source.git.commit"] = tags["git_commit"]
+    return own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """What a look at the parameters in force tells."""
+
+    run_id: str
+    kind: str
+    name: str  # for people
+    metrics: Mapping[str, float]
+    sentences: Sequence[str]
+    table: pl.DataFrame
+    about: Mapping[str, str] = field(default_factory=dict)  # kind, trigger, git_commit, …
+
+    def tags(self) -> dict[str, str]:
+        """What identifies it, and its description in sentences."""
+        about = {f"bkt.{key}": value for key, value in self.about.items() if value}
+        source = source_of(self.kind, self.about)
+        return shortened(about | source | {NOTE: note(self.sentences)})
+
+
+def shortened(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags that any store takes."""
+    return {key: str(value)[:MAX_TAG] for key, value in tags.items()}
+
+
+def as_table(table: pl.DataFrame) -> dict[str, Any]:
+    """A frame as MLflow's pages show tables."""
+    return {"columns": table.columns, "data": [list(row) for row in table.iter_rows()]}
+
+
+def dataset_of(evidence: RunEvidence) -> dict[str, str] | None:
+    """The attempts of a run as MLflow's data set, by the digest of their extraction."""
+    digest = evidence.facts.tags.get("data_digest", "")
+    if not digest:
+        return None
+    profile = {"num_rows": evidence.facts.summary.get("rows", {}).get("accepted")}
+    return {
+        "name": "attempts",
+        "digest": digest[:MAX_DIGEST],
+        "source_type": "local",
+        "source": json.dumps({"extract": digest}),
+        "profile": json.dumps(profile),
+    }
+
+
+def model_content(params: Mapping[str, BktParams], defaults: BktParams) -> dict[str, Any]:
+    """Parameters in force as the model's file has them."""
+    return {
+        "defaults": defaults.as_dict(),
+        "concepts": {concept: own.as_dict() for concept, own in sorted(params.items())},
+    }
+
+
+def model_digest(content: Mapping[str, Any]) -> str:
+    """A name for a set of parameters, to the last bit."""
+    return blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

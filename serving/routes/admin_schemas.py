@@ -1,0 +1,133 @@
+"""What administrators ask for, and what they are told about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StringConstraints, model_validator
+
+from serving.routes.schemas import MAX_CONCEPTS, Id, Moment, Serial, Wire
+
+#: Runs are named by a hash.
+RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+LaunchId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class RecomputeMasteryRequest(Wire):
+    """Replay states: of some concepts, of one user, or all."""
+
+    concept_ids: list[Id] = Field([], max_length=MAX_CONCEPTS)
+    user_id: Id | None = None
+    everything: StrictBool = False
+
+    @model_validator(mode="after")
+    def _says_what(self) -> RecomputeMasteryRequest:
+        named = bool(self.concept_ids) + (self.user_id is not None) + self.everything
+        if named != 1:
+            raise ValueError("name concept_ids, or a user_id, or everything: exactly one")
+        return self
+
+
+class RetrainRequest(Wire):
+    """A night: fit, judge, promote, recompute."""
+
+    since: Moment | None = None
+    until: Moment | None = None
+    concept_ids: list[Id] = Field([], max_length=MAX_CONCEPTS)
+    full: StrictBool = False
+    approve_concept_ids: list[Id] = Field(
+        [],
+        max_length=MAX_CONCEPTS,
+        description="Concepts to promote although many users would change sides.",
+    )
+
+    @model_validator(mode="after")
+    def _window_runs_forward(self) -> RetrainRequest:
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError("since must lie before until")
+        return self
+
+
+class RollbackRequest(Wire):
+    """Make older parameters active again, by concept or by run, or lift the pin this left."""
+
+    concept_id: Id | None = None
+    run_id: RunId | None = None
+    to: Serial | Literal["default"] | None = Field(
+        None, description="A param_id of the concept, or its defaults; empty: the row before."
+    )
+    release: StrictBool = False
+
+    @model_validator(mode="after")
+    def _says_what(self) -> RollbackRequest:
+        if (self.concept_id is None) == (self.run_id is None):
+            raise ValueError("name a concept_id or a run_id: exactly one")
+        if self.run_id is not None and (self.to is not None or self.release):
+            raise ValueError("`to` and `release` go with a concept_id, not with a run_id")
+        if self.to is not None and self.release:
+            raise ValueError("`to` goes back and `release` does not: name one of them")
+        return self
+
+
+class LaunchResponse(Wire):
+    """Work that was started, and how far it is."""
+
+    launch_id: str
+    command: Literal["retrain", "recompute", "rollback"]
+    via: Literal["process", "prefect"]
+    status: Literal["running", "done", "failed"]
+    started_at: datetime
+    exit_code: int | None = Field(description="Of a child process that has ended.")
+    run_id: str | None = Field(description="The run it became, once that is known.")
+    detail: str | None
+
+
+class RecomputeMasteryResponse(LaunchResponse):
+    """The recomputation that was started."""
+
+
+class RunResponse(Wire):
+    """One run of any kind."""
+
+    run_id: str
+    kind: str
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class RunDetailResponse(RunResponse):
+    """One run and what it wrote down about itself."""
+
+    manifest: dict[str, Any]
+
+
+class RunsRequest(Wire):
+    """Which page of runs, newest first."""
+
+    limit: int = Field(50, ge=1, le=10_000)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class RunsResponse(Wire):
+    """One page of runs."""
+
+    runs: list[RunResponse]
+    next_cursor: str | None
+
+
+class DevelopmentTokenRequest(Wire):
+    """Who the development token is for."""
+
+    sub: Id
+    role: Literal["learner", "service", "admin"]
+    minutes: int = Field(60, ge=1, le=1440)
+
+
+class DevelopmentTokenResponse(Wire):
+    """A token that this process alone accepts."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_at: datetime

@@ -1,0 +1,49 @@
+"""What `bkt init` puts into an empty database, and leaves alone in any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import select, text
+
+from bkt_core.params import AlgoParams
+from datasets.store.params.algorithms import active_algorithm, algorithm
+from datasets.store.params.seeds import seed
+from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow
+from tests.moments import STARTED
+
+
+def stored_rows(engine):
+    with engine.begin() as conn:
+        versions = conn.execute(select(AlgoVersionRow.__table__).order_by(AlgoVersionRow.id))
+        params = conn.execute(select(AlgoParamsRow.__table__).order_by(AlgoParamsRow.id))
+        return versions.all(), params.all()
+
+
+def test_v1_is_in_force_and_v2_stands_beside_it_with_more_room_for_l0(engine):
+    with engine.begin() as conn:
+        active, candidate = active_algorithm(conn), algorithm(conn, "v2")
+    versions, _params = stored_rows(engine)
+    assert [(row.version, row.status) for row in versions] == [
+        ("v1", "ACTIVE"),
+        ("v2", "CANDIDATE"),
+    ]
+    assert (active.version, active.params) == ("v1", AlgoParams())
+    wider = replace(AlgoParams().bounds, L0_max=0.95)
+    assert candidate.params == replace(active.params, bounds=wider)
+
+
+def test_seeding_again_changes_no_row(engine):
+    before = stored_rows(engine)
+    with engine.begin() as conn:
+        seed(conn, at=STARTED + timedelta(days=1))
+    assert stored_rows(engine) == before
+
+
+def test_a_version_that_an_operator_put_in_force_stays_in_force(engine):
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE algo_versions SET status = 'RETIRED' WHERE version = 'v1'"))
+        conn.execute(text("UPDATE algo_versions SET status = 'ACTIVE' WHERE version = 'v2'"))
+        seed(conn, at=STARTED)
+        assert active_algorithm(conn).version == "v2"

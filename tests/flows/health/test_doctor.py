@@ -1,0 +1,140 @@
+"""`bkt doctor`: sound after `bkt init`, and each fault is found with its remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bkt_settings.pipeline import load_settings
+from flows.cli.app import run
+from flows.health import machine as doctor_machine
+from flows.health.doctor import Verdict, _examined, examine
+from tests.flows.support.examining import faulty, found
+
+pytestmark = pytest.mark.usefixtures("no_server")
+
+
+def test_a_fresh_installation_is_sound_after_init(
+    bkt_home: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Exit 1 before, with the remedy; 0 after, although production parts are absent."""
+    assert run(["doctor"]) == 1
+    assert "Run `bkt init`." in capsys.readouterr().out
+    assert list(bkt_home.iterdir()) == []
+    assert run(["init"]) == 0
+    capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in bkt_home.iterdir()}
+    assert run(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"]
+    verdicts = {check["name"]: check["verdict"] for check in told["checks"]}
+    assert verdicts["database"] == verdicts["clock"] == verdicts["data folder"] == "ok"
+    assert verdicts["mlflow"] == verdicts["prefect"] == "warn"
+    assert "fail" not in verdicts.values()
+    remedies = [c["remedy"] for c in told["checks"] if c["verdict"] != "ok"]
+    assert all(remedy and remedy.endswith(".") for remedy in remedies)
+    assert {path.name: path.read_bytes() for path in bkt_home.iterdir()} == before
+
+
+@pytest.mark.usefixtures("bkt_home")
+def test_another_python_or_package_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Outside the bounds is a fault; other than locked is worth a warning."""
+    project, lock = tmp_path / "pyproject.toml", tmp_path / "requirements.lock"
+    monkeypatch.setattr(doctor_machine, "PROJECT", project)
+    monkeypatch.setattr(doctor_machine, "LOCK", lock)
+    project.write_text(
+        '[project]\nrequires-python = ">=3.11"\ndependencies = ["numpy<1", "no-such-thing"]\n'
+    )
+    told = faulty(doctor_machine.examine_packages, "packages")
+    assert "numpy" in told
+    assert "no-such-thing is missing" in told
+    monkeypatch.setattr(platform, "python_version", lambda: "3.10.4")
+    assert "3.10.4" in faulty(doctor_machine.examine_python, "python")
+    project.write_text('[project]\ndependencies = ["numpy>=1"]\n')
+    lock.write_text('numpy==0.1 \\\n    --hash=sha256:0\nnope==1 ; sys_platform == "mars"\n')
+    (finding,) = found(doctor_machine.examine_packages).values()
+    assert finding.verdict is Verdict.WARN
+    assert "1 of 1 differ" in finding.told
+
+
+def test_a_folder_that_cannot_be_written_is_found(
+    bkt_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Below a file, and one that the system itself forbids, even to root."""
+    file = bkt_home / "file"
+    file.write_text("")
+    monkeypatch.setenv("BKT_DATA_DIR", str(file / "var"))
+    assert "BKT_DATA_DIR" in faulty(doctor_machine.examine_data_dir, "data folder")
+    monkeypatch.setenv("BKT_DATA_DIR", "/proc")
+    assert "/proc cannot be written" in faulty(doctor_machine.examine_data_dir, "data folder")
+
+
+@pytest.mark.usefixtures("bkt_home")
+def test_a_disk_without_room_is_found(monkeypatch: pytest.MonkeyPatch):
+    """Less than the settings ask for."""
+    monkeypatch.setenv("BKT_DOCTOR__MIN_FREE_GIB", "1e9")
+    assert "bkt prune" in faulty(doctor_machine.examine_disks, "disk")
+    monkeypatch.setenv("BKT_DOCTOR__MIN_FREE_GIB", "0")
+    assert found(doctor_machine.examine_disks)["disk"].verdict is Verdict.OK
+
+
+def some_function() -> None:
+    """Stands for a kernel; its place in this file is in the name of its index."""
+
+
+@pytest.mark.usefixtures("bkt_home")
+def test_stale_and_unkept_kernels_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """An index older than the source is none; a closed folder is a fault."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    kernel = SimpleNamespace(
+        stats=SimpleNamespace(cache_path=str(cache)), py_func=some_function
+    )
+    monkeypatch.setattr(doctor_machine, "_cached_kernels", lambda _module: [kernel])
+    line = some_function.__code__.co_firstlineno
+    index = cache / f"test_doctor.some_function-{line}.py311.nbi"
+    for written, verdict in ((0, Verdict.WARN), (2**33, Verdict.OK)):
+        index.touch()
+        os.utime(index, (written, written))
+        assert found(doctor_machine.examine_kernels)["kernels"].verdict is verdict
+    monkeypatch.setattr(doctor_machine, "_can_be_written", lambda _folder: False)
+    assert "NUMBA_CACHE_DIR" in faulty(doctor_machine.examine_kernels, "kernels")
+
+
+def test_the_real_kernels_are_known_by_their_indexes():
+    """The names that Numba gives its files are those that we look for."""
+    import numpy as np
+
+    from bkt_core import kernels
+    from bkt_core.params import BktParams
+    from bkt_core.replay import replay
+    from bkt_core.sequences import AttemptSequences
+
+    one = AttemptSequences(np.ones(1, dtype=np.int8), np.array([0, 1], dtype=np.int64))
+    replay(one, BktParams(0.1, 0.1, 0.1, 0.25))
+    compiled = [k for k in doctor_machine._cached_kernels(kernels) if k.nopython_signatures]
+    assert compiled
+    assert all(map(doctor_machine._is_compiled, compiled))
+
+
+def test_an_examination_that_breaks_hides_no_other(
+    bkt_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is a fault itself, beside all the others; --debug lets it through."""
+    assert bkt_home.is_dir()
+
+    def breaks(_settings: object) -> object:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setitem(doctor_machine.MACHINE, "disk", breaks)
+    findings = {finding.name: finding for finding in examine(load_settings())}
+    assert findings["disk"].verdict is Verdict.FAIL
+    assert "nobody thought of this" in findings["disk"].told
+    assert findings["python"].verdict is Verdict.OK
+    with pytest.raises(ZeroDivisionError):
+        _examined("disk", breaks, load_settings(), debug=True)  # type: ignore[arg-type] # breaks

@@ -1,0 +1,94 @@
+"""Small concepts of a night are drawn towards what its large ones have in common."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from bkt_settings.pipeline import EngineName
+from datasets.imports.file_import import ImportOptions, import_file
+from datasets.synthetic import SimulationPlan, write_simulation
+from flows.evidence.evidence import read_evidence
+from flows.nightly import nightly, trial_fit
+from flows.reports.terminal import summary_sentences
+from flows.runs.requests import FitRequest, RetrainRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+pytestmark = [pytest.mark.harness, pytest.mark.usefixtures("prefect_server")]
+
+
+def add(engine: Engine, home: Path, log: pl.DataFrame) -> None:
+    """Import a part of the log."""
+    path = home / "part.parquet"
+    log.write_parquet(path)
+    import_file(engine, path, ImportOptions(), quarantine_root=home / "q", at=datetime.now(UTC))
+
+
+@pytest.fixture
+def log(
+    tracked_home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> pl.DataFrame:
+    """Twelve concepts of 300 attempts and more, and one of a few users in the database."""
+    url = sqlite_engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("BKT_DATABASE_URL", url)
+    path = tracked_home / "attempts.parquet"
+    write_simulation(path, SimulationPlan(n_concepts=13, n_users=140, seed=7))
+    whole = pl.read_parquet(path)
+    users = whole["user_id"].unique().sort().head(12)
+    few = (pl.col("concept_id") != "concept-001") | pl.col("user_id").is_in(users.implode())
+    kept = whole.filter(few)
+    sizes = dict(kept.group_by("concept_id").len().iter_rows())
+    assert sizes.pop("concept-001") < 100
+    assert min(sizes.values()) >= 300
+    return kept
+
+
+def test_small_concepts_are_drawn_to_the_prior_of_their_night(
+    log: pl.DataFrame, tracked_home: Path, sqlite_engine: Engine
+):
+    """Told in the evidence; a second night is unchanged; off or pyBKT, nothing is drawn."""
+    add(sqlite_engine, tracked_home, log)
+    first = nightly(RetrainRequest())
+    evidence = read_evidence(tracked_home / "runs" / first.run_id)
+    assert evidence.concepts["engine"].unique().to_list() == ["em+prior"]
+    told = " ".join(summary_sentences(evidence))
+    assert "13 of 13 fits" in told
+    assert "L0 " in told
+    assert nightly(RetrainRequest()).status == "unchanged"
+    own = trial_fit(
+        FitRequest(engine=EngineName.PYBKT, concepts=("concept-001",)),
+    )
+    concepts = read_evidence(tracked_home / "runs" / own.run_id).concepts
+    assert concepts["engine"].to_list() == ["pybkt"]
+
+
+def test_a_prior_that_moved_does_not_refit_a_concept_without_news(
+    log: pl.DataFrame, tracked_home: Path, sqlite_engine: Engine
+):
+    """Half of two teachers comes a night later: they are fitted again, the small one is not."""
+    late = pl.col("concept_id").is_in(["concept-002", "concept-003"]) & (
+        pl.col("attempt_id") % 2 == 0
+    )
+    add(sqlite_engine, tracked_home, log.filter(~late))
+    first = nightly(RetrainRequest())
+    before = read_evidence(tracked_home / "runs" / first.run_id)
+    small = before.concepts.filter(pl.col("concept_id") == "concept-001")
+    add(sqlite_engine, tracked_home, log.filter(late))
+    second = nightly(RetrainRequest())
+    after = read_evidence(tracked_home / "runs" / second.run_id)
+    priors = [
+        {k: v for k, v in one.facts.settings.items() if k.startswith("prior.")}
+        for one in (before, after)
+    ]
+    assert priors[0] != priors[1]
+    origins = dict(after.concepts.select("concept_id", "origin").iter_rows())
+    assert origins["concept-002"] == origins["concept-003"] == "fitted"
+    assert small["decision"].item() == "promoted"
+    assert origins["concept-001"] == "kept"
