@@ -19,9 +19,10 @@ import polars as pl
 
 from bkt_core.evaluation.concept_fit import ConceptFit, FitPlan, fit_concept
 from bkt_core.evaluation.gates import GateLimits
-from bkt_core.evaluation.selection import Champion, ConceptEvidence, decide, judge_concept
 from bkt_core.fitting.engine import FitOptions
 from bkt_core.fitting.engines import engine_named
+from bkt_core.judgement.evidence import Champion, ConceptEvidence
+from bkt_core.judgement.selection import decide, judge_concept
 from bkt_core.params import AlgoParams, BktParams
 from bkt_core.sequences import AttemptSequences
 from bkt_core.simulation import draw_lengths, draw_params, simulate

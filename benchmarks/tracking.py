@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.judgement import ALGO, LIMITS, challenge
-from bkt_core.evaluation.selection import decide
+from bkt_core.judgement.selection import decide
 from bkt_core.params import BktParams
 from flows.evidence.evidence import RunEvidence, gather_evidence, write_evidence
 from flows.reports.page import write_page

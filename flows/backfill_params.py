@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import UsageError
-from bkt_core.evaluation.warm_up import compile_kernels
 from bkt_core.fitting.engines import engine_named
+from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import load_settings
 from datasets.sequences.warm_up import compile_row_kernels
 from datasets.store.connections.engines import reading
@@ -16,15 +16,14 @@ from datasets.store.params.algorithms import active_algorithm
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, find_run
 from datasets.store.states.point_in_time import Clock
-from flows.actions.known_concepts import refuse_unattempted_concepts
-from flows.actions.upkeep import first_day_of_log, refuse_future
+from flows.actions.backfill_snapshots import first_day_of_log, refuse_future
 from flows.evidence.evidence import FACTS, read_evidence
 from flows.extract_attempts import extract_attempts
 from flows.fit_concepts import fit_concepts
 from flows.lifecycle.close import close_run
 from flows.lifecycle.deployed import deployed, ended
 from flows.lifecycle.record import abandon_the_dead, recorded, recorded_failure
-from flows.nightly import NOTHING_PROMOTED, NOTHING_RECOMPUTED
+from flows.lifecycle.stages import NOTHING_PROMOTED, NOTHING_RECOMPUTED
 from flows.promote_params import promote_params
 from flows.recompute_states import recompute_states
 from flows.runs.backfill_plan import (
@@ -36,6 +35,7 @@ from flows.runs.backfill_plan import (
     link_session,
 )
 from flows.runs.database import open_database
+from flows.runs.known_concepts import refuse_unattempted_concepts
 from flows.runs.log import run_log
 from flows.runs.plan import begin_run
 from flows.runs.progress import progress

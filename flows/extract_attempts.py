@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from pydantic import BaseModel, ConfigDict
 
 from bkt_settings.pipeline import Settings
 from datasets.errors import ExtractError
-from datasets.extracts.extraction import Extract, ExtractOptions, open_extract
+from datasets.extracts.extraction import ExtractOptions
 from datasets.extracts.extraction import extract_attempts as read_log
+from flows.lifecycle.stages import Extracted
 from flows.runs.database import open_database
-
-
-class Extracted(BaseModel):
-    """Where an extraction lies; small enough to travel between flows."""
-
-    model_config = ConfigDict(frozen=True)
-
-    root: Path
-    session: Path
-
-    def open(self) -> Extract:
-        """The extraction itself."""
-        return open_extract(self.root, self.session)
 
 
 @flow(name="extract-attempts", flow_run_name="extract")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 
 from bkt_core.errors import BktError
-from bkt_core.evaluation.selection import decide
+from bkt_core.judgement.selection import decide
 from bkt_settings.pipeline import Settings
 from datasets.extracts.extraction import open_extract
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import algorithm
 from datasets.store.params.events import pinned_concepts
-from flows.evidence.decisions import Vote, vote_on, write_ballot
-from flows.evidence.evidence import RunEvidence, gather_evidence, write_evidence
+from flows.evidence.decisions import vote_on, write_ballot
+from flows.evidence.evidence import gather_evidence, write_evidence
+from flows.lifecycle.stages import Fitted
 from flows.reports.artifacts import shard_progress
 from flows.runs.database import open_database
 from flows.runs.events import concepts_judged, shard_done
@@ -27,7 +28,7 @@ from flows.shards.plan import flood_remark, in_order, plan_shards
 from flows.shards.prior import prior_facts
 from flows.shards.runners import run_shards
 from flows.shards.work import ConceptWork, Origin, read_works
-from flows.tracking.delivery import Delivery, deliver
+from flows.tracking.delivery import deliver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,45 +47,6 @@ class BreakerError(BktError):
         super().__init__(
             f"{failed} of {seen} concepts failed, more than the allowed {limit:.0%}, so "
             f"nothing was promoted; the first said: {example}"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
-    """What the fits of a run came to."""
-
-    works: tuple[ConceptWork, ...]
-    votes: tuple[Vote, ...]
-    evidence: RunEvidence
-    seconds: Mapping[str, float]
-    #: Whether attempts have come, or gone, since the last night.
-    data_is_new: bool
-    delivery: Delivery = field(default_factory=Delivery)
-    #: Sentences that a person should read.
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def has_news(self) -> bool:
-        """Whether there is anything to promote, log or snapshot."""
-        return not (self.is_empty or self.is_unchanged)
-
-    def goes_to_mlflow(self, plan: RunPlan) -> bool:
-        """Whether MLflow hears of the run."""
-        return self.has_news and not plan.dry_run
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no concept had an attempt in the window."""
-        return not self.works
-
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether the attempts are the last night's, nothing was fitted, failed or won."""
-        fresh = any(work.origin in (Origin.FITTED, Origin.FAILED) for work in self.works)
-        return (
-            not self.data_is_new
-            and not fresh
-            and all(vote.challenger is None for vote in self.votes)
         )
 
 
@@ -197,11 +159,3 @@ def _break_if_too_many_failed(works: Sequence[ConceptWork], limit: float) -> Non
             limit=limit,
             example=f"{failed[0].concept_id}: {failed[0].error}",
         )
-
-
-def count_origins(works: Sequence[ConceptWork]) -> dict[str, int]:
-    """Concepts by where their fit comes from, as the summary names them."""
-    counts = dict.fromkeys(("fitted", "reused", "skipped", "failed"), 0)
-    for work in works:
-        counts["reused" if work.origin is Origin.KEPT else work.origin.value] += 1
-    return counts

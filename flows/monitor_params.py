@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from bkt_core.evaluation.cross_validation import fold_of, predict_by_fold
 from bkt_core.evaluation.drift import judge_drift, measure_drift
-from bkt_core.evaluation.selection import Champion
+from bkt_core.judgement.evidence import Champion
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
 from bkt_settings.pipeline import load_settings
@@ -20,6 +19,7 @@ from datasets.sequences.readers import shard_rows
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import active_params
+from flows.evidence.drift import Monitored, drift_table, drifted_concept
 from flows.extract_attempts import extract_attempts
 from flows.lifecycle.deployed import deployed
 from flows.lifecycle.record import recorded
@@ -36,64 +36,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Engine
 
-    from bkt_core.evaluation.drift import ConceptDrift, DriftVerdict
+    from bkt_core.evaluation.drift import ConceptDrift
     from bkt_settings.pipeline import Settings
     from datasets.extracts.extraction import Extract
-    from datasets.sequences.readers import ShardRows
+    from datasets.sequences.shard_rows import ShardRows
     from datasets.store.params.skill_params import StoredParams
 
 TABLE = "drift.parquet"
-DRIFT_SCHEMA: dict[str, type[pl.DataType]] = {
-    "concept_id": pl.String,
-    "drifted": pl.Boolean,
-    "adjusted_p": pl.Float64,
-    "n_attempts": pl.Int64,
-    "n_users": pl.Int64,
-    "log_loss": pl.Float64,
-    "expected_log_loss": pl.Float64,
-    "excess": pl.Float64,  # nats per attempt above what was expected
-    "bias": pl.Float64,  # share right above (below: negative) what was predicted
-    "promised_log_loss": pl.Float64,
-    "calibration_error": pl.Float64,
-    "promised_calibration_error": pl.Float64,
-    "auc": pl.Float64,
-    "p_loss": pl.Float64,
-    "p_bias": pl.Float64,
-}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriftedConcept:
-    """One concept whose parameters do not keep their promise any more."""
-
-    concept_id: str
-    n_attempts: int
-    n_users: int
-    log_loss: float
-    expected_log_loss: float
-    bias: float
-    adjusted_p: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Monitored:
-    """What one look found, the largest excess first."""
-
-    run_id: str
-    scored: int
-    #: Fitted concepts that nobody has attempted since.
-    waiting: int
-    drifted: tuple[DriftedConcept, ...]
-    table: str
-    mlflow_run_id: str | None = None
-    #: Why MLflow has not got it; None where it has.
-    problem: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """What `bkt monitor --json` prints."""
-        return asdict(self) | {"drifted": [asdict(one) for one in self.drifted]}
 
 
 @deployed("monitor")
@@ -127,36 +78,13 @@ def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Moni
         run_id=run_id,
         scored=len(verdicts),
         waiting=len(active) - len(verdicts),
-        drifted=tuple(_named(one) for one in named),
+        drifted=tuple(drifted_concept(one) for one in named),
         table=str(folder / TABLE),
     )
     look = look_of(found, table, at=datetime.now(UTC))
     delivery = deliver_look(settings, look, [folder / TABLE])
     publish_look(look)
     return replace(found, mlflow_run_id=delivery.mlflow_run_id, problem=delivery.problem)
-
-
-def drift_table(verdicts: tuple[DriftVerdict, ...]) -> pl.DataFrame:
-    """Everything about each concept that was scored, what drifted most first."""
-    rows = [
-        one.drift.as_row() | {"adjusted_p": one.adjusted_p, "drifted": one.drifted}
-        for one in verdicts
-    ]
-    frame = pl.DataFrame(rows, schema=DRIFT_SCHEMA)
-    return frame.sort("adjusted_p", "concept_id")
-
-
-def _named(verdict: DriftVerdict) -> DriftedConcept:
-    drift = verdict.drift
-    return DriftedConcept(
-        concept_id=drift.concept_id,
-        n_attempts=drift.n_attempts,
-        n_users=drift.n_users,
-        log_loss=drift.scores.log_loss,
-        expected_log_loss=drift.expected_log_loss,
-        bias=drift.bias,
-        adjusted_p=verdict.adjusted_p,
-    )
 
 
 def _drifts(

@@ -6,13 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from bkt_settings.pipeline import load_settings
-from flows.actions.operations import (
-    recompute,
-    release_concepts,
-    roll_back_concepts,
-    roll_back_run,
-)
-from flows.actions.upkeep import backfill_days, days_of, prune_everything
+from flows.actions.backfill_snapshots import backfill_days, days_of
+from flows.actions.prune import prune_everything
+from flows.actions.recompute import recompute
+from flows.actions.roll_back import release_concepts, roll_back_concepts, roll_back_run
 from flows.lifecycle.deployed import deployed
 from flows.runs.requests import BackfillSnapshotsRequest, RecomputeRequest, RollbackRequest
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from prefect import flow
 from sqlalchemy.exc import DBAPIError
 
-from bkt_core.evaluation.checks import Decision
 from bkt_settings.pipeline import Settings
 from datasets.store.params.events import Decision as EventDecision
 from datasets.store.params.events import record_decision
 from datasets.store.params.skill_params import Switch, switch
 from flows.evidence.decisions import read_ballot
+from flows.lifecycle.stages import Promoted
 from flows.runs.database import open_database
 from flows.runs.plan import RunPlan
 from flows.runs.progress import progress
@@ -31,15 +29,6 @@ if TYPE_CHECKING:
 
 #: A switch whose outcome is unknown is looked up and tried again this often.
 MAX_TRIES = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promoted:
-    """What came of the winners."""
-
-    promoted: tuple[str, ...]
-    #: Concepts that were to be promoted and kept what they have, and why.
-    kept_after_all: dict[str, str]
 
 
 @flow(name="promote-params", flow_run_name="promote {plan.label}")
@@ -115,11 +104,3 @@ def record_others(engine: Engine, plan: RunPlan, votes: Sequence[Vote]) -> None:
                 actor=plan.kind,
                 at=datetime.now(UTC),
             )
-
-
-def count_decisions(votes: Sequence[Vote], promoted: Promoted) -> Counter[Decision]:
-    """Decisions as they came out: a winner that kept what it had counts as kept."""
-    counts = Counter(vote.decision for vote in votes)
-    counts[Decision.PROMOTED] -= len(promoted.kept_after_all)
-    counts[Decision.KEPT] += len(promoted.kept_after_all)
-    return counts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from datasets.store.runs.runs import list_runs
 from datasets.store.states.snapshot_marks import SnapshotMark, mark_from_json, next_mark
 from datasets.store.states.snapshots import write_snapshots
 from datasets.store.states.sweep import outstanding, sweep
+from flows.lifecycle.stages import SNAPSHOT_MARK, Recomputed
 from flows.runs.database import open_database
 from flows.runs.plan import RunPlan
 from flows.runs.progress import progress
@@ -25,21 +25,6 @@ from flows.runs.summary import Stopwatch
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-
-
-#: The name of a mark in what a run's row says of its outcome.
-MARK = "snapshot_mark"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recomputed:
-    """States that were written, and snapshot rows that were added."""
-
-    replayed: int
-    snapshotted: int
-    seconds: dict[str, float]
-    #: From where on the next run looks for changed states; None: at all of them.
-    mark: SnapshotMark | None = None
 
 
 @flow(name="recompute-states", flow_run_name="recompute {plan.label}")
@@ -74,8 +59,8 @@ def recompute_states(
 def last_mark(conn: Connection) -> SnapshotMark | None:
     """That of the last run whose snapshots came to their end."""
     for run in list_runs(conn, kind="retrain"):
-        if MARK in run.manifest.get("outcome", {}):
-            return mark_from_json(run.manifest["outcome"][MARK])
+        if SNAPSHOT_MARK in run.manifest.get("outcome", {}):
+            return mark_from_json(run.manifest["outcome"][SNAPSHOT_MARK])
     return None
 
 

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from bkt_settings.service import load_service_settings
 from datasets.store.states.replays import warm_up
 from serving import problems
-from serving.limits import BodyLimit
 from serving.metrics import Measured
 from serving.routes import admin as admin_routes
 from serving.routes import learning as learning_routes
 from serving.routes import operations as operations_routes
 from serving.routes.document import document_of
+from serving.routes.limits import BodyLimit
 from serving.service import build_service, now_utc
 
 if TYPE_CHECKING:

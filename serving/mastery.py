@@ -19,7 +19,7 @@ from datasets.store.online.queries import lock_existing, mastery_now, write_own_
 from datasets.store.online.recording import Outcome, Recorded, lock_states, record
 from serving.params_cache import ParamsCache
 from serving.reading import Database, connection_of, state_response
-from serving.routes.schemas import (
+from serving.schemas import (
     BKTMetadata,
     BKTParams,
     ConceptUpdateResponse,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from datasets.store.online.queries import MasteryThen, concept_params, mastery_now, mastery_then
-from serving.routes.schemas import BKTParamsResponse, MasteryStateResponse
+from serving.schemas import BKTParamsResponse, MasteryStateResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from benchmarks.data.border import copy_to_file, measured
 from bkt_core.evaluation.cross_validation import cross_validate
-from bkt_core.evaluation.warm_up import compile_kernels
 from bkt_core.fitting.engines import engine_named
+from bkt_core.judgement.warm_up import compile_kernels
 from bkt_core.params import AlgoParams
 from bkt_settings.pipeline import load_settings
 from datasets.store.connections.copy_rows import copy_into

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from datasets.extracts.files import ShardFile
     from datasets.extracts.intake import Intake
-    from datasets.extracts.log import LogSnapshot
+    from datasets.extracts.log_snapshot import LogSnapshot
     from datasets.extracts.positions import LogPosition
     from datasets.extracts.shards import Ranks
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from datasets.extracts.log import LogSnapshot
+    from datasets.extracts.log_snapshot import LogSnapshot
     from datasets.extracts.positions import LogPosition
     from datasets.extracts.shards import Ranks
 

@@ -16,7 +16,14 @@ import adbc_driver_sqlite.dbapi as adbc_sqlite
 import numpy as np
 
 from datasets.errors import ExtractError
-from datasets.extracts.log import ERASED, NEITHER, STATES, LogSnapshot, batches, numbers
+from datasets.extracts.log_snapshot import (
+    ERASED,
+    NEITHER,
+    STATES,
+    LogSnapshot,
+    batches,
+    numbers,
+)
 from datasets.extracts.positions import SQLITE_POSITION, SqlitePosition
 from datasets.id_codes import text_column
 from datasets.row_kernels import RowBatch, read_only, times_from_text
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Engine
 
-    from datasets.extracts.log import Connection
+    from datasets.extracts.log_snapshot import Connection
     from datasets.extracts.positions import LogPosition
 
 #: Values that are no outcome become one that no rule lets pass, whatever their type.

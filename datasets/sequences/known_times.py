@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Engine, Executable
 
-    from datasets.sequences.readers import ShardRows
+    from datasets.sequences.shard_rows import ShardRows
 
 #: Rows that are fetched at once.
 BATCH = 50_000

@@ -55,19 +55,23 @@ _COMMANDS = (
         "flows.cli.models.monitor:monitor",
         "Score the parameters in force on what came after their fit; name what drifted.",
     ),
-    ("recompute", "flows.cli.models.states:recompute", "Replay mastery from the attempt log."),
+    (
+        "recompute",
+        "flows.cli.operations.recompute:recompute",
+        "Replay mastery from the attempt log.",
+    ),
     (
         "params",
-        "flows.cli.models.states:params",
+        "flows.cli.models.params:params",
         "Show the parameters in force, or the history of a concept.",
     ),
-    ("mastery", "flows.cli.models.states:mastery", "Show one user's mastery."),
+    ("mastery", "flows.cli.data.mastery:mastery", "Show one user's mastery."),
     (
         "rollback",
-        "flows.cli.operations.corrections:rollback",
+        "flows.cli.operations.rollback:rollback",
         "Put older parameters in force again, and pin the concept.",
     ),
-    ("erase", "flows.cli.operations.corrections:erase", "Erase a user, until --lift."),
+    ("erase", "flows.cli.data.erase:erase", "Erase a user, until --lift."),
     (
         "status",
         "flows.cli.operations.status:status",
@@ -80,7 +84,7 @@ _COMMANDS = (
     ),
     (
         "prune",
-        "flows.cli.operations.upkeep:prune",
+        "flows.cli.operations.prune:prune",
         "Remove what is older than the settings keep it.",
     ),
     (
@@ -112,7 +116,9 @@ def build_app() -> App:
     for name, target, told in _COMMANDS:
         app.command(target, name=name, help=told)
     backfill = App(name="backfill", help="Rebuild what past days would have held.")
-    backfill.command("flows.cli.operations.upkeep:backfill_snapshots", name="snapshots")
+    backfill.command(
+        "flows.cli.operations.backfill_snapshots:backfill_snapshots", name="snapshots"
+    )
     backfill.command("flows.cli.operations.backfill_params:backfill_params", name="params")
     app.command(backfill)
     return app

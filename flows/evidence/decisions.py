@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bkt_core.evaluation.selection import Verdict
+    from bkt_core.judgement.evidence import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

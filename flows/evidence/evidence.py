@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bkt_core.evaluation.selection import Verdict
+    from bkt_core.judgement.evidence import Verdict
     from bkt_core.params import AlgoParams
 
 FACTS, CONCEPTS = "evidence.json", "concepts.parquet"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.concept_fit import ConceptFit, Evidence
-    from bkt_core.evaluation.selection import ConceptEvidence
+    from bkt_core.judgement.evidence import ConceptEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.concept_fit import Evidence
-    from bkt_core.evaluation.selection import Verdict
+    from bkt_core.judgement.evidence import Verdict
     from bkt_core.params import BktParams
 
 #: The columns of the concept table, the same in every run.

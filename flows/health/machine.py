@@ -16,13 +16,13 @@ from packaging.specifiers import SpecifierSet
 from sqlalchemy import make_url
 
 from bkt_settings.reading import CONF_DIR
-from flows.health.doctor import fail, ok, warn
+from flows.health.findings import fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bkt_settings.pipeline import Settings
-    from flows.health.doctor import Examination, Finding
+    from flows.health.findings import Examination, Finding
 
 ROOT = CONF_DIR.parent
 PROJECT, LOCK = ROOT / "pyproject.toml", ROOT / "requirements.lock"

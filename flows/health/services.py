@@ -17,14 +17,14 @@ from datasets.store.errors import NotMigratedError
 from datasets.store.schema.revision import head_revision
 from datasets.store.schema.server_facts import server_facts
 from flows.deployment.api import ask_server
-from flows.health.doctor import fail, ok, warn
+from flows.health.findings import fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bkt_settings.pipeline import Settings
     from flows.deployment.api import PrefectServer
-    from flows.health.doctor import Examination, Finding
+    from flows.health.findings import Examination, Finding
 
 #: Seconds for one answer of a server.
 ANSWER_SECONDS = 5.0

@@ -11,9 +11,7 @@ from datasets.extracts.extraction import open_extract
 from datasets.sequences.data_report import describe
 from datasets.store.runs.runs import RunStatus, finish_run
 from flows.evidence.evidence import finished, write_evidence
-from flows.fit_concepts import count_origins
-from flows.promote_params import count_decisions
-from flows.recompute_states import MARK
+from flows.lifecycle.stages import SNAPSHOT_MARK, count_decisions, count_origins
 from flows.reports.artifacts import publish_run
 from flows.reports.data_page import write_data_page
 from flows.reports.page import write_page
@@ -26,9 +24,7 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.metrics import Scores
     from bkt_settings.pipeline import Settings
-    from flows.fit_concepts import Fitted
-    from flows.promote_params import Promoted
-    from flows.recompute_states import Recomputed
+    from flows.lifecycle.stages import Fitted, Promoted, Recomputed
     from flows.runs.plan import RunPlan
     from flows.runs.summary import Stopwatch
     from flows.tracking.delivery import Delivery
@@ -76,7 +72,7 @@ def close_run(
     if not plan.dry_run:
         outcome = summary.as_json() | {"exit_code": summary.exit_code}
         if recomputed.mark is not None:
-            outcome[MARK] = recomputed.mark.as_json()
+            outcome[SNAPSHOT_MARK] = recomputed.mark.as_json()
         with engine.begin() as conn:
             finish_run(
                 conn,

@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 from bkt_settings.redaction import without_secret
 from datasets.extracts.extraction import open_extract
 from flows.evidence.scalars import worst_concepts
-from flows.reports.terminal import reasons, summary_sentences
+from flows.evidence.sentences import reasons, summary_sentences
 from flows.runs.progress import progress
 from flows.tracking.values import note
 

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from bkt_core.params import PARAM_NAMES
 from flows.evidence.scalars import run_scalars
-from flows.reports.terminal import SHOWN, brief, move, number, signed
+from flows.evidence.sentences import brief, move, number, signed
+from flows.reports.terminal import SHOWN
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.params import PARAM_NAMES
+from flows.evidence.sentences import brief
 from flows.reports.comparison import HEADLINES, difference, scalar
 from flows.reports.figures import CAPTIONS, as_svg, moves_between, reliability
 from flows.reports.page_parts import (
@@ -17,7 +18,6 @@ from flows.reports.page_parts import (
     pairs_table,
     write_whole,
 )
-from flows.reports.terminal import brief
 
 if TYPE_CHECKING:
     from pathlib import Path

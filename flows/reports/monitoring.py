@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from flows.monitor_params import Monitored
+    from flows.evidence.drift import Monitored
 
 KIND = "monitor"
 #: Concepts in what people read; the table holds all.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bkt_core.params import PARAM_NAMES
 from flows.evidence.evidence import DATA_PAGE, FIGURES, PAGE
+from flows.evidence.sentences import brief, decisions, in_order, summary_sentences, when
 from flows.reports.figures import CAPTIONS, figures
 from flows.reports.page_parts import (
     Column,
@@ -17,7 +18,6 @@ from flows.reports.page_parts import (
     pairs_table,
     write_whole,
 )
-from flows.reports.terminal import brief, decisions, in_order, summary_sentences, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

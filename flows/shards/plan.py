@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from bkt_core.evaluation.selection import Champion
+from bkt_core.judgement.evidence import Champion
 from datasets.fit_files import fit_key
 from datasets.parquet import write_frame
 from datasets.store.connections.engines import reading

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
-from bkt_core.evaluation.evidence_json import evidence_as_json, evidence_from_json
-from bkt_core.evaluation.selection import ConceptEvidence, judge_concept, keep_untested
 from bkt_core.fitting.engine import Stop
 from bkt_core.fitting.engines import engine_named
+from bkt_core.judgement.evidence import ConceptEvidence
+from bkt_core.judgement.evidence_json import evidence_as_json, evidence_from_json
+from bkt_core.judgement.selection import judge_concept, keep_untested
 from datasets.errors import StorageError
 from datasets.extracts.extraction import open_extract
 from datasets.fit_files import fit_key, read_fit, write_fit
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.concept_fit import ConceptFit
     from bkt_core.evaluation.gates import GateLimits
-    from bkt_core.evaluation.selection import Champion
     from bkt_core.fitting.engine import FitEngine
+    from bkt_core.judgement.evidence import Champion
     from datasets.sequences.readers import ConceptAttempts, Window
 
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from flows.evidence.scalars import run_scalars
-from flows.reports.terminal import summary_sentences
+from flows.evidence.sentences import summary_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
-from serving.routes.schemas import MAX_CONCEPTS, Id, Moment, Serial, Wire
+from serving.schemas import MAX_CONCEPTS, Id, Moment, Serial, Wire
 
 #: Runs are named by a hash.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]

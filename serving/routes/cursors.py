@@ -6,7 +6,7 @@ import base64
 from datetime import UTC, datetime
 
 from serving.problems import RefusedError
-from serving.routes.schemas import FIRST_MOMENT, MAX_SERIAL
+from serving.schemas import FIRST_MOMENT, MAX_SERIAL
 
 _SEPARATOR = "\n"
 

@@ -23,7 +23,7 @@ from serving.mastery import (
 from serving.problems import RefusedError, UnknownIdError
 from serving.reading import get_active_params, get_mastery_page
 from serving.routes.cursors import concept_after, cursor_of, event_before
-from serving.routes.schemas import (
+from serving.schemas import (
     Attempt,
     BatchUpdateRequest,
     BatchUpdateResponse,

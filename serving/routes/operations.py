@@ -16,7 +16,7 @@ from serving.access import LOCAL, PUBLIC
 from serving.routes.admin_schemas import DevelopmentTokenRequest, DevelopmentTokenResponse
 from serving.routes.learning import as_json
 from serving.routes.reference import CONTENT_SECURITY_POLICY, reference_page
-from serving.routes.schemas import Wire
+from serving.schemas import Wire
 from serving.tokens import is_local
 
 if TYPE_CHECKING:

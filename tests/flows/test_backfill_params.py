@@ -19,9 +19,10 @@ from datasets.store.runs.runs import RunStatus, list_runs
 from flows import backfill_params as backfills
 from flows.backfill_params import backfill_params
 from flows.cli.app import run
-from flows.nightly import nightly, trial_fit
+from flows.nightly import nightly
 from flows.runs.backfill_plan import days_to_fit, end_of
 from flows.runs.requests import BackfillParamsRequest, FitRequest
+from flows.trial_fit import trial_fit
 from tests.flows.support.attempt_logs import fill_log
 from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 

@@ -12,7 +12,7 @@ from datasets.store.connections.engines import reading
 from datasets.store.errors import RunLockLostError
 from datasets.store.runs.runs import RunStatus, list_runs
 from flows import promote_params as promotion
-from flows.actions.operations import roll_back_concepts, roll_back_run
+from flows.actions.roll_back import roll_back_concepts, roll_back_run
 from flows.evidence.evidence import read_evidence
 from flows.lifecycle import close as closing
 from flows.nightly import nightly

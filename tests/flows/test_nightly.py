@@ -19,11 +19,12 @@ from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, list_runs
 from flows import extract_attempts as extraction
 from flows import promote_params as promotion
-from flows.actions.operations import release_concepts, roll_back_run
+from flows.actions.roll_back import release_concepts, roll_back_run
 from flows.cli.app import run
-from flows.nightly import nightly, trial_fit
+from flows.nightly import nightly
 from flows.runs.requests import FitRequest, RetrainRequest
 from flows.tracking.store import TrackingUnavailableError
+from flows.trial_fit import trial_fit
 from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 
 if TYPE_CHECKING:

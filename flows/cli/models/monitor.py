@@ -16,7 +16,7 @@ from flows.tracking.store import TrackingUnavailableError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.monitor_params import Monitored
+    from flows.evidence.drift import Monitored
 
 
 def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:

@@ -92,7 +92,7 @@ def fit(
         request = FitRequest(**asdict(asked), algo=algo)
     request.check()
     settle_prefect(load_settings(), debug=output.debug)
-    from flows.nightly import trial_fit
+    from flows.trial_fit import trial_fit
 
     return _give(trial_fit(request), output)
 

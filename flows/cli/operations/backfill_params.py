@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bkt_core.errors import UsageError
 from bkt_settings.pipeline import EngineName, load_settings
-from flows.actions.upkeep import refuse_future
+from flows.actions.backfill_snapshots import refuse_future
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.cli.run_table import open_mlflow
 from flows.cli.usage import usage_errors

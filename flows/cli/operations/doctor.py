@@ -8,20 +8,21 @@ from rich.text import Text
 
 from bkt_settings.pipeline import load_settings
 from flows.cli.output import DEFAULT_OUTPUT, Output
-from flows.health.doctor import Verdict, examine
+from flows.health.doctor import examine
+from flows.health.findings import Level
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.health.doctor import Finding
+    from flows.health.findings import Finding
 
-_LOOKS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+_LOOKS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(*, output: Output = DEFAULT_OUTPUT) -> int:
     """Examine this installation; exit 1 where something would break a run."""
     findings = examine(load_settings(), debug=output.debug)
-    n_failed = sum(finding.verdict is Verdict.FAIL for finding in findings)
+    n_failed = sum(finding.level is Level.FAIL for finding in findings)
     payload = {"ok": not n_failed, "checks": [finding.as_json() for finding in findings]}
     output.give(payload, lambda console: show_findings(console, findings))
     return 1 if n_failed else 0
@@ -31,9 +32,9 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
     """Each finding in a line or two, the remedy below it, and the sum."""
     width = max((len(finding.name) for finding in findings), default=0)
     for finding in findings:
-        look = _LOOKS[finding.verdict]
+        look = _LOOKS[finding.level]
         line = Text.assemble(
-            (f"{finding.verdict.value:<6}", look),
+            (f"{finding.level.value:<6}", look),
             (f"{finding.name:<{width}}  ", "bold"),
             finding.told,
         )
@@ -41,11 +42,11 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
         if finding.remedy is not None:
             indent = " " * (8 + width)
             console.print(Text(f"{indent}→ {finding.remedy}", style=look), soft_wrap=True)
-    counts = {v: sum(f.verdict is v for f in findings) for v in Verdict}
+    counts = {v: sum(f.level is v for f in findings) for v in Level}
     console.print()
     console.print(
         Text(
-            f"{counts[Verdict.OK]} sound, {counts[Verdict.WARN]} that production would have "
-            f"otherwise, {counts[Verdict.FAIL]} to mend."
+            f"{counts[Level.OK]} sound, {counts[Level.WARN]} that production would have "
+            f"otherwise, {counts[Level.FAIL]} to mend."
         )
     )

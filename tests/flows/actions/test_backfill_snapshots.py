@@ -19,7 +19,7 @@ from datasets.store.runs.runs import RunStatus, list_runs, start_run
 from datasets.store.states import point_in_time
 from datasets.store.states.snapshots import mastery_as_of, write_snapshots
 from datasets.store.states.sweep import sweep
-from flows.actions.upkeep import backfill_days
+from flows.actions.backfill_snapshots import backfill_days
 from tests.datasets.store.writing import forget_runs, promote
 
 if TYPE_CHECKING:

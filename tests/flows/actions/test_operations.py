@@ -12,7 +12,7 @@ from bkt_core.errors import UsageError
 from datasets.store.connections.engines import reading
 from datasets.store.errors import DatabaseError
 from datasets.store.runs.runs import RunStatus, list_runs, start_run
-from flows.actions.operations import recompute
+from flows.actions.recompute import recompute
 from flows.lifecycle.record import recorded
 from flows.runs.database import open_database
 from tests.datasets.store.writing import import_rows

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from bkt_settings.pipeline import load_settings
 from datasets.store.errors import DatabaseError
-from flows.actions.upkeep import prune_everything
+from flows.actions.prune import prune_everything
 from tests.datasets.store.writing import promote
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from datasets.store.errors import IncumbentChangedError, RollbackError
 from datasets.store.params.events import history
 from datasets.store.params.skill_params import active_params, params_of_run
 from datasets.store.runs.runs import RunStatus
-from flows.actions import operations
-from flows.actions.operations import release_concepts, roll_back_concepts, roll_back_run
+from flows.actions import roll_back as operations
+from flows.actions.roll_back import release_concepts, roll_back_concepts, roll_back_run
 from flows.lifecycle.record import recorded
 from tests.datasets.store.oracle import expected_states, stored_states
 from tests.datasets.store.writing import PARAMS, promote
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from bkt_settings.pipeline import Settings
-    from flows.actions.operations import RollbackReport
+    from flows.actions.roll_back import RollbackReport
 
 OTHER = BktParams(p_L0=0.2, p_T=0.1, p_S=0.1, p_G=0.2)
 

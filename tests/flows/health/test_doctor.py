@@ -13,7 +13,8 @@ import pytest
 from bkt_settings.pipeline import load_settings
 from flows.cli.app import run
 from flows.health import machine as doctor_machine
-from flows.health.doctor import Verdict, _examined, examine
+from flows.health.doctor import _examined, examine
+from flows.health.findings import Level
 from tests.flows.support.examining import faulty, found
 
 pytestmark = pytest.mark.usefixtures("no_server")
@@ -58,7 +59,7 @@ def test_another_python_or_package_is_found(monkeypatch: pytest.MonkeyPatch, tmp
     project.write_text('[project]\ndependencies = ["numpy>=1"]\n')
     lock.write_text('numpy==0.1 \\\n    --hash=sha256:0\nnope==1 ; sys_platform == "mars"\n')
     (finding,) = found(doctor_machine.examine_packages).values()
-    assert finding.verdict is Verdict.WARN
+    assert finding.level is Level.WARN
     assert "1 of 1 differ" in finding.told
 
 
@@ -80,7 +81,7 @@ def test_a_disk_without_room_is_found(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("BKT_DOCTOR__MIN_FREE_GIB", "1e9")
     assert "bkt prune" in faulty(doctor_machine.examine_disks, "disk")
     monkeypatch.setenv("BKT_DOCTOR__MIN_FREE_GIB", "0")
-    assert found(doctor_machine.examine_disks)["disk"].verdict is Verdict.OK
+    assert found(doctor_machine.examine_disks)["disk"].level is Level.OK
 
 
 def some_function() -> None:
@@ -98,10 +99,10 @@ def test_stale_and_unkept_kernels_are_found(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(doctor_machine, "_cached_kernels", lambda _module: [kernel])
     line = some_function.__code__.co_firstlineno
     index = cache / f"test_doctor.some_function-{line}.py311.nbi"
-    for written, verdict in ((0, Verdict.WARN), (2**33, Verdict.OK)):
+    for written, verdict in ((0, Level.WARN), (2**33, Level.OK)):
         index.touch()
         os.utime(index, (written, written))
-        assert found(doctor_machine.examine_kernels)["kernels"].verdict is verdict
+        assert found(doctor_machine.examine_kernels)["kernels"].level is verdict
     monkeypatch.setattr(doctor_machine, "_can_be_written", lambda _folder: False)
     assert "NUMBA_CACHE_DIR" in faulty(doctor_machine.examine_kernels, "kernels")
 
@@ -133,8 +134,8 @@ def test_an_examination_that_breaks_hides_no_other(
 
     monkeypatch.setitem(doctor_machine.MACHINE, "disk", breaks)
     findings = {finding.name: finding for finding in examine(load_settings())}
-    assert findings["disk"].verdict is Verdict.FAIL
+    assert findings["disk"].level is Level.FAIL
     assert "nobody thought of this" in findings["disk"].told
-    assert findings["python"].verdict is Verdict.OK
+    assert findings["python"].level is Level.OK
     with pytest.raises(ZeroDivisionError):
         _examined("disk", breaks, load_settings(), debug=True)  # type: ignore[arg-type] # breaks

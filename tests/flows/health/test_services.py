@@ -13,7 +13,7 @@ from datasets.store.connections.engines import reading
 from datasets.store.schema.revision import downgrade
 from flows.deployment.api import Planned, PrefectServer
 from flows.health import services as doctor_services
-from flows.health.doctor import Verdict
+from flows.health.findings import Level
 from tests.flows.support.examining import faulty, found
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def named(engine: Engine, bkt_home: Path, monkeypatch: pytest.MonkeyPatch) -> En
 def test_a_database_is_examined_on_both_kinds(named: Engine):
     """Its product and revision; without fsync it is not durable, and that is found."""
     findings = found(doctor_services.examine_database)
-    assert findings["database"].verdict is Verdict.OK
-    assert findings["clock"].verdict is Verdict.OK
+    assert findings["database"].level is Level.OK
+    assert findings["clock"].level is Level.OK
     if named.dialect.name == "sqlite":
         assert "durability" not in findings
         return
@@ -90,8 +90,8 @@ def test_a_database_that_is_away_is_found_without_its_password(
     ("version", "status", "verdict", "part"),
     [
         ("3.17.2", 404, None, "version 3.17.2"),
-        ("2.0.0", 200, Verdict.WARN, "has version 2.0.0"),
-        ("3.17.2", 401, Verdict.FAIL, "refused with 401"),
+        ("2.0.0", 200, Level.WARN, "has version 2.0.0"),
+        ("3.17.2", 401, Level.FAIL, "refused with 401"),
     ],
 )
 def test_an_mlflow_server_is_examined(
@@ -115,7 +115,7 @@ def test_an_mlflow_server_is_examined(
     )
     monkeypatch.setenv("BKT_MLFLOW_TRACKING_URI", "http://ann:hu%40sh@tracking:5000")
     finding = found(doctor_services.examine_mlflow)["mlflow"]
-    assert finding.verdict is (verdict or Verdict.OK)
+    assert finding.level is (verdict or Level.OK)
     assert part in finding.told
     assert "sh@" not in finding.told
     assert {request.headers["authorization"] for request in asked} == {"Basic YW5uOmh1QHNo"}
@@ -144,18 +144,18 @@ def planned(**other: object) -> Planned:
 @pytest.mark.parametrize(
     ("server", "name", "verdict"),
     [
-        ({}, "schedule", Verdict.OK),
-        ({}, "worker", Verdict.OK),
-        ({"version": "1.0"}, "prefect", Verdict.WARN),
-        ({"problem": "It refused with 403."}, "prefect", Verdict.FAIL),
-        ({"planned": ()}, "schedule", Verdict.WARN),
-        ({"planned": (planned(next_at=None),)}, "schedule", Verdict.FAIL),
-        ({"planned": (planned(next_at=None, scheduled=False),)}, "schedule", Verdict.WARN),
-        ({"workers_online": 0}, "worker", Verdict.FAIL),
+        ({}, "schedule", Level.OK),
+        ({}, "worker", Level.OK),
+        ({"version": "1.0"}, "prefect", Level.WARN),
+        ({"problem": "It refused with 403."}, "prefect", Level.FAIL),
+        ({"planned": ()}, "schedule", Level.WARN),
+        ({"planned": (planned(next_at=None),)}, "schedule", Level.FAIL),
+        ({"planned": (planned(next_at=None, scheduled=False),)}, "schedule", Level.WARN),
+        ({"workers_online": 0}, "worker", Level.FAIL),
     ],
 )
 def test_a_prefect_server_is_examined(
-    monkeypatch: pytest.MonkeyPatch, server: dict[str, object], name: str, verdict: Verdict
+    monkeypatch: pytest.MonkeyPatch, server: dict[str, object], name: str, verdict: Level
 ):
     """Whether it plans what was deployed, and whether anybody would do it."""
     usual = {"url": "http://p/api", "version": "3.8.8", "planned": (planned(),)}
@@ -163,5 +163,5 @@ def test_a_prefect_server_is_examined(
     monkeypatch.setattr(doctor_services, "ask_server", lambda: told)
     monkeypatch.setattr(doctor_services, "version", lambda _name: "3.8.8")
     finding = found(doctor_services.examine_prefect)[name]
-    assert finding.verdict is verdict
-    assert (finding.remedy is None) == (verdict is Verdict.OK)
+    assert finding.level is verdict
+    assert (finding.remedy is None) == (verdict is Level.OK)

@@ -10,11 +10,12 @@ import pytest
 
 from bkt_core.params import BktParams
 from bkt_settings.pipeline import load_settings
-from flows.nightly import nightly, trial_fit
+from flows.nightly import nightly
 from flows.reports import artifacts
 from flows.reports.artifacts import mlflow_sentence
 from flows.runs.requests import FitRequest, RetrainRequest
 from flows.tracking.delivery import Delivery
+from flows.trial_fit import trial_fit
 from tests.flows.support.attempt_logs import fill_log
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from bkt_core.evaluation.selection import decide
+from bkt_core.judgement.selection import decide
 from flows.evidence.evidence import (
     RunFilesMissingError,
     evidence_files,
@@ -26,11 +26,12 @@ from flows.evidence.evidence import (
     write_evidence,
 )
 from flows.evidence.scalars import run_scalars, worst_concepts
+from flows.evidence.sentences import brief, in_order, summary_sentences
 from flows.reports.comparison import compare_runs, show_comparison
 from flows.reports.comparison_page import comparison_page
 from flows.reports.figures import DRAWERS, figures
 from flows.reports.page import report_page, write_page
-from flows.reports.terminal import brief, in_order, report_json, show_report, summary_sentences
+from flows.reports.terminal import report_json, show_report
 from tests.flows.support.judged_runs import AWKWARD, LIMITS, STARTED, evidence_of, judged
 
 if TYPE_CHECKING:

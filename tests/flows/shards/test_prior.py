@@ -12,9 +12,10 @@ from bkt_settings.pipeline import EngineName
 from datasets.imports.file_import import ImportOptions, import_file
 from datasets.synthetic import SimulationPlan, write_simulation
 from flows.evidence.evidence import read_evidence
-from flows.nightly import nightly, trial_fit
-from flows.reports.terminal import summary_sentences
+from flows.evidence.sentences import summary_sentences
+from flows.nightly import nightly
 from flows.runs.requests import FitRequest, RetrainRequest
+from flows.trial_fit import trial_fit
 
 if TYPE_CHECKING:
     from pathlib import Path

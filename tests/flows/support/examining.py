@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bkt_settings.pipeline import load_settings
-from flows.health.doctor import Verdict
+from flows.health.findings import Level
 
 if TYPE_CHECKING:
-    from flows.health.doctor import Examination, Finding
+    from flows.health.findings import Examination, Finding
 
 
 def found(examination: Examination) -> dict[str, Finding]:
@@ -19,7 +19,7 @@ def found(examination: Examination) -> dict[str, Finding]:
 def faulty(examination: Examination, name: str) -> str:
     """The one fault that an examination finds under a name, with its remedy in a sentence."""
     fault = found(examination)[name]
-    assert fault.verdict is Verdict.FAIL
+    assert fault.level is Level.FAIL
     assert fault.remedy is not None
     assert fault.remedy.endswith(".")
     return f"{fault.told} {fault.remedy}"

@@ -30,7 +30,7 @@ HEAVY = (
     "flows.cli.app",
     "flows.nightly",
     "flows.backfill_params",
-    "flows.actions.operations",
+    "flows.actions.roll_back",
     "flows.tracking.client",
     "flows.reports.page",
     "flows.reports.data_page",

@@ -18,8 +18,8 @@ from flows.deployment.home import stay_offline
 
 stay_offline()
 
-from bkt_core.evaluation.warm_up import compile_kernels  # noqa: E402 - likewise
 from bkt_core.fitting.engines import engine_named  # noqa: E402
+from bkt_core.judgement.warm_up import compile_kernels  # noqa: E402 - likewise
 from bkt_settings.pipeline import load_settings  # noqa: E402
 from datasets.extracts import extraction as extract  # noqa: E402
 from datasets.extracts import shards as extract_shards  # noqa: E402

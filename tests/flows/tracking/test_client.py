@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bkt_core.evaluation.selection import decide
+from bkt_core.judgement.selection import decide
 from bkt_core.params import BktParams
 from bkt_core.replay import predict
 from bkt_settings.redaction import without_secret

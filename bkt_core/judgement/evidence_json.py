@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.evaluation.checks import GateReport
 from bkt_core.evaluation.comparison import Comparison
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
-from bkt_core.evaluation.impact import Impact
-from bkt_core.evaluation.selection import Champion, ConceptEvidence
+from bkt_core.judgement.evidence import Champion, ConceptEvidence
+from bkt_core.judgement.impact import Impact
 from bkt_core.params import BktParams
 
 if TYPE_CHECKING:

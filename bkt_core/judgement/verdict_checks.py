@@ -11,7 +11,7 @@ from bkt_core.fitting.uncertainty import Z_95
 if TYPE_CHECKING:
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.gates import GateLimits
-    from bkt_core.evaluation.selection import ConceptEvidence
+    from bkt_core.judgement.evidence import ConceptEvidence
 
 PINNED = Check(
     "pinned",

@@ -1,4 +1,4 @@
-"""Past days filled in, and old files and rows let go."""
+"""Rebuild the mastery snapshots of past days."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from bkt_core.errors import BadInputError, UsageError
-from datasets.extracts.retention import prune_extracts, prune_fits, prune_folders
 from datasets.fit_files import digest_of
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.events import last_switch
-from datasets.store.params.skill_params import active_params, params_of_run
+from datasets.store.params.skill_params import params_of_run
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import list_runs
 from datasets.store.schema.tables import AttemptCorrectionRow, AttemptRow
 from datasets.store.states.point_in_time import Clock, Moment, backfill_snapshots
-from datasets.store.states.snapshots import thin_snapshots
 from flows.lifecycle.record import abandon_the_dead, recorded
 from flows.runs.database import open_database
 from flows.runs.folders import stored_run
@@ -101,27 +99,6 @@ def backfill_days(
                 before_part=before_part,
             )
     return Backfilled({day: n_rows[one.run_id] for day, one in plan.moments.items()})
-
-
-def prune_everything(settings: Settings) -> dict[str, int]:
-    """Apply the retention of the settings; returns what went, by its name."""
-    at, keep, data_dir = datetime.now(UTC), settings.retention, settings.data_dir
-    with open_database(settings) as engine:  # first: nothing goes where it does not answer
-        with reading(engine) as conn:
-            in_force = active_params(conn, active_algorithm(conn).id).values()
-        with engine.begin() as conn:
-            thinned = thin_snapshots(conn, before=at - timedelta(days=keep.snapshots_full_days))
-    pruned = prune_extracts(data_dir, keep=timedelta(days=keep.extracts_nights), at=at)
-    old = at - timedelta(days=keep.runs_days)
-    needed = {str(row.metrics.get("fit_key")) for row in in_force}
-    return {
-        "extracts": pruned.extracts,
-        "abandoned folders": pruned.abandoned,
-        "runs": prune_folders(data_dir / "runs", before=old),
-        "quarantines": prune_folders(data_dir / "quarantine", before=old),
-        "fits": prune_fits(data_dir / "fits", before=old, needed=needed),
-        "snapshot rows": thinned,
-    }
 
 
 def _plan(

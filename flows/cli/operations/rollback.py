@@ -1,26 +1,20 @@
-"""`bkt rollback` and `bkt erase`: the way back, and the way out."""
+"""`bkt rollback`: older parameters in force again, or a pin released."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from getpass import getuser
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from bkt_settings.pipeline import load_settings
-from datasets.extracts.retention import forget_user
-from datasets.store.attempts.erasure import erase_user, lift
-from flows.actions.operations import release_concepts, roll_back_concepts, roll_back_run
+from flows.actions.roll_back import release_concepts, roll_back_concepts, roll_back_run
 from flows.cli.output import DEFAULT_OUTPUT, Output
-from flows.runs.database import open_database
 from flows.runs.requests import RollbackRequest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.actions.operations import RollbackReport
-
+    from flows.actions.roll_back import RollbackReport
 
 #: Done, but MLflow does not follow.
 EXIT_NOT_DELIVERED = 6
@@ -80,58 +74,6 @@ def rollback(
     }
     output.give(payload, lambda console: _show_rollback(console, report))
     return EXIT_NOT_DELIVERED if report.problem else 0
-
-
-def erase(
-    user: str,
-    /,
-    *,
-    lift_: Annotated[bool, Parameter(name="--lift", negative="")] = False,
-    output: Output = DEFAULT_OUTPUT,
-) -> int:
-    """Erase a user: attempts, states and snapshots; nothing brings them back until `--lift`.
-
-    Parameters
-    ----------
-    user
-        The user's id.
-    lift_
-        Admit the user again; what was erased stays erased.
-    """
-    settings, at = load_settings(), datetime.now(UTC)
-    with open_database(settings) as engine:
-        if lift_:
-            with engine.begin() as conn:
-                was_erased = lift(conn, user)
-            output.give(
-                {"lifted": was_erased},
-                lambda console: console.print(
-                    "Lifted." if was_erased else "There was no tombstone to lift."
-                ),
-            )
-            return 0
-        erased = erase_user(engine, user, at=at, actor=getuser())
-    forgotten = forget_user(settings.data_dir, user, at=at)
-    stored = any((erased.attempts, erased.states, erased.snapshots, forgotten.files))
-    said = (
-        f"Erased {erased.attempts:,} attempts, {erased.states:,} states and "
-        f"{erased.snapshots:,} snapshots, {forgotten.extracts:,} extracts and rows of "
-        f"{forgotten.files:,} files; a tombstone keeps the user out until --lift."
-        if stored
-        else f"Nothing was stored of {user!r}; a tombstone keeps that id out all the same. "
-        "If it was misspelt, the same command with --lift takes the tombstone away."
-    )
-    output.give(
-        {
-            "attempts": erased.attempts,
-            "states": erased.states,
-            "snapshots": erased.snapshots,
-            "extracts": forgotten.extracts,
-            "files": forgotten.files,
-        },
-        lambda console: console.print(said, markup=False),
-    )
-    return 0
 
 
 def _show_rollback(console: Console, report: RollbackReport) -> None:

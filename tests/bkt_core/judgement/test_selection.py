@@ -11,13 +11,14 @@ import pytest
 from bkt_core.evaluation.checks import Decision, Severity
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
-from bkt_core.evaluation.evidence_json import evidence_as_json, evidence_from_json
 from bkt_core.evaluation.gates import GateLimits
-from bkt_core.evaluation.impact import impact
-from bkt_core.evaluation.selection import Champion, decide, judge_concept, keep_untested
 from bkt_core.fitting.engine import FitOptions
 from bkt_core.fitting.engines import engine_named
 from bkt_core.fitting.shrinkage import SHRUNK_BELOW, Prior
+from bkt_core.judgement.evidence import Champion
+from bkt_core.judgement.evidence_json import evidence_as_json, evidence_from_json
+from bkt_core.judgement.impact import impact
+from bkt_core.judgement.selection import decide, judge_concept, keep_untested
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.replay import replay
 from tests.bkt_core.evaluation.fits import SOUND, fit_of, hashes, simulated

@@ -1,8 +1,7 @@
-"""`bkt params`, `bkt mastery`, `bkt recompute`: what is in force, and what users know."""
+"""`bkt params`: the parameters in force, and every decision on one concept."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -14,11 +13,9 @@ from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.events import history
 from datasets.store.params.skill_params import active_params
-from datasets.store.states.reads import read_mastery
-from flows.actions.known_concepts import refuse_unknown_concepts
-from flows.actions.operations import recompute as recompute_states
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.runs.database import open_database
+from flows.runs.known_concepts import refuse_unknown_concepts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,58 +57,6 @@ def params(
     return 0
 
 
-def mastery(user: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
-    """Show one user's mastery of every concept they attempted.
-
-    Parameters
-    ----------
-    user
-        The user's id.
-
-    """
-    with open_database(load_settings()) as engine, reading(engine) as conn:
-        threshold = active_algorithm(conn).params.mastery_threshold
-        rows = [
-            {
-                "concept_id": state.concept_id,
-                "p_mastery": state.p_mastery,
-                "is_mastered": state.p_mastery >= threshold,
-                "n_attempts": state.n_attempts,
-                "last_attempt_at": (
-                    None if state.last_attempt_at is None else state.last_attempt_at.isoformat()
-                ),
-                "param_id": state.param_id,
-            }
-            for state in read_mastery(conn, user)
-        ]
-    payload = {"user_id": user, "mastery_threshold": threshold, "states": rows}
-    output.give(payload, lambda console: _show_mastery(console, payload))
-    return 0
-
-
-def recompute(
-    *,
-    concept: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = (),
-    user: str | None = None,
-    output: Output = DEFAULT_OUTPUT,
-) -> int:
-    """Replay mastery from the attempt log: all of it, or what is named.
-
-    Parameters
-    ----------
-    concept
-        Only this concept; may be repeated.
-    user
-        Only this user.
-    """
-    done = recompute_states(load_settings(), concepts=concept, user=user)
-    output.give(
-        asdict(done),
-        lambda console: console.print(f"{done.states:,} states replayed from the log."),
-    )
-    return 0
-
-
 def _event_row(event: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the event table
     return {
         "at": event.created_at.isoformat(),
@@ -143,26 +88,6 @@ def _show_params(console: Console, payload: dict[str, Any]) -> None:
         f"{len(payload['params'])} concepts with fitted parameters "
         f"(version {payload['algo_version']}); all others: {defaults}."
     )
-
-
-def _show_mastery(console: Console, payload: dict[str, Any]) -> None:
-    if not payload["states"]:
-        console.print(f"User {payload['user_id']!r} has no attempts.", markup=False)
-        return
-    table = Table("concept", box=None, header_style="bold")
-    for name in ("mastery", "attempts"):
-        table.add_column(name, justify="right")
-    table.add_column("last attempt")
-    for state in payload["states"]:
-        mark = " mastered" if state["is_mastered"] else ""
-        table.add_row(
-            state["concept_id"],
-            f"{state['p_mastery']:.4f}",
-            f"{state['n_attempts']:,}",
-            f"{(state['last_attempt_at'] or '')[:19]}{mark}",
-        )
-    console.print(table)
-    console.print(f"Mastered from {payload['mastery_threshold']:g} on.")
 
 
 def _show_events(console: Console, events: list[dict[str, Any]]) -> None:

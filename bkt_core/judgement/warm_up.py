@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
-from bkt_core.evaluation.selection import judge_concept
 from bkt_core.fitting.engine import FitOptions
+from bkt_core.judgement.selection import judge_concept
 from bkt_core.params import AlgoParams
 from bkt_core.sequences import AttemptSequences
 

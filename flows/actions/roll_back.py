@@ -1,4 +1,4 @@
-"""What a person does by hand: recompute, roll back, release."""
+"""Roll back parameters by concept or by run, and release the pins that a rollback leaves."""
 
 from __future__ import annotations
 
@@ -21,19 +21,16 @@ from datasets.store.params.rollback import (
     row_before,
 )
 from datasets.store.params.skill_params import active_params
-from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, list_runs
-from datasets.store.states.reads import has_states
 from datasets.store.states.sweep import sweep
-from datasets.store.states.user_sweep import sweep_user
-from flows.actions.known_concepts import refuse_unknown_concepts
-from flows.lifecycle.record import abandon_the_dead, recorded
+from flows.lifecycle.record import recorded
 from flows.runs.database import open_database
 from flows.runs.folders import stored_run
+from flows.runs.known_concepts import refuse_unknown_concepts
 from flows.tracking.delivery import deliver_champion
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -57,14 +54,6 @@ class RollbackReport:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recomputed:
-    """One recomputation, and how many states it wrote."""
-
-    run_id: str
-    states: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
     """Where one concept is to go back to; None: the defaults."""
@@ -80,30 +69,6 @@ class _Begun:
 
     run_id: str | None
     ways: dict[str, _Way]
-
-
-def recompute(
-    settings: Settings, *, concepts: Collection[str] = (), user: str | None = None
-) -> Recomputed:
-    """Replay states from the log, up to date or not."""
-    with (
-        open_database(settings) as engine,
-        run_lock(engine, holder="bkt recompute") as lock,
-    ):
-        _refuse_unknown(engine, concepts, user)
-        abandon_the_dead(engine, settings)
-        with recorded(engine, "recompute") as run_id:
-            at = datetime.now(UTC)
-            if user is None:
-                chosen = sorted(concepts) or None
-                swept = sweep(
-                    engine, at=at, concepts=chosen, force=True, before_chunk=lock.check
-                )
-                return Recomputed(run_id, swept.written)
-            n_states = sweep_user(
-                engine, user, at=at, concepts=concepts, before_concept=lock.check
-            )
-            return Recomputed(run_id, n_states)
 
 
 def roll_back_concepts(
@@ -168,19 +133,6 @@ def release_concepts(
                         actor=actor or getuser(),
                     )
         return run_id
-
-
-def _refuse_unknown(engine: Engine, concepts: Collection[str], user: str | None) -> None:
-    """A user or a concept without attempts is a misspelling."""
-    with reading(engine) as conn:
-        if user is not None and not has_states(conn, user_id=user):
-            raise UsageError(f"--user must name a user with attempts, got {user!r}.")
-        for concept in concepts:
-            if not has_states(conn, concept_id=concept, user_id=user):
-                whom = "" if user is None else f" of user {user!r}"
-                raise UsageError(
-                    f"--concept must name concepts with attempts{whom}, got {concept!r}."
-                )
 
 
 def _begun(conn: Connection, asked: dict[str, Any]) -> _Begun:

@@ -1,4 +1,4 @@
-"""`bkt backfill snapshots` and `bkt prune`: the past filled in, the old let go."""
+"""`bkt backfill snapshots`: mastery snapshots of past days rebuilt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from bkt_settings.pipeline import load_settings
-from flows.actions.upkeep import backfill_days, days_of, prune_everything
+from flows.actions.backfill_snapshots import backfill_days, days_of
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.cli.usage import usage_errors
 from flows.runs.requests import BackfillSnapshotsRequest
@@ -15,7 +15,7 @@ from flows.runs.requests import BackfillSnapshotsRequest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.actions.upkeep import Backfilled
+    from flows.actions.backfill_snapshots import Backfilled
 
 
 def backfill_snapshots(
@@ -50,18 +50,6 @@ def backfill_snapshots(
     )
     payload = {"days": {day.isoformat(): rows for day, rows in done.rows.items()}}
     output.give(payload, lambda console: _show_backfill(console, done))
-    return 0
-
-
-def prune(*, output: Output = DEFAULT_OUTPUT) -> int:
-    """Remove extracts, fits, run files, quarantines and snapshots past their time (`conf`)."""
-    pruned = prune_everything(load_settings())
-    output.give(
-        pruned,
-        lambda console: console.print(
-            ", ".join(f"{count:,} {name}" for name, count in pruned.items()) + " removed."
-        ),
-    )
     return 0
 
 

@@ -1,0 +1,58 @@
+"""Rows of a shard of attempts as columns, in canonical order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.row_kernels import Run, read_only
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardRows:
+    """Columns of a shard, or of a part of it, in canonical order."""
+
+    users: NDArray[np.int32]
+    ids: NDArray[np.int64]
+    times: NDArray[np.int64]  # microseconds since 1970
+    correct: NDArray[np.int8]
+
+    @property
+    def run(self) -> Run:
+        """The columns as kernels take them."""
+        return Run(
+            read_only(self.users),
+            read_only(self.ids),
+            read_only(self.times),
+            read_only(self.correct),
+        )
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where the rows of each user begin, and where the last end, (n_users + 1,)."""
+        edges = np.flatnonzero(self.users[1:] != self.users[:-1]) + 1
+        n = self.users.size
+        offsets = np.zeros(edges.size + 1 + (n > 0), np.int64)
+        offsets[1 : edges.size + 1] = edges
+        offsets[-1] = n
+        return offsets
+
+    def part(self, first: int, stop: int) -> ShardRows:
+        """The rows [first, stop), not copied."""
+        return ShardRows(
+            self.users[first:stop],
+            self.ids[first:stop],
+            self.times[first:stop],
+            self.correct[first:stop],
+        )
+
+    def only(self, chosen: NDArray[np.bool_]) -> ShardRows:
+        """The rows that a mask chooses."""
+        return ShardRows(
+            self.users[chosen], self.ids[chosen], self.times[chosen], self.correct[chosen]
+        )

@@ -1,0 +1,51 @@
+"""Begin a run of a requested kind: its engine, its algorithm version, its plan."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bkt_core.fitting.engines import engine_named
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import active_algorithm, algorithm
+from flows.lifecycle.stages import Extracted
+from flows.runs.known_concepts import refuse_unattempted_concepts
+from flows.runs.plan import RunPlan, begin_run
+from flows.runs.requests import FitRequest, RetrainRequest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from bkt_core.fitting.engine import FitEngine
+    from bkt_settings.pipeline import Settings
+
+
+def engine_of(settings: Settings, request: RetrainRequest | FitRequest) -> FitEngine:
+    """The engine that was asked for, else that of the settings."""
+    return engine_named(request.engine or settings.fit.engine)
+
+
+def plan_night(
+    engine: Engine,
+    settings: Settings,
+    request: RetrainRequest | FitRequest,
+    extracted: Extracted,
+) -> RunPlan:
+    """Name the run and file its extraction under it."""
+    extract = extracted.open()
+    with reading(engine) as conn:
+        asked = request.algo if isinstance(request, FitRequest) else None
+        version = active_algorithm(conn) if asked is None else algorithm(conn, asked)
+    kind = "fit" if isinstance(request, FitRequest) else "retrain"
+    refuse_unattempted_concepts(request.concepts, extract.concepts["concept_id"].to_pylist())
+    plan = begin_run(
+        engine,
+        settings,
+        request,
+        extract,
+        version,
+        kind=kind,
+        at=datetime.now(UTC),
+    )
+    extract.file_under(plan.run_dir)
+    return plan

@@ -1,0 +1,119 @@
+"""What each stage of a run returns: extracted, fitted, promoted, recomputed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from bkt_core.evaluation.checks import Decision
+from datasets.extracts.extraction import Extract, open_extract
+from flows.shards.work import Origin
+from flows.tracking.delivery import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from datasets.store.states.snapshot_marks import SnapshotMark
+    from flows.evidence.decisions import Vote
+    from flows.evidence.evidence import RunEvidence
+    from flows.runs.plan import RunPlan
+    from flows.shards.work import ConceptWork
+
+#: Key of the snapshot mark in the outcome of a run's row.
+SNAPSHOT_MARK = "snapshot_mark"
+
+
+class Extracted(BaseModel):
+    """Where an extraction lies; small enough to travel between flows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Path
+    session: Path
+
+    def open(self) -> Extract:
+        """The extraction itself."""
+        return open_extract(self.root, self.session)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Result of the fit stage: one work and one decision per concept, and their evidence."""
+
+    works: tuple[ConceptWork, ...]
+    votes: tuple[Vote, ...]
+    evidence: RunEvidence
+    seconds: Mapping[str, float]
+    #: Whether attempts have come, or gone, since the last night.
+    data_is_new: bool
+    delivery: Delivery = field(default_factory=Delivery)
+    #: Sentences that a person should read.
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to promote, log or snapshot."""
+        return not (self.is_empty or self.is_unchanged)
+
+    def goes_to_mlflow(self, plan: RunPlan) -> bool:
+        """Whether MLflow hears of the run."""
+        return self.has_news and not plan.dry_run
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no concept had an attempt in the window."""
+        return not self.works
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the attempts are the last night's, nothing was fitted, failed or won."""
+        fresh = any(work.origin in (Origin.FITTED, Origin.FAILED) for work in self.works)
+        return (
+            not self.data_is_new
+            and not fresh
+            and all(vote.challenger is None for vote in self.votes)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """Concepts whose parameters were promoted, and those that kept what they had."""
+
+    promoted: tuple[str, ...]
+    #: Concepts that were to be promoted and kept what they have, and why.
+    kept_after_all: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recomputed:
+    """States that were written, and snapshot rows that were added."""
+
+    replayed: int
+    snapshotted: int
+    seconds: dict[str, float]
+    #: From where on the next run looks for changed states; None: at all of them.
+    mark: SnapshotMark | None = None
+
+
+NOTHING_PROMOTED = Promoted(promoted=(), kept_after_all={})
+NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})
+
+
+def count_origins(works: Sequence[ConceptWork]) -> dict[str, int]:
+    """Concepts by where their fit comes from, as the summary names them."""
+    counts = dict.fromkeys(("fitted", "reused", "skipped", "failed"), 0)
+    for work in works:
+        counts["reused" if work.origin is Origin.KEPT else work.origin.value] += 1
+    return counts
+
+
+def count_decisions(votes: Sequence[Vote], promoted: Promoted) -> Counter[Decision]:
+    """Decisions as they came out: a winner that kept what it had counts as kept."""
+    counts = Counter(vote.decision for vote in votes)
+    counts[Decision.PROMOTED] -= len(promoted.kept_after_all)
+    counts[Decision.KEPT] += len(promoted.kept_after_all)
+    return counts

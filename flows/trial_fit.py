@@ -1,0 +1,49 @@
+"""Flow: fit, gate and log without promoting. `bkt fit` runs this flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bkt_core.judgement.warm_up import compile_kernels
+from bkt_settings.pipeline import load_settings
+from datasets.sequences.warm_up import compile_row_kernels
+from datasets.store.runs.run_lock import alongside
+from flows.extract_attempts import extract_attempts
+from flows.fit_concepts import fit_concepts
+from flows.lifecycle.begin import engine_of, plan_night
+from flows.lifecycle.close import close_run
+from flows.lifecycle.deployed import deployed, ended
+from flows.lifecycle.record import recorded_failure, recorded_refusal
+from flows.lifecycle.stages import NOTHING_PROMOTED, NOTHING_RECOMPUTED
+from flows.runs.database import open_database
+from flows.runs.log import run_log
+from flows.runs.requests import FitRequest
+from flows.runs.summary import RunSummary, Stopwatch
+from flows.shards.dask_cluster import require_same_versions
+
+if TYPE_CHECKING:
+    pass
+
+
+@deployed("trial-fit")
+def trial_fit(request: FitRequest | None = None) -> RunSummary:
+    """Extract, fit, gate and log; nothing is promoted, so no lock is needed."""
+    settings, request, watch = load_settings(), request or FitRequest(), Stopwatch()
+    request.check()
+    with (
+        run_log(settings, "fit", request) as log,
+        open_database(settings) as engine,
+        alongside(engine),
+    ):
+        require_same_versions(settings)
+        with watch.stage("compile"):
+            compile_kernels(engine_of(settings, request), settings.gates)
+            compile_row_kernels()
+        with watch.stage("extract"), recorded_refusal(engine, "fit", request):
+            extract = extract_attempts(settings, full=request.full)
+        plan = plan_night(engine, settings, request, extract)
+        log.named(plan.run_id, plan.run_dir)
+        with recorded_failure(engine, settings, plan):
+            fitted = fit_concepts(settings, plan)
+            nothing = NOTHING_PROMOTED, NOTHING_RECOMPUTED
+            return ended(close_run(engine, settings, plan, fitted, *nothing, watch))
