@@ -22,7 +22,7 @@ from flows.extract_attempts import extract_attempts
 from flows.fit_concepts import fit_concepts
 from flows.lifecycle.close import close_run
 from flows.lifecycle.deployed import deployed, ended
-from flows.lifecycle.record import abandon_the_dead, recorded, recorded_failure
+from flows.lifecycle.record import close_dead_runs, recorded, recorded_failure
 from flows.lifecycle.stages import NOTHING_PROMOTED, NOTHING_RECOMPUTED
 from flows.promote_params import promote_params
 from flows.recompute_states import recompute_states
@@ -43,7 +43,7 @@ from flows.runs.requests import BackfillParamsRequest
 from flows.runs.summary import RunSummary, Stopwatch, summary_from_json
 from flows.shards.dask_cluster import require_same_versions
 from flows.tracking.backfill import log_backfill
-from flows.tracking.delivery import deliver_champion, deliver_files
+from flows.tracking.evidence_log import log_run_files, update_champion_alias
 from flows.tracking.store import TrackingUnavailableError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
         plan = begin_backfill(engine, settings, request, days, extract_now)
         log.named(plan.run_id, plan.run_dir)
         with recorded(engine, KIND, run_id=plan.run_id):
-            abandon_the_dead(engine, settings, keep=plan.run_id)
+            close_dead_runs(engine, settings, keep=plan.run_id)
             _tell_mlflow(settings, plan, [])
             steps: list[BackfillStep] = []
             with progress(KIND, len(days)) as advance:
@@ -175,7 +175,9 @@ def _run_step(
             recomputed = recompute_states(settings, plan, check, snapshot=True)
         summary = close_run(engine, settings, plan, fitted, promoted, recomputed, watch)
         if promoted.promoted:
-            problem = deliver_champion(engine, settings, mlflow_run_id=summary.mlflow_run_id)
+            problem = update_champion_alias(
+                engine, settings, mlflow_run_id=summary.mlflow_run_id
+            )
             summary = replace(summary, remarks=(*summary.remarks, *filter(None, (problem,))))
     return BackfillStep(day=day, summary=summary, was_done=False)
 
@@ -185,9 +187,9 @@ def _delivered(settings: Settings, summary: RunSummary) -> RunSummary:
     folder = settings.data_dir / "runs" / summary.run_id
     if summary.mlflow_run_id is not None or not (folder / FACTS).is_file():
         return summary
-    delivery = deliver_files(settings, folder, read_evidence(folder))
-    code = 6 if delivery.problem else 4 if summary.concepts.failed else 0
-    return replace(summary, mlflow_run_id=delivery.mlflow_run_id, exit_code=code)
+    logged = log_run_files(settings, folder, read_evidence(folder))
+    code = 6 if logged.problem else 4 if summary.concepts.failed else 0
+    return replace(summary, mlflow_run_id=logged.mlflow_run_id, exit_code=code)
 
 
 def _tell_mlflow(

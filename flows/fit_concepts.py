@@ -15,7 +15,7 @@ from datasets.extracts.extraction import open_extract
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import algorithm
 from datasets.store.params.events import pinned_concepts
-from flows.evidence.decisions import vote_on, write_ballot
+from flows.evidence.decisions import concept_decision, write_decisions
 from flows.evidence.evidence import gather_evidence, write_evidence
 from flows.lifecycle.stages import Fitted
 from flows.reports.artifacts import shard_progress
@@ -28,7 +28,7 @@ from flows.shards.plan import flood_remark, in_order, plan_shards
 from flows.shards.prior import prior_facts
 from flows.shards.runners import run_shards
 from flows.shards.work import ConceptWork, Origin, read_works
-from flows.tracking.delivery import deliver
+from flows.tracking.evidence_log import log_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,9 +77,9 @@ def log_evidence(settings: Settings, plan: RunPlan, fitted: Fitted) -> Fitted:
     if not fitted.goes_to_mlflow(plan):
         return fitted
     before = time.perf_counter()
-    delivery = deliver(settings, plan, fitted.evidence)
+    logged = log_run(settings, plan, fitted.evidence)
     seconds = {**fitted.seconds, "log": time.perf_counter() - before}
-    return replace(fitted, delivery=delivery, seconds=seconds)
+    return replace(fitted, logged=logged, seconds=seconds)
 
 
 def conclude(
@@ -98,8 +98,8 @@ def conclude(
     evidences = [work.evidence for work in known if work.evidence is not None]
     verdicts = decide(evidences, settings.gates, approved=plan.approve, pinned=pinned)
     spans = _data_spans(extract, plan)
-    votes = [
-        vote_on(
+    decisions = [
+        concept_decision(
             verdict,
             untested=work.origin is Origin.KEPT,
             fit_key=work.fit_key,
@@ -123,10 +123,10 @@ def conclude(
     )
     write_evidence(plan.run_dir, evidence)
     _break_if_too_many_failed(works, settings.run.max_failed_share)
-    write_ballot(plan.run_dir / "ballot.json", votes)
+    write_decisions(plan.run_dir / "decisions.json", decisions)
     return Fitted(
         works=tuple(works),
-        votes=tuple(votes),
+        decisions=tuple(decisions),
         evidence=evidence,
         seconds=seconds,
         data_is_new=plan.data_is_new,

@@ -23,12 +23,12 @@ from flows.evidence.drift import Monitored, drift_table, drifted_concept
 from flows.extract_attempts import extract_attempts
 from flows.lifecycle.deployed import deployed
 from flows.lifecycle.record import recorded
-from flows.reports.artifacts import publish_look
-from flows.reports.monitoring import KIND, look_of
+from flows.reports.artifacts import publish_monitoring
+from flows.reports.monitoring import KIND, monitoring_report
 from flows.runs.database import open_database
 from flows.runs.plan import flood_of
 from flows.runs.requests import MonitorRequest
-from flows.tracking.delivery import deliver_look
+from flows.tracking.evidence_log import log_monitoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,10 +81,10 @@ def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Moni
         drifted=tuple(drifted_concept(one) for one in named),
         table=str(folder / TABLE),
     )
-    look = look_of(found, table, at=datetime.now(UTC))
-    delivery = deliver_look(settings, look, [folder / TABLE])
-    publish_look(look)
-    return replace(found, mlflow_run_id=delivery.mlflow_run_id, problem=delivery.problem)
+    look = monitoring_report(found, table, at=datetime.now(UTC))
+    logged = log_monitoring(settings, look, [folder / TABLE])
+    publish_monitoring(look)
+    return replace(found, mlflow_run_id=logged.mlflow_run_id, problem=logged.problem)
 
 
 def _drifts(

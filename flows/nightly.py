@@ -13,7 +13,7 @@ from flows.fit_concepts import fit_concepts
 from flows.lifecycle.begin import engine_of, plan_night
 from flows.lifecycle.close import close_run
 from flows.lifecycle.deployed import deployed, ended
-from flows.lifecycle.record import abandon_the_dead, recorded_failure, recorded_refusal
+from flows.lifecycle.record import close_dead_runs, recorded_early_failure, recorded_failure
 from flows.lifecycle.stages import NOTHING_PROMOTED, NOTHING_RECOMPUTED
 from flows.promote_params import promote_params
 from flows.recompute_states import recompute_states
@@ -41,13 +41,13 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
         with watch.stage("compile"):
             compile_kernels(engine_of(settings, request), settings.gates)
             compile_row_kernels()
-        with watch.stage("extract"), recorded_refusal(engine, "retrain", request):
+        with watch.stage("extract"), recorded_early_failure(engine, "retrain", request):
             extract = extract_attempts(settings, full=request.full)
         lock.check()
         plan = plan_night(engine, settings, request, extract)
         log.named(plan.run_id, plan.run_dir)
         if not plan.dry_run:
-            abandon_the_dead(engine, settings, keep=plan.run_id)
+            close_dead_runs(engine, settings, keep=plan.run_id)
         with recorded_failure(engine, settings, plan):
             fitted = fit_concepts(settings, plan)
             promoted, recomputed = NOTHING_PROMOTED, NOTHING_RECOMPUTED

@@ -10,10 +10,9 @@ from prefect import flow
 from sqlalchemy.exc import DBAPIError
 
 from bkt_settings.pipeline import Settings
-from datasets.store.params.events import Decision as EventDecision
-from datasets.store.params.events import record_decision
+from datasets.store.params.events import EventDecision, record_decision
 from datasets.store.params.skill_params import Switch, switch
-from flows.evidence.decisions import read_ballot
+from flows.evidence.decisions import read_decisions
 from flows.lifecycle.stages import Promoted
 from flows.runs.database import open_database
 from flows.runs.plan import RunPlan
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from datasets.store.params.skill_params import Challenger, SwitchOutcome
-    from flows.evidence.decisions import Vote
+    from flows.evidence.decisions import ConceptDecision
 
 #: A switch whose outcome is unknown is looked up and tried again this often.
 MAX_TRIES = 3
@@ -37,16 +36,18 @@ def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None])
 
     `check` raises where the run must not go on writing: `RunLock.check`.
     """
-    votes = read_ballot(plan.run_dir / "ballot.json")
-    winners = [vote for vote in votes if vote.challenger is not None]
+    decisions = read_decisions(plan.run_dir / "decisions.json")
+    winners = [decided for decided in decisions if decided.challenger is not None]
     outcomes: dict[str, Switch] = {}
     with open_database(settings) as engine:
         with progress("promote", len(winners)) as advance:
-            for vote in winners:
-                outcomes[vote.concept_id] = promote(engine, plan, vote, check).switch
+            for decided in winners:
+                outcomes[decided.concept_id] = promote(engine, plan, decided, check).switch
                 advance(1)
         check()
-        record_others(engine, plan, [vote for vote in votes if vote.challenger is None])
+        record_others(
+            engine, plan, [decided for decided in decisions if decided.challenger is None]
+        )
     done = (Switch.PROMOTED, Switch.ALREADY_DONE)
     return Promoted(
         promoted=tuple(concept for concept, came in outcomes.items() if came in done),
@@ -57,12 +58,12 @@ def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None])
 
 
 def promote(
-    engine: Engine, plan: RunPlan, vote: Vote, check: Callable[[], None]
+    engine: Engine, plan: RunPlan, decided: ConceptDecision, check: Callable[[], None]
 ) -> SwitchOutcome:
     """One switch; after a connection is cut at its commit, a look and never a guess."""
-    challenger: Challenger | None = vote.challenger
+    challenger: Challenger | None = decided.challenger
     if challenger is None:
-        raise ValueError(f"{vote.concept_id!r} has no challenger to promote.")
+        raise ValueError(f"{decided.concept_id!r} has no challenger to promote.")
     tries = 0
     while True:
         tries += 1
@@ -72,12 +73,12 @@ def promote(
                 return switch(
                     conn,
                     run_id=plan.run_id,
-                    concept_id=vote.concept_id,
+                    concept_id=decided.concept_id,
                     algo_version_id=plan.algo_version_id,
                     challenger=challenger,
-                    expected_incumbent=vote.expected_param_id,
+                    expected_incumbent=decided.expected_param_id,
                     at=datetime.now(UTC),
-                    reasons=vote.reasons,
+                    reasons=decided.reasons,
                     actor=plan.kind,
                 )
         except DBAPIError as error:
@@ -86,21 +87,21 @@ def promote(
                 raise
 
 
-def record_others(engine: Engine, plan: RunPlan, votes: Sequence[Vote]) -> None:
+def record_others(engine: Engine, plan: RunPlan, decisions: Sequence[ConceptDecision]) -> None:
     """Append the decisions that change nothing; concepts that were not tested have none."""
     with engine.begin() as conn:
-        for vote in votes:
-            if vote.untested:
+        for decided in decisions:
+            if decided.untested:
                 continue
             record_decision(
                 conn,
                 run_id=plan.run_id,
-                concept_id=vote.concept_id,
+                concept_id=decided.concept_id,
                 algo_version_id=plan.algo_version_id,
-                decision=EventDecision(vote.decision.value),
-                from_param_id=vote.expected_param_id,
-                to_param_id=vote.expected_param_id,
-                reasons=vote.reasons,
+                decision=EventDecision(decided.decision.value),
+                from_param_id=decided.expected_param_id,
+                to_param_id=decided.expected_param_id,
+                reasons=decided.reasons,
                 actor=plan.kind,
                 at=datetime.now(UTC),
             )

@@ -13,7 +13,7 @@ from flows.fit_concepts import fit_concepts
 from flows.lifecycle.begin import engine_of, plan_night
 from flows.lifecycle.close import close_run
 from flows.lifecycle.deployed import deployed, ended
-from flows.lifecycle.record import recorded_failure, recorded_refusal
+from flows.lifecycle.record import recorded_early_failure, recorded_failure
 from flows.lifecycle.stages import NOTHING_PROMOTED, NOTHING_RECOMPUTED
 from flows.runs.database import open_database
 from flows.runs.log import run_log
@@ -39,7 +39,7 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         with watch.stage("compile"):
             compile_kernels(engine_of(settings, request), settings.gates)
             compile_row_kernels()
-        with watch.stage("extract"), recorded_refusal(engine, "fit", request):
+        with watch.stage("extract"), recorded_early_failure(engine, "fit", request):
             extract = extract_attempts(settings, full=request.full)
         plan = plan_night(engine, settings, request, extract)
         log.named(plan.run_id, plan.run_dir)

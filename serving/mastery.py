@@ -16,7 +16,7 @@ from datasets.store.attempts.history import attempt_history
 from datasets.store.attempts.new_attempt import NewAttempt
 from datasets.store.errors import IdempotencyConflictError
 from datasets.store.online.queries import lock_existing, mastery_now, write_own_snapshot
-from datasets.store.online.recording import Outcome, Recorded, lock_states, record
+from datasets.store.online.recording import Recorded, RecordOutcome, lock_states, record
 from serving.params_cache import ParamsCache
 from serving.reading import Database, connection_of, state_response
 from serving.schemas import (
@@ -156,7 +156,7 @@ class _Writer:
         )
         recorded = record(self.conn, new, at=self.now)
         for one in recorded:
-            if one.outcome is Outcome.RECORDED:
+            if one.outcome is RecordOutcome.RECORDED:
                 self.histories.pop(one.mastery.concept_id, None)
                 if attempt.create_snapshot:
                     write_own_snapshot(self.conn, self.user_id, one.mastery, at=self.now)
@@ -164,7 +164,7 @@ class _Writer:
         return UpdateFromAttemptResponse(
             user_id=self.user_id,
             question_id=attempt.question_id,
-            is_duplicate=recorded[0].outcome is Outcome.DUPLICATE,
+            is_duplicate=recorded[0].outcome is RecordOutcome.DUPLICATE,
             also_updated=others,
             **dict(first),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bkt_core.evaluation.checks import Check, GateReport, Severity
-from bkt_core.fitting.engine import Outcome, Stop
+from bkt_core.fitting.engine import FitOutcome, Stop
 from bkt_core.model import check_degeneracy, validate_bkt_params
 
 if TYPE_CHECKING:
@@ -148,14 +148,14 @@ def _inside_bounds(fit: FitResult, algo: AlgoParams) -> Check:
 
 
 def _converged(fit: FitResult) -> Check:
-    done = fit.stopped_by is Stop.CONVERGED and fit.outcome is not Outcome.DID_NOT_CONVERGE
+    done = fit.stopped_by is Stop.CONVERGED and fit.outcome is not FitOutcome.DID_NOT_CONVERGE
     word = "converged" if done else f"stopped by {fit.stopped_by.value.replace('_', ' ')}"
     sentence = f"The fit {word} after {fit.n_steps} steps."
     return Check("converged", done, float(fit.n_steps), None, Severity.REJECT, sentence)
 
 
 def _identifiable(fit: FitResult) -> Check:
-    known = fit.outcome is not Outcome.NOT_IDENTIFIABLE
+    known = fit.outcome is not FitOutcome.NOT_IDENTIFIABLE
     sentence = (
         "The attempts determine the parameters."
         if known

@@ -36,7 +36,7 @@ class Stop(StrEnum):
     TIME_LIMIT = "time_limit"
 
 
-class Outcome(StrEnum):
+class FitOutcome(StrEnum):
     """What a fit amounts to; the first that holds, from the bottom up."""
 
     OK = "ok"
@@ -83,7 +83,7 @@ class FitResult:
     log_likelihood: float  # nats, of the training set
     log_likelihoods: tuple[float, ...]  # of the best start: at the start, after each step
     stopped_by: Stop
-    outcome: Outcome
+    outcome: FitOutcome
     n_steps: int  # of the best start
     n_attempts: int  # of the training set
     n_users: int
@@ -129,7 +129,7 @@ class FitResult:
             },
             "start_log_likelihoods": tuple(values["start_log_likelihoods"]),
             "stopped_by": Stop(values["stopped_by"]),
-            "outcome": Outcome(values["outcome"]),
+            "outcome": FitOutcome(values["outcome"]),
         }
         return cls(**read)
 
@@ -162,10 +162,10 @@ def check_training_sets(sequences: AttemptSequences, training_sets: NDArray[np.b
         raise InvalidSequencesError(f"Training set {has_users.index(False)} has no user.")
 
 
-def outcome_of(stopped_by: Stop, identifiable: bool, on_bounds: tuple[str, ...]) -> Outcome:
+def outcome_of(stopped_by: Stop, identifiable: bool, on_bounds: tuple[str, ...]) -> FitOutcome:
     """The worst that holds."""
     if stopped_by is not Stop.CONVERGED:
-        return Outcome.DID_NOT_CONVERGE
+        return FitOutcome.DID_NOT_CONVERGE
     if not identifiable:
-        return Outcome.NOT_IDENTIFIABLE
-    return Outcome.ON_BOUND if on_bounds else Outcome.OK
+        return FitOutcome.NOT_IDENTIFIABLE
+    return FitOutcome.ON_BOUND if on_bounds else FitOutcome.OK

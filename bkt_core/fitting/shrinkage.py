@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core import kernels
-from bkt_core.fitting.engine import Outcome, Stop, outcome_of
+from bkt_core.fitting.engine import FitOutcome, Stop, outcome_of
 from bkt_core.fitting.likelihood import box_of
 from bkt_core.fitting.uncertainty import uncertainty_of
 from bkt_core.params import BktParams
@@ -204,7 +204,7 @@ def _result(
     if plain.stopped_by is Stop.TIME_LIMIT:
         stopped_by = plain.stopped_by
     # A prior makes any attempts look as if they determined the parameters.
-    identifiable = known.identifiable and plain.outcome is not Outcome.NOT_IDENTIFIABLE
+    identifiable = known.identifiable and plain.outcome is not FitOutcome.NOT_IDENTIFIABLE
     return replace(
         plain,
         params=params,

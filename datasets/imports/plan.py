@@ -14,7 +14,7 @@ import polars as pl
 from datasets.contracts import CONFLICTS_IN_FILE, FILE_RULES, FileAttempt, NewAttempt
 from datasets.errors import FileFormatError
 from datasets.identity import with_idempotency_keys
-from datasets.imports.repeats import Repeats, Verdict
+from datasets.imports.repeats import Repeats, Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ class Survey:
 
     def _verdicts(self, first: int, n: int) -> pl.Series:
         if self.verdicts is None:
-            return pl.Series([Verdict.FRESH], dtype=pl.Int8).new_from_index(0, n)
+            return pl.Series([Repetition.FRESH], dtype=pl.Int8).new_from_index(0, n)
         verdicts = self.verdicts[first : first + n]
         if verdicts.size < n:
             raise FileFormatError(
@@ -152,9 +152,9 @@ def _judge(rows: pl.DataFrame, source: AttemptRows, rules: RowRules) -> _Judged:
 def _plan(one: _Judged, verdicts: pl.Series, source: str) -> ImportPlan:
     """Put each row of a batch in its place."""
     good = one.good.with_columns(verdict=verdicts, source=pl.lit(source))
-    fresh = good.filter(pl.col("verdict") == Verdict.FRESH)
-    disputed = good.filter(pl.col("verdict") == Verdict.DISPUTED).select("row").unique()
-    repeated = good.filter(pl.col("verdict") == Verdict.REPEATED).select("row").unique()
+    fresh = good.filter(pl.col("verdict") == Repetition.FRESH)
+    disputed = good.filter(pl.col("verdict") == Repetition.DISPUTED).select("row").unique()
+    repeated = good.filter(pl.col("verdict") == Repetition.REPEATED).select("row").unique()
     conflicts = disputed.with_columns(
         rule=pl.lit(CONFLICTS_IN_FILE), rules=pl.lit(CONFLICTS_IN_FILE)
     )

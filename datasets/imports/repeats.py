@@ -13,11 +13,11 @@ from datasets.contracts import CONTENT_COLUMNS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    #: A `Verdict` of each part, in the order in which parts were added.
+    #: A `Repetition` of each part, in the order in which parts were added.
     Verdicts = NDArray[np.int8]
 
 
-class Verdict(IntEnum):
+class Repetition(IntEnum):
     """What an identity says about one part (a row and one of its concepts)."""
 
     FRESH = 0  # the first of its identity
@@ -67,12 +67,12 @@ def _judged(
     disputed[identity[disagrees]] = True
     in_dispute = np.zeros(int(rows.max()) + 1, np.bool_)
     in_dispute[rows[order[disputed[identity]]]] = True
-    verdicts = np.full(order.size, Verdict.REPEATED, np.int8)
-    verdicts[in_dispute[rows]] = Verdict.DISPUTED
-    undisputed = np.flatnonzero(verdicts[order] != Verdict.DISPUTED)
+    verdicts = np.full(order.size, Repetition.REPEATED, np.int8)
+    verdicts[in_dispute[rows]] = Repetition.DISPUTED
+    undisputed = np.flatnonzero(verdicts[order] != Repetition.DISPUTED)
     first = np.ones(undisputed.size, np.bool_)
     first[1:] = np.diff(identity[undisputed]) != 0
-    verdicts[order[undisputed[first]]] = Verdict.FRESH
+    verdicts[order[undisputed[first]]] = Repetition.FRESH
     return verdicts
 
 

@@ -19,7 +19,7 @@ from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import list_runs
 from datasets.store.schema.tables import AttemptCorrectionRow, AttemptRow
 from datasets.store.states.point_in_time import Clock, Moment, backfill_snapshots
-from flows.lifecycle.record import abandon_the_dead, recorded
+from flows.lifecycle.record import close_dead_runs, recorded
 from flows.runs.database import open_database
 from flows.runs.folders import stored_run
 from flows.runs.progress import progress
@@ -78,7 +78,7 @@ def backfill_days(
         _refuse_days_before_the_log(engine, days, clock)
         if params_of is not None:
             params_of = _promoting_run(engine, params_of)
-        abandon_the_dead(engine, settings)
+        close_dead_runs(engine, settings)
         plan = _plan(engine, days, clock, params_of)
 
         def before_part() -> None:

@@ -12,7 +12,7 @@ from datasets.store.runs.run_lock import run_lock
 from datasets.store.states.reads import has_states
 from datasets.store.states.sweep import sweep
 from datasets.store.states.user_sweep import sweep_user
-from flows.lifecycle.record import abandon_the_dead, recorded
+from flows.lifecycle.record import close_dead_runs, recorded
 from flows.runs.database import open_database
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def recompute(
         run_lock(engine, holder="bkt recompute") as lock,
     ):
         _refuse_unknown(engine, concepts, user)
-        abandon_the_dead(engine, settings)
+        close_dead_runs(engine, settings)
         with recorded(engine, "recompute") as run_id:
             at = datetime.now(UTC)
             if user is None:

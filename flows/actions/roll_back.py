@@ -27,7 +27,7 @@ from flows.lifecycle.record import recorded
 from flows.runs.database import open_database
 from flows.runs.folders import stored_run
 from flows.runs.known_concepts import refuse_unknown_concepts
-from flows.tracking.delivery import deliver_champion
+from flows.tracking.evidence_log import update_champion_alias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,7 +193,7 @@ def _roll_back(
             except IncumbentChangedError as error:
                 changed.append(error)
         swept = sweep(engine, at=datetime.now(UTC), concepts=[one.concept_id for one in done])
-        problem = deliver_champion(engine, settings) if done else None
+        problem = update_champion_alias(engine, settings) if done else None
         if changed and left is None:
             raise changed[0]
     return RollbackReport(

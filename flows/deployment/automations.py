@@ -12,7 +12,7 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from bkt_core.errors import BktError
-from flows.lifecycle.deployed import STATES
+from flows.lifecycle.deployed import STATE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ DEAD_RUNS, CRASHED_RUNS = "bkt: dead runs", "bkt: crashed runs"
 SILENCE = timedelta(minutes=5)
 HEARTBEAT = "prefect.flow-run.heartbeat"
 #: An event is called by the name of its state, and some of ours have names of their own.
-ENDS = ("Completed", "Failed", "Cancelled", "Crashed", *STATES.values())
+ENDS = ("Completed", "Failed", "Cancelled", "Crashed", *STATE_NAMES.values())
 _ANY_RUN: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 #: Flows inside the deployed ones; a dead run leaves theirs behind as well.
 INNER_FLOWS = ("extract-attempts", "fit-concepts", "promote-params", "recompute-states")

@@ -1,4 +1,4 @@
-"""What a run decided, written down before the first switch: `<run>/ballot.json`.
+"""What a run decided, written down before the first switch: `<run>/decisions.json`.
 
 Promotion reads this file and nothing else, so that a run that was killed between two switches
 goes on with the same decisions, whatever is in force by then.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class ConceptDecision:
     """One concept's decision, with all that its switch and its event need."""
 
     concept_id: str
@@ -35,7 +35,7 @@ class Vote:
     challenger: Challenger | None
 
 
-def vote_on(
+def concept_decision(
     verdict: Verdict,
     *,
     untested: bool,
@@ -44,7 +44,7 @@ def vote_on(
     fitted_at: datetime,
     data_from: datetime | None,
     data_to: datetime | None,
-) -> Vote:
+) -> ConceptDecision:
     """A verdict as promotion needs it."""
     fit, champion = verdict.evidence.fit, verdict.evidence.champion
     challenger = None
@@ -58,7 +58,7 @@ def vote_on(
             fitted_on_data_from=data_from,
             fitted_on_data_to=data_to,
         )
-    return Vote(
+    return ConceptDecision(
         concept_id=verdict.concept_id,
         decision=verdict.decision,
         reasons=tuple(check.as_json() for check in verdict.reasons),
@@ -68,24 +68,24 @@ def vote_on(
     )
 
 
-def write_ballot(path: Path, votes: Sequence[Vote]) -> None:
+def write_decisions(path: Path, decisions: Sequence[ConceptDecision]) -> None:
     """Write the decisions of a run."""
-    write_json(path, {"votes": [_vote_as_json(vote) for vote in votes]})
+    write_json(path, {"decisions": [_as_json(decided) for decided in decisions]})
 
 
-def read_ballot(path: Path) -> list[Vote]:
-    """Read what `write_ballot` wrote."""
-    return [_vote_from_json(values) for values in read_json(path)["votes"]]
+def read_decisions(path: Path) -> list[ConceptDecision]:
+    """Read what `write_decisions` wrote."""
+    return [_from_json(values) for values in read_json(path)["decisions"]]
 
 
-def _vote_as_json(vote: Vote) -> dict[str, Any]:
-    challenger = vote.challenger
+def _as_json(decision: ConceptDecision) -> dict[str, Any]:
+    challenger = decision.challenger
     return {
-        "concept_id": vote.concept_id,
-        "decision": vote.decision.value,
-        "reasons": list(vote.reasons),
-        "expected_param_id": vote.expected_param_id,
-        "untested": vote.untested,
+        "concept_id": decision.concept_id,
+        "decision": decision.decision.value,
+        "reasons": list(decision.reasons),
+        "expected_param_id": decision.expected_param_id,
+        "untested": decision.untested,
         "challenger": challenger
         and {
             "params": challenger.params.as_dict(),
@@ -99,7 +99,7 @@ def _vote_as_json(vote: Vote) -> dict[str, Any]:
     }
 
 
-def _vote_from_json(values: dict[str, Any]) -> Vote:
+def _from_json(values: dict[str, Any]) -> ConceptDecision:
     one = values["challenger"]
     challenger = one and Challenger(
         params=BktParams(**one["params"]),
@@ -110,7 +110,7 @@ def _vote_from_json(values: dict[str, Any]) -> Vote:
         fitted_on_data_from=_moment(one["data_from"]),
         fitted_on_data_to=_moment(one["data_to"]),
     )
-    return Vote(
+    return ConceptDecision(
         concept_id=values["concept_id"],
         decision=Decision(values["decision"]),
         reasons=tuple(values["reasons"]),

@@ -25,7 +25,7 @@ class Finding:
 
     name: str
     level: Level
-    told: str
+    message: str
     remedy: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Finding:
         return {
             "name": self.name,
             "verdict": self.level.value,
-            "told": self.told,
+            "told": self.message,
             "remedy": self.remedy,
         }
 
@@ -42,16 +42,16 @@ class Finding:
 Examination = Callable[["Settings"], Iterator[Finding]]
 
 
-def ok(name: str, told: str) -> Finding:
+def ok(name: str, message: str) -> Finding:
     """Nothing to do."""
-    return Finding(name=name, level=Level.OK, told=told)
+    return Finding(name=name, level=Level.OK, message=message)
 
 
-def warn(name: str, told: str, remedy: str) -> Finding:
+def warn(name: str, message: str, remedy: str) -> Finding:
     """Something that production would have otherwise."""
-    return Finding(name=name, level=Level.WARN, told=told, remedy=remedy)
+    return Finding(name=name, level=Level.WARN, message=message, remedy=remedy)
 
 
-def fail(name: str, told: str, remedy: str) -> Finding:
+def fail(name: str, message: str, remedy: str) -> Finding:
     """Something that breaks runs, now or tonight."""
-    return Finding(name=name, level=Level.FAIL, told=told, remedy=remedy)
+    return Finding(name=name, level=Level.FAIL, message=message, remedy=remedy)

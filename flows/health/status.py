@@ -10,7 +10,7 @@ from datasets.store.connections.engines import reading, redacted
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.runs.run_lock import lock_holder
 from datasets.store.runs.runs import RunStatus
-from datasets.store.runs.standing import last_runs, standing
+from datasets.store.runs.status import last_runs, params_and_states_status
 from flows.deployment.api import ask_server
 from flows.runs.database import open_database
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bkt_settings.pipeline import Settings
-    from datasets.store.runs.standing import InForceStanding, RunGlance, StatesStanding
+    from datasets.store.runs.status import ParamsStatus, RunOverview, StatesStatus
     from flows.deployment.api import PrefectServer
 
 #: Decisions as the counts of a run name them, in their order.
@@ -26,17 +26,17 @@ COUNTED = ("promoted", "kept", "rejected", "skipped", "failed", "rolled_back", "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class StatusReport:
     """All that `bkt status` shows."""
 
     at: datetime
     database: str
     #: Who holds the run lock now.
     holder: str | None
-    runs: tuple[RunGlance, ...]
+    runs: tuple[RunOverview, ...]
     algo_version: str
-    in_force: InForceStanding
-    states: StatesStanding
+    in_force: ParamsStatus
+    states: StatesStatus
     prefect: PrefectServer
 
     def as_json(self) -> dict[str, Any]:
@@ -67,15 +67,15 @@ class Standing:
         }
 
 
-def how_things_stand(settings: Settings, *, n_runs: int) -> Standing:
+def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
     """Ask the database, as of one moment, and the Prefect server."""
     with open_database(settings) as engine:
         holder = lock_holder(engine)
         with reading(engine) as conn:
             version = active_algorithm(conn)
-            in_force, states = standing(conn, version.id)
+            in_force, states = params_and_states_status(conn, version.id)
             runs = last_runs(conn, n_runs)
-    return Standing(
+    return StatusReport(
         at=datetime.now(UTC),
         database=redacted(settings.database),
         holder=holder,
@@ -87,7 +87,7 @@ def how_things_stand(settings: Settings, *, n_runs: int) -> Standing:
     )
 
 
-def run_json(run: RunGlance) -> dict[str, Any]:
+def run_json(run: RunOverview) -> dict[str, Any]:
     """One run with its counts, and what it said where it gave up."""
     rows = rows_of(run)
     return {
@@ -105,7 +105,7 @@ def run_json(run: RunGlance) -> dict[str, Any]:
     }
 
 
-def outcome_of(run: RunGlance) -> Mapping[str, Any]:
+def outcome_of(run: RunOverview) -> Mapping[str, Any]:
     """How a run that has ended came out; nothing while it runs."""
     if run.status is RunStatus.RUNNING:
         return {}
@@ -113,19 +113,19 @@ def outcome_of(run: RunGlance) -> Mapping[str, Any]:
     return outcome
 
 
-def counts_of(run: RunGlance) -> dict[str, int]:
+def counts_of(run: RunOverview) -> dict[str, int]:
     """Concepts by what became of them: as the run counted, else by its events."""
     counted = outcome_of(run).get("concepts", run.decisions)
     return {name: counted[name] for name in COUNTED if counted.get(name)}
 
 
-def rows_of(run: RunGlance) -> Mapping[str, int]:
+def rows_of(run: RunOverview) -> Mapping[str, int]:
     """Rows of the log that the run read, and those that it set aside."""
     rows: dict[str, int] = outcome_of(run).get("rows") or run.manifest.get("rows", {})
     return rows
 
 
-def seconds_of(run: RunGlance) -> float | None:
+def seconds_of(run: RunOverview) -> float | None:
     """How long the run worked; a resumed one tells of its last part."""
     timed = outcome_of(run).get("seconds", {}).get("total")
     if timed is not None:

@@ -17,7 +17,7 @@ from flows.reports.data_page import write_data_page
 from flows.reports.page import write_page
 from flows.runs.events import run_ended
 from flows.runs.summary import ConceptCounts, RunSummary
-from flows.tracking.delivery import deliver, deliver_champion
+from flows.tracking.evidence_log import log_run, update_champion_alias
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flows.lifecycle.stages import Fitted, Promoted, Recomputed
     from flows.runs.plan import RunPlan
     from flows.runs.summary import Stopwatch
-    from flows.tracking.delivery import Delivery
+    from flows.tracking.evidence_log import TrackingResult
 
 
 def close_run(
@@ -44,7 +44,7 @@ def close_run(
         watch.seconds[stage] += seconds
     status = status_of(fitted)
     summary = summarise(plan, fitted, promoted, recomputed, status)
-    delivery = fitted.delivery
+    logged = fitted.logged
     with watch.stage("log"):
         evidence = finished(
             fitted.evidence,
@@ -59,15 +59,15 @@ def close_run(
             write_data_page(plan.run_dir, describe(extract))
         write_page(plan.run_dir, evidence)  # links the page of the data where there is one
         if fitted.goes_to_mlflow(plan):
-            delivery = deliver(settings, plan, evidence)
-        delivery = follow(engine, settings, plan, delivery)
-        publish_run(settings, plan, evidence, delivery)
+            logged = log_run(settings, plan, evidence)
+        logged = update_alias(engine, settings, plan, logged)
+        publish_run(settings, plan, evidence, logged)
     summary = replace(
         summary,
-        mlflow_run_id=delivery.mlflow_run_id,
+        mlflow_run_id=logged.mlflow_run_id,
         seconds=watch.as_json(),
-        remarks=(*summary.remarks, *filter(None, (delivery.problem,))),
-        exit_code=exit_code_of(plan, summary.concepts, delivery),
+        remarks=(*summary.remarks, *filter(None, (logged.problem,))),
+        exit_code=exit_code_of(plan, summary.concepts, logged),
     )
     if not plan.dry_run:
         outcome = summary.as_json() | {"exit_code": summary.exit_code}
@@ -85,12 +85,14 @@ def close_run(
     return summary
 
 
-def follow(engine: Engine, settings: Settings, plan: RunPlan, delivery: Delivery) -> Delivery:
+def update_alias(
+    engine: Engine, settings: Settings, plan: RunPlan, logged: TrackingResult
+) -> TrackingResult:
     """After a night the registered model is what is in force, whoever put it there."""
-    if plan.kind != "retrain" or plan.dry_run or delivery.problem:
-        return delivery
-    problem = deliver_champion(engine, settings, mlflow_run_id=delivery.mlflow_run_id)
-    return replace(delivery, problem=problem)
+    if plan.kind != "retrain" or plan.dry_run or logged.problem:
+        return logged
+    problem = update_champion_alias(engine, settings, mlflow_run_id=logged.mlflow_run_id)
+    return replace(logged, problem=problem)
 
 
 def status_of(fitted: Fitted) -> RunStatus:
@@ -108,11 +110,11 @@ def summarise(
     status: RunStatus,
 ) -> RunSummary:
     """The numbers of a run, before they are delivered."""
-    votes = count_decisions(fitted.votes, promoted)
+    decisions = count_decisions(fitted.decisions, promoted)
     concepts = ConceptCounts(
-        promoted=votes[Decision.PROMOTED],
-        kept=votes[Decision.KEPT],
-        rejected=votes[Decision.REJECTED],
+        promoted=decisions[Decision.PROMOTED],
+        kept=decisions[Decision.KEPT],
+        rejected=decisions[Decision.REJECTED],
         **count_origins(fitted.works),
     )
     extract = open_extract(plan.extract_root, plan.run_dir)
@@ -147,7 +149,7 @@ def metrics_of(scores: Scores | None) -> dict[str, float | int | None]:
     return {name: getattr(scores, name) for name in (*names, "n")}
 
 
-def exit_code_of(plan: RunPlan, concepts: ConceptCounts, delivery: Delivery) -> int:
+def exit_code_of(plan: RunPlan, concepts: ConceptCounts, logged: TrackingResult) -> int:
     """4: concepts failed; 3: fresh fits, none promoted; 6: MLflow lacks evidence; else 0."""
     if concepts.failed:
         return 4
@@ -158,4 +160,4 @@ def exit_code_of(plan: RunPlan, concepts: ConceptCounts, delivery: Delivery) -> 
         and not concepts.promoted
     ):
         return 3
-    return 6 if delivery.problem else 0
+    return 6 if logged.problem else 0

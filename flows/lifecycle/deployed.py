@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
 from prefect import flow
 from prefect.states import Completed
 
-from flows.lifecycle.names import named
-from flows.lifecycle.notifications import tell
+from flows.lifecycle.names import run_namer
+from flows.lifecycle.notifications import notify
 from flows.runs.summary import RunSummary
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect import Flow
 
 
-class Ended(Protocol):
+class HasExitCode(Protocol):
     """Whatever sums a run up."""
 
     @property
@@ -27,10 +27,10 @@ class Ended(Protocol):
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S", bound="Ended")
+S = TypeVar("S", bound="HasExitCode")
 
 #: Exit code -> the state of a run that is done and yet needs a look.
-STATES = {
+STATE_NAMES = {
     3: "Nothing promoted",
     4: "Some concepts failed",
     6: "Evidence not delivered",
@@ -38,7 +38,7 @@ STATES = {
 
 
 def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """A flow with named runs, of which people hear when one fails or needs a look.
+    """A flow with run_namer runs, of which people hear when one fails or needs a look.
 
     Of one that crashes the server tells them (`flows/deployment/automations.py`): its
     process may be gone.
@@ -47,9 +47,9 @@ def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
     def as_flow(work: Callable[P, R]) -> Flow[P, R]:
         return flow(
             name=name,
-            flow_run_name=named(name),
-            on_failure=[tell],
-            on_completion=[tell],
+            flow_run_name=run_namer(name),
+            on_failure=[notify],
+            on_completion=[notify],
         )(work)
 
     return as_flow
@@ -57,15 +57,15 @@ def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
 
 def ended(summary: S, *, told: str | None = None) -> S:
     """The summary as a flow returns it: Prefect shows how the run ended, the caller gets it."""
-    name = STATES.get(summary.exit_code)
+    name = STATE_NAMES.get(summary.exit_code)
     if name is None:
         return summary
-    said = told_of(summary) if isinstance(summary, RunSummary) else told
+    said = summary_sentence(summary) if isinstance(summary, RunSummary) else told
     # Prefect hands the data of a returned state to whoever called the flow.
     return cast("S", Completed(name=name, message=said, data=summary))
 
 
-def told_of(summary: RunSummary) -> str:
+def summary_sentence(summary: RunSummary) -> str:
     """A run in one paragraph: concepts by decision, then its remarks."""
     counts = summary.concepts
     told = (

@@ -19,19 +19,19 @@ SCHEDULED_TAG, SERVICE_TAG = "auto-scheduled", "bkt-service-"
 NAMED_CONCEPTS = 2
 
 
-def named(kind: str) -> Callable[[], str]:
+def run_namer(kind: str) -> Callable[[], str]:
     """A namer for `flow_run_name`, such as `nightly 2026-11-23 scheduled`."""
 
     def name_of_run() -> str:
         request = runtime.flow_run.parameters.get("request")
         day = runtime.flow_run.scheduled_start_time.date().isoformat()
-        about = what_of(request, day) if isinstance(request, BaseModel) else day
-        return f"{kind} {about} {how_started()}"
+        about = request_subject(request, day) if isinstance(request, BaseModel) else day
+        return f"{kind} {about} {run_trigger()}"
 
     return name_of_run
 
 
-def what_of(request: BaseModel, day: str) -> str:
+def request_subject(request: BaseModel, day: str) -> str:
     """What a request is about, in a few words; the day of the run where it is everything."""
     if isinstance(request, DaysRequest):
         return f"{request.first_day}..{request.last_day}"
@@ -47,7 +47,7 @@ def what_of(request: BaseModel, day: str) -> str:
     return day
 
 
-def how_started() -> str:
+def run_trigger() -> str:
     """`scheduled`, `service`, `manual` (a deployment, by hand) or `command line`."""
     tags = runtime.flow_run.tags
     if SCHEDULED_TAG in tags:

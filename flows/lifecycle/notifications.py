@@ -14,35 +14,37 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
 
 #: The name of a completed run that needs nobody's attention.
-QUIET = "Completed"
+SUCCESS = "Completed"
 
 
-def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Hook: notify by the block that the settings name; whatever goes wrong is only logged."""
-    if state.name == QUIET or flow_run.deployment_id is None:
+    if state.name == SUCCESS or flow_run.deployment_id is None:
         return  # who runs a command sees how it ended
     log = get_logger("bkt")
     try:
         block = load_settings().prefect.notification_block
         if block:
-            send(block, subject_of(flow_run, state), body_of(flow, flow_run, state))
+            send_notification(
+                block, subject_line(flow_run, state), message_body(flow, flow_run, state)
+            )
     except Exception as error:  # noqa: BLE001 - a notification must not fail the run it tells of
         log.warning("notification not sent: %s: %s", type(error).__name__, error)
 
 
-def send(block: str, subject: str, body: str) -> None:
+def send_notification(block: str, subject: str, body: str) -> None:
     """Notify by a block named `type/name`; any notification block of Prefect will do."""
     import prefect.blocks.notifications  # noqa: F401 - registers the types that can be loaded
 
     Block.load(block).notify(body, subject=subject)  # type: ignore[union-attr] # a notification block
 
 
-def subject_of(flow_run: FlowRun, state: State[Any]) -> str:
+def subject_line(flow_run: FlowRun, state: State[Any]) -> str:
     """One line: which run, and how it ended."""
     return f"bkt: {flow_run.name} {(state.name or state.type.value).lower()}"
 
 
-def body_of(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> str:
+def message_body(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> str:
     """What happened, and where to look; docs/runbook.md says what to do."""
     return "\n".join(
         (

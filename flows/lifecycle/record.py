@@ -20,7 +20,7 @@ from datasets.store.runs.run_lock import abandon_dead_runs, alongside
 from datasets.store.runs.runs import LOCKING_KINDS, RunStatus, finish_run, start_run
 from flows.evidence.evidence import FACTS, finished, read_evidence, write_evidence
 from flows.runs.plan import PACKAGE_VERSION
-from flows.tracking.delivery import deliver_files
+from flows.tracking.evidence_log import log_run_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def recorded(
 
 
 @contextmanager
-def recorded_refusal(
+def recorded_early_failure(
     engine: Engine, kind: str, request: RetrainRequest | FitRequest
 ) -> Iterator[None]:
     """A run that ends before it has a name leaves a failed row all the same."""
@@ -88,11 +88,11 @@ def recorded_failure(engine: Engine, settings: Settings, plan: RunPlan) -> Itera
     except Exception as error:
         if not plan.dry_run:
             close_as_failed(engine, plan.run_id, error)
-            close_evidence(settings, plan.run_dir, RunStatus.FAILED, told(error))
+            close_evidence(settings, plan.run_dir, RunStatus.FAILED, error_message(error))
         raise
 
 
-def abandon_the_dead(engine: Engine, settings: Settings, *, keep: str | None = None) -> None:
+def close_dead_runs(engine: Engine, settings: Settings, *, keep: str | None = None) -> None:
     """Give runs an end whose process is gone. Call under the run lock; `keep` goes on."""
     at = datetime.now(UTC)
     for run_id in abandon_dead_runs(engine, keep=keep, at=at):
@@ -107,7 +107,7 @@ def abandon_the_dead(engine: Engine, settings: Settings, *, keep: str | None = N
 def close_as_failed(engine: Engine, run_id: str, error: BaseException) -> None:
     """Close a row with what was said; a database that went away cannot hold why."""
     said: dict[str, Any] = {
-        "error": told(error),
+        "error": error_message(error),
         "exit_code": error.exit_code if isinstance(error, BktError) else 1,
     }
     if isinstance(error, QuarantineLimitError):
@@ -140,10 +140,10 @@ def close_evidence(settings: Settings, run_dir: Path, status: RunStatus, said: s
         )
         write_evidence(run_dir, evidence)
         write_page(run_dir, evidence)
-        deliver_files(settings, run_dir, evidence)
+        log_run_files(settings, run_dir, evidence)
 
 
-def told(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """An error in one line, without the values of a statement, which name users."""
     if isinstance(error, BktError):
         return str(error)

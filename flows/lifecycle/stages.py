@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict
 from bkt_core.evaluation.checks import Decision
 from datasets.extracts.extraction import Extract, open_extract
 from flows.shards.work import Origin
-from flows.tracking.delivery import Delivery
+from flows.tracking.evidence_log import TrackingResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from datasets.store.states.snapshot_marks import SnapshotMark
-    from flows.evidence.decisions import Vote
+    from flows.evidence.decisions import ConceptDecision
     from flows.evidence.evidence import RunEvidence
     from flows.runs.plan import RunPlan
     from flows.shards.work import ConceptWork
@@ -45,12 +45,12 @@ class Fitted:
     """Result of the fit stage: one work and one decision per concept, and their evidence."""
 
     works: tuple[ConceptWork, ...]
-    votes: tuple[Vote, ...]
+    decisions: tuple[ConceptDecision, ...]
     evidence: RunEvidence
     seconds: Mapping[str, float]
     #: Whether attempts have come, or gone, since the last night.
     data_is_new: bool
-    delivery: Delivery = field(default_factory=Delivery)
+    logged: TrackingResult = field(default_factory=TrackingResult)
     #: Sentences that a person should read.
     remarks: tuple[str, ...] = ()
 
@@ -75,7 +75,7 @@ class Fitted:
         return (
             not self.data_is_new
             and not fresh
-            and all(vote.challenger is None for vote in self.votes)
+            and all(decided.challenger is None for decided in self.decisions)
         )
 
 
@@ -111,9 +111,11 @@ def count_origins(works: Sequence[ConceptWork]) -> dict[str, int]:
     return counts
 
 
-def count_decisions(votes: Sequence[Vote], promoted: Promoted) -> Counter[Decision]:
+def count_decisions(
+    decisions: Sequence[ConceptDecision], promoted: Promoted
+) -> Counter[Decision]:
     """Decisions as they came out: a winner that kept what it had counts as kept."""
-    counts = Counter(vote.decision for vote in votes)
+    counts = Counter(decided.decision for decided in decisions)
     counts[Decision.PROMOTED] -= len(promoted.kept_after_all)
     counts[Decision.KEPT] += len(promoted.kept_after_all)
     return counts

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
     from flows.evidence.evidence import RunEvidence
     from flows.runs.plan import RunPlan
-    from flows.tracking.delivery import Delivery
-    from flows.tracking.values import Look
+    from flows.tracking.evidence_log import TrackingResult
+    from flows.tracking.values import MonitoringReport
 
 #: Rows of the table of concepts.
 SHOWN = 100
@@ -83,7 +83,7 @@ def shard_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def publish_run(
-    settings: Settings, plan: RunPlan, evidence: RunEvidence, delivery: Delivery
+    settings: Settings, plan: RunPlan, evidence: RunEvidence, logged: TrackingResult
 ) -> None:
     """The worst and the rejected concepts as a table, the run as a page of sentences."""
     worst = worst_concepts(evidence, n=SHOWN)
@@ -96,13 +96,13 @@ def publish_run(
         )
     _written(
         create_markdown_artifact,
-        markdown=run_markdown(settings, plan, evidence, delivery),
+        markdown=run_markdown(settings, plan, evidence, logged),
         key=f"bkt-{plan.kind}-summary",
         description=evidence.facts.name,
     )
 
 
-def publish_look(look: Look) -> None:
+def publish_monitoring(look: MonitoringReport) -> None:
     """What a look at the parameters in force found, as a page of sentences and a table."""
     _written(
         create_markdown_artifact,
@@ -120,7 +120,7 @@ def publish_look(look: Look) -> None:
 
 
 def run_markdown(
-    settings: Settings, plan: RunPlan, evidence: RunEvidence, delivery: Delivery
+    settings: Settings, plan: RunPlan, evidence: RunEvidence, logged: TrackingResult
 ) -> str:
     """A run in sentences, with what stopped concepts and where more of it lies."""
     extract = open_extract(plan.extract_root, plan.run_dir)
@@ -129,7 +129,7 @@ def run_markdown(
     lines += [f"- {sentence}" for sentence in summary_sentences(evidence)]
     lines.append(f"- Rows: {rows}.")
     lines += [f"- Set aside, {rule}: {count:,}." for rule, count in extract.reasons.items()]
-    lines.append(f"- {mlflow_sentence(settings, delivery)}")
+    lines.append(f"- {mlflow_sentence(settings, logged)}")
     lines.append(f"- Everything else: `bkt report {plan.run_id[:12]}`.")
     stopped = reasons(evidence)
     if stopped:
@@ -140,15 +140,15 @@ def run_markdown(
     return "\n".join(lines) + "\n"
 
 
-def mlflow_sentence(settings: Settings, delivery: Delivery) -> str:
+def mlflow_sentence(settings: Settings, logged: TrackingResult) -> str:
     """The run in MLflow, as a link where a server has it, or why it is not there."""
-    if delivery.mlflow_run_id is None:
-        return delivery.problem or "Not logged to MLflow."
+    if logged.mlflow_run_id is None:
+        return logged.problem or "Not logged to MLflow."
     where = without_secret(settings.tracking_uri)
     if where.startswith(("http://", "https://")):
-        link = f"{where.rstrip('/')}/#/runs/{delivery.mlflow_run_id}"
-        return f"MLflow run [{delivery.mlflow_run_id}]({link})."
-    return f"MLflow run `{delivery.mlflow_run_id}` in `{where}`."
+        link = f"{where.rstrip('/')}/#/runs/{logged.mlflow_run_id}"
+        return f"MLflow run [{logged.mlflow_run_id}]({link})."
+    return f"MLflow run `{logged.mlflow_run_id}` in `{where}`."
 
 
 def _written(write: Callable[..., Any], **values: Any) -> UUID | None:  # noqa: ANN401 - Prefect's

@@ -9,7 +9,7 @@ from prefect import runtime
 
 from flows.runs.plan import PACKAGE_VERSION
 from flows.runs.tags import git_commit, trigger
-from flows.tracking.values import Look
+from flows.tracking.values import MonitoringReport
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,14 +25,16 @@ SHOWN = 100
 MEANS = ("log_loss", "expected_log_loss", "promised_log_loss", "excess", "bias")
 
 
-def look_of(found: Monitored, table: pl.DataFrame, *, at: datetime) -> Look:
+def monitoring_report(
+    found: Monitored, table: pl.DataFrame, *, at: datetime
+) -> MonitoringReport:
     """Numbers, sentences and the worst of the table."""
-    return Look(
+    return MonitoringReport(
         run_id=found.run_id,
         kind=KIND,
         name=f"{KIND} {at:%Y-%m-%d %H:%M} ({found.run_id[:8]})",
-        metrics=metrics_of_look(found, table),
-        sentences=look_sentences(found, table),
+        metrics=monitoring_metrics(found, table),
+        sentences=monitoring_sentences(found, table),
         table=table.head(SHOWN),
         about={
             "kind": KIND,
@@ -44,7 +46,7 @@ def look_of(found: Monitored, table: pl.DataFrame, *, at: datetime) -> Look:
     )
 
 
-def metrics_of_look(found: Monitored, table: pl.DataFrame) -> dict[str, float]:
+def monitoring_metrics(found: Monitored, table: pl.DataFrame) -> dict[str, float]:
     """The same keys each time: counts, and means over all later attempts."""
     counts = {
         "concepts_scored": found.scored,
@@ -62,7 +64,7 @@ def _mean(table: pl.DataFrame, name: str) -> float:
     return float((known[name] * known["n_attempts"]).sum()) / n if n else math.nan
 
 
-def look_sentences(found: Monitored, table: pl.DataFrame) -> list[str]:
+def monitoring_sentences(found: Monitored, table: pl.DataFrame) -> list[str]:
     """What a person wants to know first."""
     told = [
         f"{found.scored} concepts scored on {int(table['n_attempts'].sum()):,} attempts after "

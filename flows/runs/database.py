@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from datasets.store.connections.database_errors import explained_errors
 from datasets.store.connections.engines import make_engine
-from datasets.store.connections.refusals import explained
 from datasets.store.schema.revision import require_current
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def open_database(settings: Settings, url: str | None = None) -> Iterator[Engine
     address = url or settings.database
     engine = make_engine(address)
     try:
-        with explained(address):
+        with explained_errors(address):
             require_current(engine)
             yield engine
     finally:

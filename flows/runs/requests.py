@@ -55,7 +55,7 @@ Day = Annotated[
 ]
 
 
-class Asked(BaseModel):
+class FlowRequest(BaseModel):
     """What a flow is asked for: fields that a form checks, and rules that bind several."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,7 +67,7 @@ class Asked(BaseModel):
         """
 
 
-class Request(Asked):
+class Request(FlowRequest):
     """Which attempts and concepts a run is about, and how it fits them."""
 
     since: Moment | None = Field(None, description="Train on attempts from this moment on.")
@@ -107,13 +107,13 @@ class FitRequest(Request):
     )
 
 
-class MonitorRequest(Asked):
+class MonitorRequest(FlowRequest):
     """A look at how the parameters in force predict what came after their fit."""
 
     full: bool = Field(False, description="Read the whole log again, not only what is new.")
 
 
-class DaysRequest(Asked):
+class DaysRequest(FlowRequest):
     """A range of past days, each as of its end in UTC."""
 
     first_day: Day = Field(description="The first day, such as 2026-01-31.")
@@ -154,14 +154,14 @@ class BackfillParamsRequest(DaysRequest):
     )
 
 
-class RecomputeRequest(Asked):
+class RecomputeRequest(FlowRequest):
     """Mastery replayed from the attempt log."""
 
     concepts: tuple[str, ...] = Field((), description="Only these concepts; empty: all.")
     user: str | None = Field(None, description="Only this user; empty: everyone.")
 
 
-class RollbackRequest(Asked):
+class RollbackRequest(FlowRequest):
     """Older parameters in force again, by concept or by run."""
 
     model_config = ConfigDict(

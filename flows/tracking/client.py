@@ -18,10 +18,10 @@ from flows.evidence.evidence import evidence_files
 from flows.evidence.scalars import worst_concepts
 from flows.tracking.store import (
     TrackingUnavailableError,
-    be_patient,
-    is_absent,
-    make_room,
-    probe,
+    configure_mlflow,
+    create_store_folder,
+    is_unused,
+    require_reachable,
 )
 from flows.tracking.values import (
     DIGEST_TAG,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from bkt_core.params import BktParams
     from flows.evidence.evidence import RunEvidence
-    from flows.tracking.values import Look
+    from flows.tracking.values import MonitoringReport
 
 
 def log_retrain(
@@ -93,7 +93,7 @@ def register_parameters(
     the given run, else with the newest; None where MLflow has heard of nothing yet. Raises
     `TrackingUnavailableError`.
     """
-    if is_absent(tracking_uri):
+    if is_unused(tracking_uri):
         return None
     content = model_content(params, defaults)
     digest = model_digest(content)
@@ -110,12 +110,12 @@ def register_parameters(
         return version
 
 
-def log_look(
+def log_monitoring_run(
     tracking_uri: str,
     experiment: str,
     artifact_root: str | None,
     *,
-    look: Look,
+    look: MonitoringReport,
     files: Sequence[Path],
 ) -> str:
     """Log what is no night and fits nothing, such as monitoring; returns MLflow's id of it.
@@ -137,15 +137,15 @@ def log_look(
 @contextmanager
 def client_of(tracking_uri: str) -> Iterator[MlflowClient]:
     """A client of the store, whose every failure is one sentence."""
-    probe(tracking_uri)
-    be_patient()
+    require_reachable(tracking_uri)
+    configure_mlflow()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        make_room(tracking_uri)
+        create_store_folder(tracking_uri)
         yield MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

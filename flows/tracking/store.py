@@ -37,7 +37,7 @@ class TrackingUnavailableError(BktError):
         self.reason = reason
 
 
-def probe(tracking_uri: str) -> None:
+def require_reachable(tracking_uri: str) -> None:
     """Find out in seconds that nobody listens."""
     if not tracking_uri.startswith(("http://", "https://")):
         return
@@ -52,19 +52,19 @@ def probe(tracking_uri: str) -> None:
         ) from error
 
 
-def is_absent(tracking_uri: str) -> bool:
+def is_unused(tracking_uri: str) -> bool:
     """Whether this is a local store into which nothing was ever logged."""
     file = tracking_uri.removeprefix(_LOCAL)
     return file != tracking_uri and not Path(file).exists()
 
 
-def make_room(tracking_uri: str) -> None:
+def create_store_folder(tracking_uri: str) -> None:
     """The folder of a local store."""
     if tracking_uri.startswith(_LOCAL):
         Path(tracking_uri.removeprefix(_LOCAL)).parent.mkdir(parents=True, exist_ok=True)
 
 
-def be_patient() -> None:
+def configure_mlflow() -> None:
     """Set how long MLflow tries, and that it stays silent; before it is imported."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)

@@ -67,7 +67,7 @@ def source_of(kind: str, tags: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
+class MonitoringReport:
     """What a look at the parameters in force tells."""
 
     run_id: str

@@ -17,8 +17,8 @@ import pytest
 from datasets import parquet
 from datasets.errors import StorageError, storage_error
 from datasets.parquet import make_folder, write_frame, write_json
+from datasets.store.connections.database_errors import explained_errors
 from datasets.store.connections.engines import make_engine
-from datasets.store.connections.refusals import explained
 from datasets.store.errors import DatabaseError
 from datasets.synthetic import SimulationPlan, write_simulation
 from flows.cli.app import run
@@ -133,7 +133,10 @@ def test_a_full_or_broken_sqlite_is_told(tmp_path: Path, bkt_home: Path):
     with engine.connect() as conn:
         conn.exec_driver_sql("PRAGMA max_page_count = 2")
         conn.exec_driver_sql("CREATE TABLE t (a text)")
-        with pytest.raises(DatabaseError, match="disk is full") as refused, explained(url):
+        with (
+            pytest.raises(DatabaseError, match="disk is full") as refused,
+            explained_errors(url),
+        ):
             conn.exec_driver_sql("INSERT INTO t VALUES (?)", ("x" * 100_000,))
     assert "INSERT" not in str(refused.value)
     assert "bkt prune" in str(refused.value)

@@ -17,7 +17,7 @@ from flows.evidence.evidence import read_evidence
 from flows.lifecycle import close as closing
 from flows.nightly import nightly
 from flows.runs.requests import RetrainRequest
-from flows.tracking.delivery import MODEL_NAME
+from flows.tracking.evidence_log import MODEL_NAME
 from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def test_the_champion_of_mlflow_is_what_is_in_force_after_whatever_happened(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(closing, "deliver_champion", killed)
+        patch.setattr(closing, "update_champion_alias", killed)
         with pytest.raises(KeyboardInterrupt):
             nightly(RetrainRequest())
     assert mlflow(tracked_home).search_registered_models() == []

@@ -181,7 +181,9 @@ def test_what_was_rolled_back_and_released_is_promoted_again(sqlite_night: Engin
     """The same attempts and incumbents as before the first night, and yet a run of its own."""
     first = nightly()
     settings = load_settings()
-    concepts = [vote.concept_id for vote in roll_back_run(settings, first.run_id).rolled_back]
+    concepts = [
+        decided.concept_id for decided in roll_back_run(settings, first.run_id).rolled_back
+    ]
     pinned = nightly()
     release_concepts(settings, concepts)
     again = nightly()
@@ -261,7 +263,7 @@ def test_mlflow_that_is_down_costs_no_promotion(
     assert champion.run_id == delivered["mlflow_run_id"]
     unavailable = TrackingUnavailableError(tracking_uri="sqlite:///x", reason="full.")
     monkeypatch.setattr(
-        "flows.tracking.delivery.register_parameters", Mock(side_effect=unavailable)
+        "flows.tracking.evidence_log.register_parameters", Mock(side_effect=unavailable)
     )
     assert run(["report", "--relog", summary.run_id, "--json"]) == 6
     assert "does not follow yet" in json.loads(capsys.readouterr().out)["problem"]

@@ -14,7 +14,7 @@ from datasets.store.errors import RunLockLostError
 from datasets.store.params.events import history
 from datasets.store.params.skill_params import Switch, params_of_run
 from datasets.store.runs.runs import start_run
-from flows.evidence.decisions import Vote
+from flows.evidence.decisions import ConceptDecision
 from flows.promote_params import promote
 from flows.runs.plan import RunPlan
 from tests.datasets.store.writing import challenger
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.parametrize(
     "database_kind", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
 
-VOTE = Vote(
+VOTE = ConceptDecision(
     concept_id="fractions",
     decision=Decision.PROMOTED,
     reasons=(),

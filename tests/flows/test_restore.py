@@ -21,7 +21,7 @@ from datasets.store.connections.engines import make_engine
 from datasets.synthetic import SimulationPlan, write_simulation
 from flows.cli.app import run
 from flows.evidence.evidence import read_evidence
-from flows.health.status import how_things_stand
+from flows.health.status import gather_status
 from flows.nightly import nightly
 from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 from tests.postgres_server import find_binaries
@@ -103,7 +103,7 @@ def test_a_restored_installation_goes_on_where_the_old_one_stopped(
 ):
     """Every row is there, reports are readable, and a night finds nothing to mend."""
     before = all_rows(lived)
-    run_id = how_things_stand(load_settings(), n_runs=1).runs[0].run_id
+    run_id = gather_status(load_settings(), n_runs=1).runs[0].run_id
     saved(lived, tracked_home, tmp_path / "backup")
     is_postgres = lived.dialect.name == "postgresql"
     make = request.getfixturevalue("new_postgres_database") if is_postgres else None
@@ -116,7 +116,7 @@ def test_a_restored_installation_goes_on_where_the_old_one_stopped(
     try:
         assert all_rows(fresh) == before
         assert stored_states(fresh) == expected_states(fresh) != {}
-        standing = how_things_stand(load_settings(), n_runs=5)
+        standing = gather_status(load_settings(), n_runs=5)
         assert (standing.states.stale, standing.states.old_stamped) == (0, 0)
         assert read_evidence(new_home / "runs" / run_id).facts.status == "done"
         shutil.copy(tracked_home / "mlflow.db", new_home / "mlflow.db")

@@ -13,7 +13,7 @@ from bkt_core import AttemptSequences, BktParams, Bounds, draw_lengths, simulate
 from bkt_core.errors import BktError, UsageError
 from bkt_core.fitting import pybkt_engine
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitResult, Method, Outcome, Stop
+from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult, Method, Stop
 from bkt_core.fitting.engines import engine_named
 from bkt_core.fitting.likelihood import evaluate
 from bkt_core.fitting.pybkt_engine import PyBktEngine, new_model, params_of, run_pybkt
@@ -96,7 +96,7 @@ def test_a_result_outside_the_bounds_is_moved_into_them_and_says_so():
     result = PyBktEngine().fit(sequences, everyone(sequences), options)[0]
     assert result.clipped
     assert result.on_bounds == ("L0_max",)
-    assert result.outcome is Outcome.ON_BOUND
+    assert result.outcome is FitOutcome.ON_BOUND
     assert result.log_likelihood == evaluate(sequences, result.params).log_likelihood
 
 
@@ -115,7 +115,7 @@ def test_reaching_the_cap_is_said():
     sequences = simulated()
     options = FitOptions(n_starts=1, max_steps=4)
     capped = PyBktEngine().fit(sequences, everyone(sequences), options)[0]
-    assert (capped.stopped_by, capped.outcome) == (Stop.MAX_STEPS, Outcome.DID_NOT_CONVERGE)
+    assert (capped.stopped_by, capped.outcome) == (Stop.MAX_STEPS, FitOutcome.DID_NOT_CONVERGE)
     assert capped.n_steps == 4
 
 
@@ -128,7 +128,7 @@ def test_the_time_limit_is_kept(monkeypatch):
     options = FitOptions(starts=(START, TRUTH), max_seconds=1.0)
     sets = np.repeat(everyone(sequences), 2, axis=0)
     for late in engine.fit(sequences, sets, options):
-        assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+        assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, FitOutcome.DID_NOT_CONVERGE)
         assert late.n_steps == pybkt_engine.ROUND
         assert len(late.start_log_likelihoods) == 1
 

@@ -7,7 +7,7 @@ import pytest
 
 from bkt_core import BktParams, draw_lengths, draw_params, simulate
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitResult, Outcome
+from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult
 from bkt_core.params import PARAM_NAMES
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     covered = []
     for truth in draw_params(700, rng=rng):
         result = fit_simulated(truth, n_users=1500, rng=rng, n_starts=2)
-        if result.outcome is Outcome.OK:
+        if result.outcome is FitOutcome.OK:
             pairs = zip(result.intervals.values(), truth, strict=True)
             covered.append([low <= value <= high for (low, high), value in pairs])
     assert len(covered) > 500

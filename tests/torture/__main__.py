@@ -24,7 +24,7 @@ from datasets.store.params.seeds import seed as seed_database
 from datasets.store.schema.revision import upgrade
 from datasets.store.states.replays import warm_up
 from tests.postgres_server import PostgresServer, postgres_server
-from tests.torture.phase import Outcome, Plan, run_apart, run_phase
+from tests.torture.phase import PhaseResult, Plan, run_apart, run_phase
 from tests.torture.world import BEGAN, World
 
 BAD_DESIGNS = {
@@ -92,7 +92,7 @@ def _options() -> argparse.Namespace:
 
 def _torture_postgres(
     server: PostgresServer, options: argparse.Namespace
-) -> tuple[bool, Outcome]:
+) -> tuple[bool, PhaseResult]:
     plan = Plan(
         attempts=options.attempts,
         faults=options.faults,
@@ -105,7 +105,7 @@ def _torture_postgres(
     return _report("PostgreSQL", outcome, plan), outcome
 
 
-def _torture_sqlite(options: argparse.Namespace) -> tuple[bool, Outcome]:
+def _torture_sqlite(options: argparse.Namespace) -> tuple[bool, PhaseResult]:
     with tempfile.TemporaryDirectory() as folder:
         world = World(_prepared(f"sqlite:///{folder}/bkt.db"), options.seed)
         plan = Plan(
@@ -119,7 +119,7 @@ def _torture_sqlite(options: argparse.Namespace) -> tuple[bool, Outcome]:
         return _report("SQLite", outcome, plan), outcome
 
 
-def _total(outcomes: list[Outcome]) -> None:
+def _total(outcomes: list[PhaseResult]) -> None:
     attempts, faults = (
         sum(getattr(outcome, name) for outcome in outcomes) for name in ("attempts", "faults")
     )
@@ -177,7 +177,7 @@ def _prepared(url: str) -> str:
     return url
 
 
-def _report(database: str, outcome: Outcome, plan: Plan) -> bool:
+def _report(database: str, outcome: PhaseResult, plan: Plan) -> bool:
     say(
         f"\n{database}: {outcome.attempts:,} concurrent attempts acknowledged "
         f"({outcome.imported:,} in files, {outcome.attempts / outcome.seconds:.0f} a second) "

@@ -58,7 +58,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Outcome:
+class PhaseResult:
     """What one phase did and what it found."""
 
     ledger: Ledger
@@ -86,7 +86,7 @@ class _Child:
     reached_before: int = 0
 
 
-def run_phase(world: World, plan: Plan, server: PostgresServer | None = None) -> Outcome:
+def run_phase(world: World, plan: Plan, server: PostgresServer | None = None) -> PhaseResult:
     """Torture one database and judge it."""
     children, online, imports, n_slots = _children(plan)
     ledger = Ledger.shared(n_slots)
@@ -122,7 +122,9 @@ def run_phase(world: World, plan: Plan, server: PostgresServer | None = None) ->
     answered, imported = (
         int(ledger.acknowledged[slots.start : slots.stop].sum()) for slots in (online, imports)
     )
-    return Outcome(ledger, answered + imported, imported, kills, crashes, spent, found, broken)
+    return PhaseResult(
+        ledger, answered + imported, imported, kills, crashes, spent, found, broken
+    )
 
 
 def run_apart(work: Callable[[], object], answer: dict[str, int] | None = None) -> list[str]:

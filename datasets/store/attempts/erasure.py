@@ -31,7 +31,7 @@ class Erased:
 def erase_user(engine: Engine, user_id: str, *, at: datetime, actor: str) -> Erased:
     """Tombstone first, in a transaction of its own, then the rows; repeat it at will."""
     with engine.begin() as conn:
-        bury(conn, user_id, at=at, actor=actor)
+        write_tombstone(conn, user_id, at=at, actor=actor)
         reached("erase: tombstone written")
     reached("erase: tombstone committed")
     with engine.begin() as conn:
@@ -41,7 +41,7 @@ def erase_user(engine: Engine, user_id: str, *, at: datetime, actor: str) -> Era
     return erased
 
 
-def bury(conn: Connection, user_id: str, *, at: datetime, actor: str) -> None:
+def write_tombstone(conn: Connection, user_id: str, *, at: datetime, actor: str) -> None:
     """Set the tombstone, once every write of this user that began has ended."""
     lock_user(conn, user_id)
     conn.execute(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-class Level(StrEnum):
+class ParamSource(StrEnum):
     """Which level of the hierarchy answered (docs/tables.md)."""
 
     CONCEPT = "concept"
@@ -44,7 +44,7 @@ class ConceptParams:
 
     concept_id: str
     params: BktParams
-    level: Level
+    level: ParamSource
     algo_version: str
     param_id: int | None
     run_id: str | None
@@ -102,11 +102,11 @@ def concept_params(conn: Connection, concept_id: str) -> ConceptParams:
     if row is None:
         raise UnknownAlgorithmError(version=None, known=())
     if row.id is not None:
-        params, level = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g), Level.CONCEPT
+        params, level = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g), ParamSource.CONCEPT
     elif row.params is not None:
-        params, level = AlgoParams.from_json(row.params).defaults, Level.ALGORITHM
+        params, level = AlgoParams.from_json(row.params).defaults, ParamSource.ALGORITHM
     else:
-        params, level = FALLBACK_PARAMS, Level.CONSTANTS
+        params, level = FALLBACK_PARAMS, ParamSource.CONSTANTS
     return ConceptParams(
         concept_id=concept_id,
         params=params,

@@ -51,7 +51,7 @@ _OWNER = select(AttemptRow.user_id, AttemptRow.concept_id).where(
 )
 
 
-class Outcome(StrEnum):
+class RecordOutcome(StrEnum):
     """What became of an attempt at one concept."""
 
     RECORDED = "recorded"
@@ -62,7 +62,7 @@ class Outcome(StrEnum):
 class Recorded:
     """One concept of an attempt: what became of it, and mastery as it is now."""
 
-    outcome: Outcome
+    outcome: RecordOutcome
     mastery: Mastery
     key: str  # of its row
     params: BktParams  # in force, by which mastery was computed
@@ -141,7 +141,7 @@ def _record_at(
     _write(conn, attempt.user_id, concept_id, new, stamp, at)
     reached("online: state written")
     mastery = _mastery(concept_id, new, stamp)
-    return Recorded(Outcome.RECORDED, mastery, key, stamp.params, prior, p_correct)
+    return Recorded(RecordOutcome.RECORDED, mastery, key, stamp.params, prior, p_correct)
 
 
 def _is_last(attempt: NewAttempt, attempt_id: int, state: State) -> bool:
@@ -173,7 +173,9 @@ def _duplicate(
     else:
         now = replay_one(conn, attempt.user_id, concept_id, stamp.params)
         _write(conn, attempt.user_id, concept_id, now, stamp, at)
-    return Recorded(Outcome.DUPLICATE, _mastery(concept_id, now, stamp), key, stamp.params)
+    return Recorded(
+        RecordOutcome.DUPLICATE, _mastery(concept_id, now, stamp), key, stamp.params
+    )
 
 
 def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime) -> State:

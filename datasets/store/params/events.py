@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-class Decision(StrEnum):
+class EventDecision(StrEnum):
     """What became of a concept in one run."""
 
     PROMOTED = "promoted"
@@ -37,7 +37,7 @@ class PromotionEvent:
     run_id: str | None
     concept_id: str
     algo_version_id: int
-    decision: Decision
+    decision: EventDecision
     from_param_id: int | None
     to_param_id: int | None
     reasons: list[Any]
@@ -51,7 +51,7 @@ def record_decision(
     run_id: str | None,
     concept_id: str,
     algo_version_id: int,
-    decision: Decision,
+    decision: EventDecision,
     from_param_id: int | None,
     to_param_id: int | None,
     actor: str,
@@ -103,17 +103,17 @@ def is_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> bool:
         .where(
             PromotionEventRow.concept_id == concept_id,
             PromotionEventRow.algo_version_id == algo_version_id,
-            PromotionEventRow.decision.in_((Decision.ROLLED_BACK, Decision.RELEASED)),
+            PromotionEventRow.decision.in_((EventDecision.ROLLED_BACK, EventDecision.RELEASED)),
         )
         .order_by(PromotionEventRow.id.desc())
         .limit(1)
     ).scalar_one_or_none()
-    return latest == Decision.ROLLED_BACK
+    return latest == EventDecision.ROLLED_BACK
 
 
 def last_switch(conn: Connection, algo_version_id: int) -> int | None:
     """The newest event that changed what is in force, or may be; None before the first."""
-    moves = (Decision.PROMOTED, Decision.ROLLED_BACK, Decision.RELEASED)
+    moves = (EventDecision.PROMOTED, EventDecision.ROLLED_BACK, EventDecision.RELEASED)
     return conn.execute(
         select(func.max(PromotionEventRow.id)).where(
             PromotionEventRow.algo_version_id == algo_version_id,
@@ -141,12 +141,14 @@ def pinned_concepts(conn: Connection, algo_version_id: int) -> frozenset[str]:
         select(PromotionEventRow.concept_id, PromotionEventRow.decision)
         .where(
             PromotionEventRow.algo_version_id == algo_version_id,
-            PromotionEventRow.decision.in_((Decision.ROLLED_BACK, Decision.RELEASED)),
+            PromotionEventRow.decision.in_((EventDecision.ROLLED_BACK, EventDecision.RELEASED)),
         )
         .order_by(PromotionEventRow.id)
     )
     latest = {row.concept_id: row.decision for row in rows}
-    return frozenset(c for c, decision in latest.items() if decision == Decision.ROLLED_BACK)
+    return frozenset(
+        c for c, decision in latest.items() if decision == EventDecision.ROLLED_BACK
+    )
 
 
 def _events(conn: Connection, *conditions: Any) -> tuple[PromotionEvent, ...]:  # noqa: ANN401 - SQLAlchemy's expressions
@@ -161,7 +163,7 @@ def _events(conn: Connection, *conditions: Any) -> tuple[PromotionEvent, ...]:  
             run_id=row.run_id,
             concept_id=row.concept_id,
             algo_version_id=row.algo_version_id,
-            decision=Decision(row.decision),
+            decision=EventDecision(row.decision),
             from_param_id=row.from_param_id,
             to_param_id=row.to_param_id,
             reasons=row.reasons,

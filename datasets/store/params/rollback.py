@@ -10,7 +10,7 @@ from sqlalchemy import select
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concept
 from datasets.store.errors import IncumbentChangedError, RollbackError
-from datasets.store.params.events import Decision, is_pinned, record_decision
+from datasets.store.params.events import EventDecision, is_pinned, record_decision
 from datasets.store.params.skill_params import (
     activate,
     active_params,
@@ -82,7 +82,7 @@ def roll_back(
         activate(conn, to_param_id)
     record_decision(
         conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
-        decision=Decision.ROLLED_BACK, from_param_id=incumbent_id, to_param_id=to_param_id,
+        decision=EventDecision.ROLLED_BACK, from_param_id=incumbent_id, to_param_id=to_param_id,
         reasons=[reason] if reason else [], actor=actor, at=at,
     )  # fmt: skip
     reached("rollback: switched")
@@ -107,7 +107,7 @@ def release(
     incumbent_id = incumbent.param_id if incumbent else None
     record_decision(
         conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
-        decision=Decision.RELEASED, from_param_id=incumbent_id, to_param_id=incumbent_id,
+        decision=EventDecision.RELEASED, from_param_id=incumbent_id, to_param_id=incumbent_id,
         actor=actor, at=at,
     )  # fmt: skip
     reached("release: recorded")
@@ -131,7 +131,7 @@ def row_before(conn: Connection, param_id: int) -> int | None:
     return conn.execute(
         select(PromotionEventRow.from_param_id).where(
             PromotionEventRow.to_param_id == param_id,
-            PromotionEventRow.decision == Decision.PROMOTED.value,
+            PromotionEventRow.decision == EventDecision.PROMOTED.value,
         )
     ).scalar_one_or_none()
 

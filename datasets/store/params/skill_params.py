@@ -17,7 +17,7 @@ from datasets.store.connections.locks import lock_concept
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY
 from datasets.store.params.events import (
-    Decision,
+    EventDecision,
     decision_of,
     is_pinned,
     record_decision,
@@ -189,7 +189,7 @@ def switch(
         }
         record_decision(
             conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
-            decision=Decision.KEPT, from_param_id=incumbent, to_param_id=incumbent,
+            decision=EventDecision.KEPT, from_param_id=incumbent, to_param_id=incumbent,
             reasons=[why, *reasons], actor=actor, at=at,
         )  # fmt: skip
         return SwitchOutcome(kept, incumbent)
@@ -199,7 +199,7 @@ def switch(
     reached("switch: inserted")
     record_decision(
         conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
-        decision=Decision.PROMOTED, from_param_id=incumbent, to_param_id=param_id,
+        decision=EventDecision.PROMOTED, from_param_id=incumbent, to_param_id=param_id,
         reasons=reasons, actor=actor, at=at,
     )  # fmt: skip
     return SwitchOutcome(Switch.PROMOTED, param_id)

@@ -68,7 +68,7 @@ def _compare(settings: Settings, runs: tuple[str, str], output: Output) -> int:
 
 def _relog(settings: Settings, run: str, output: Output) -> int:
     from flows.tracking.client import log_retrain
-    from flows.tracking.delivery import deliver_champion
+    from flows.tracking.evidence_log import update_champion_alias
 
     folder = run_folder(settings, run)
     mlflow_run_id = log_retrain(
@@ -79,7 +79,7 @@ def _relog(settings: Settings, run: str, output: Output) -> int:
         folder,
     )
     with open_database(settings) as engine:
-        problem = deliver_champion(engine, settings, mlflow_run_id=mlflow_run_id)
+        problem = update_champion_alias(engine, settings, mlflow_run_id=mlflow_run_id)
     told = " ".join(filter(None, (f"Delivered as MLflow run {mlflow_run_id}.", problem)))
     output.give(
         {"run_id": folder.name, "mlflow_run_id": mlflow_run_id, "problem": problem},

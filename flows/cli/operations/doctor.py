@@ -36,7 +36,7 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
         line = Text.assemble(
             (f"{finding.level.value:<6}", look),
             (f"{finding.name:<{width}}  ", "bold"),
-            finding.told,
+            finding.message,
         )
         console.print(line, soft_wrap=True)
         if finding.remedy is not None:

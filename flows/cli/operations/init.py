@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from bkt_settings.pipeline import load_settings
 from datasets.parquet import make_folder
+from datasets.store.connections.database_errors import explained_errors
 from datasets.store.connections.engines import make_engine, redacted
-from datasets.store.connections.refusals import explained
 from datasets.store.params.seeds import seed
 from datasets.store.schema.revision import current_revision, head_revision, upgrade
 from flows.cli.output import DEFAULT_OUTPUT, Output
@@ -19,7 +19,7 @@ def init(*, output: Output = DEFAULT_OUTPUT) -> int:
     make_folder(settings.data_dir)
     engine = make_engine(settings.database)
     try:
-        with explained(settings.database):
+        with explained_errors(settings.database):
             before = current_revision(engine)
             upgrade(engine)
             with engine.begin() as conn:

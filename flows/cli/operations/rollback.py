@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flows.actions.roll_back import RollbackReport
 
 #: Done, but MLflow does not follow.
-EXIT_NOT_DELIVERED = 6
+EXIT_NOT_LOGGED = 6
 
 
 def rollback(
@@ -73,7 +73,7 @@ def rollback(
         "remarks": [report.problem] if report.problem else [],
     }
     output.give(payload, lambda console: _show_rollback(console, report))
-    return EXIT_NOT_DELIVERED if report.problem else 0
+    return EXIT_NOT_LOGGED if report.problem else 0
 
 
 def _show_rollback(console: Console, report: RollbackReport) -> None:

@@ -15,7 +15,7 @@ from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.health.status import (
     COUNTED,
     counts_of,
-    how_things_stand,
+    gather_status,
     outcome_of,
     rows_of,
     seconds_of,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from datasets.store.runs.standing import RunGlance
+    from datasets.store.runs.status import RunOverview
     from flows.deployment.api import Planned
-    from flows.health.status import Standing
+    from flows.health.status import StatusReport
 
 #: Columns of a terminal from which on a run's counts have a column each.
 WIDE = 110
@@ -55,12 +55,12 @@ def status(
         How many of the last runs to show.
 
     """
-    found = how_things_stand(load_settings(), n_runs=runs)
-    output.give(found.as_json(), lambda console: show_standing(console, found))
+    found = gather_status(load_settings(), n_runs=runs)
+    output.give(found.as_json(), lambda console: show_status(console, found))
     return 0
 
 
-def show_standing(console: Console, found: Standing) -> None:
+def show_status(console: Console, found: StatusReport) -> None:
     """Everything, for a person."""
     console.print(Text(f"{found.database} at {found.at:%Y-%m-%d %H:%M} UTC", style="bold"))
     console.print()
@@ -79,7 +79,7 @@ def show_standing(console: Console, found: Standing) -> None:
     console.print(facts)
 
 
-def _facts(found: Standing) -> list[tuple[str, Text]]:
+def _facts(found: StatusReport) -> list[tuple[str, Text]]:
     return [
         ("running", _running(found)),
         ("in force", _in_force(found)),
@@ -90,7 +90,7 @@ def _facts(found: Standing) -> list[tuple[str, Text]]:
     ]
 
 
-def _runs_table(runs: tuple[RunGlance, ...], *, wide: bool) -> Table:
+def _runs_table(runs: tuple[RunOverview, ...], *, wide: bool) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
     for name in ("run", "kind", "status", "when (UTC)"):
         table.add_column(name, no_wrap=True)
@@ -114,25 +114,25 @@ def _runs_table(runs: tuple[RunGlance, ...], *, wide: bool) -> Table:
     return table
 
 
-def _ended(run: RunGlance) -> str:
+def _ended(run: RunOverview) -> str:
     """The status, and the exit code of what is done and yet needs a look."""
     code = outcome_of(run).get("exit_code")
     return f"{run.status.value} ({code})" if code else run.status.value
 
 
-def _kind(run: RunGlance) -> str:
+def _kind(run: RunOverview) -> str:
     """Of a backfill of snapshots the day as well, since each day is a run."""
     day = run.manifest.get("day") or run.manifest.get("restores", "")[:10]
     return f"{run.kind} {day}".rstrip() if isinstance(day, str) else run.kind
 
 
-def _names(runs: tuple[RunGlance, ...]) -> list[str]:
+def _names(runs: tuple[RunOverview, ...]) -> list[str]:
     """The counts that any of the runs has."""
     told = {name for run in runs for name in counts_of(run)}
     return [name for name in COUNTED if name in told]
 
 
-def _running(found: Standing) -> Text:
+def _running(found: StatusReport) -> Text:
     if found.holder is not None:
         return Text(found.holder)
     unlocked = ("fit", "import")  # run beside others, so that one may well be under way
@@ -146,7 +146,7 @@ def _running(found: Standing) -> Text:
     return Text("nothing")
 
 
-def _in_force(found: Standing) -> Text:
+def _in_force(found: StatusReport) -> Text:
     own = found.in_force
     told = (
         f"{own.fitted:,} of {own.concepts:,} concepts fitted ({found.algo_version}), "
@@ -159,7 +159,7 @@ def _in_force(found: Standing) -> Text:
     return Text(told)
 
 
-def _states(found: Standing) -> Text:
+def _states(found: StatusReport) -> Text:
     own = found.states
     told = f"{own.total:,}: {own.stale:,} stale, {own.old_stamped:,} under older parameters"
     if not own.stale + own.old_stamped:
@@ -170,7 +170,7 @@ def _states(found: Standing) -> Text:
     )
 
 
-def _quarantine(runs: tuple[RunGlance, ...]) -> list[Text]:
+def _quarantine(runs: tuple[RunOverview, ...]) -> list[Text]:
     """What runs set aside; runs over the same log say it once."""
     told: dict[str, str] = {}
     for run in runs:
@@ -187,7 +187,7 @@ def _quarantine(runs: tuple[RunGlance, ...]) -> list[Text]:
     return [Text(f"run {run_id}: {line}") for line, run_id in told.items()]
 
 
-def _errors(runs: tuple[RunGlance, ...]) -> list[Text]:
+def _errors(runs: tuple[RunOverview, ...]) -> list[Text]:
     """What the newest failed run said."""
     said = [(run, outcome_of(run).get("error")) for run in runs]
     return [
@@ -195,7 +195,7 @@ def _errors(runs: tuple[RunGlance, ...]) -> list[Text]:
     ][:1]
 
 
-def _next(found: Standing) -> list[Text]:
+def _next(found: StatusReport) -> list[Text]:
     server = found.prefect
     if server.problem is not None:
         return [Text(server.problem)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bkt_core.fitting.engine import FitResult, Outcome, Stop
+from bkt_core.fitting.engine import FitOutcome, FitResult, Stop
 from bkt_core.params import PARAM_NAMES, BktParams
 from bkt_core.sequences import AttemptSequences
 
@@ -20,7 +20,7 @@ def fit_of(params: BktParams = SOUND, **changes) -> FitResult:
         log_likelihood=-100.0,
         log_likelihoods=(-120.0, -100.0),
         stopped_by=Stop.CONVERGED,
-        outcome=Outcome.OK,
+        outcome=FitOutcome.OK,
         n_steps=1,
         n_attempts=200,
         n_users=40,

@@ -13,7 +13,7 @@ from bkt_core.evaluation.gates import (
     folds_check,
     warn_checks,
 )
-from bkt_core.fitting.engine import Outcome, Stop
+from bkt_core.fitting.engine import FitOutcome, Stop
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.sequences import AttemptSequences
 from tests.bkt_core.evaluation.fits import SOUND, fit_of
@@ -45,8 +45,8 @@ def test_a_sound_fit_passes_every_check_and_shows_each():
         (fit_of(BktParams(0.6, 0.15, 0.1, 0.2)), "inside_bounds"),
         (fit_of(stopped_by=Stop.MAX_STEPS), "converged"),
         (fit_of(stopped_by=Stop.TIME_LIMIT), "converged"),
-        (fit_of(outcome=Outcome.DID_NOT_CONVERGE), "converged"),
-        (fit_of(outcome=Outcome.NOT_IDENTIFIABLE), "identifiable"),
+        (fit_of(outcome=FitOutcome.DID_NOT_CONVERGE), "converged"),
+        (fit_of(outcome=FitOutcome.NOT_IDENTIFIABLE), "identifiable"),
     ],
 )
 def test_an_unusable_fit_is_rejected_with_the_measured_value(fit, name):

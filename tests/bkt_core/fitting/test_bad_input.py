@@ -9,7 +9,7 @@ import pytest
 
 from bkt_core import AttemptSequences, Bounds, kernels
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitResult, Outcome, Stop
+from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult, Stop
 from tests.strategies import as_sequences
 
 ONE_OUTCOME = {
@@ -43,12 +43,12 @@ def assert_sound(result: FitResult) -> None:
 def test_attempts_that_say_little_end_in_a_named_outcome(name, bounds):
     result = fit(as_sequences((ONE_OUTCOME | FEW)[name]), bounds)
     assert_sound(result)
-    assert result.outcome in {Outcome.NOT_IDENTIFIABLE, Outcome.ON_BOUND}
+    assert result.outcome in {FitOutcome.NOT_IDENTIFIABLE, FitOutcome.ON_BOUND}
 
 
 @pytest.mark.parametrize("name", ["single attempts only", "one attempt in all"])
 def test_single_attempts_cannot_tell_whether_anything_is_learned(name):
-    assert fit(as_sequences(FEW[name]), Bounds()).outcome is Outcome.NOT_IDENTIFIABLE
+    assert fit(as_sequences(FEW[name]), Bounds()).outcome is FitOutcome.NOT_IDENTIFIABLE
 
 
 def test_a_sequence_of_100_000_attempts():
@@ -57,7 +57,11 @@ def test_a_sequence_of_100_000_attempts():
     for bounds in (Bounds(), None):
         result = fit(as_sequences(outcomes), bounds)
         assert_sound(result)
-        assert result.outcome in {Outcome.NOT_IDENTIFIABLE, Outcome.ON_BOUND, Outcome.OK}
+        assert result.outcome in {
+            FitOutcome.NOT_IDENTIFIABLE,
+            FitOutcome.ON_BOUND,
+            FitOutcome.OK,
+        }
 
 
 def test_many_sequences_that_branch_at_every_depth_need_little_memory():

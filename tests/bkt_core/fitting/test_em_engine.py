@@ -15,7 +15,7 @@ from bkt_core import AttemptSequences, BktParams, Bounds, draw_lengths, kernels,
 from bkt_core.errors import InvalidSequencesError, LikelihoodFellError, UsageError
 from bkt_core.fitting import em_engine
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitResult, Method, Outcome, Stop
+from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult, Method, Stop
 from bkt_core.fitting.likelihood import MARGIN, evaluate
 from bkt_core.fitting.starts import draw_starts
 from tests.oracles import forward_backward
@@ -93,7 +93,7 @@ def test_the_maximum_is_one(simulated):
     """At the end the score is zero, the information positive, and all starts agree."""
     result = fit(simulated)
     here = evaluate(simulated, result.params)
-    assert result.outcome is Outcome.OK
+    assert result.outcome is FitOutcome.OK
     assert np.linalg.eigvalsh(here.information).min() > 0
     assert 0.5 * here.score @ np.linalg.solve(here.information, here.score) < 1e-8
     assert max(result.start_spread.values()) < 1e-5
@@ -114,7 +114,7 @@ def test_a_parameter_on_a_bound_has_no_error_and_says_so(simulated):
     box = replace(Bounds(), L0_max=0.2)
     result = fit(simulated, FitOptions(bounds=box))
     assert result.on_bounds == ("L0_max",)
-    assert result.outcome is Outcome.ON_BOUND
+    assert result.outcome is FitOutcome.ON_BOUND
     assert result.standard_errors["p_L0"] is None
     assert result.intervals["p_L0"] is None
     assert result.standard_errors["p_T"] > 0
@@ -128,7 +128,7 @@ def test_a_bound_of_0_is_a_bound(bound):
     result = fit(as_sequences(outcomes), FitOptions(bounds=box))
     assert bound in result.on_bounds
     assert result.standard_errors[f"p_{bound[0]}"] is None
-    assert result.outcome is Outcome.ON_BOUND
+    assert result.outcome is FitOutcome.ON_BOUND
 
 
 @given(sequences=attempt_sequences(max_users=15, longest=20), data=st.data())
@@ -187,7 +187,7 @@ def test_a_limit_that_is_over_at_once_leaves_a_named_outcome_on_any_number_of_th
     for n_threads in (1, 2):
         engine, options = EmEngine(n_threads=n_threads), FitOptions(max_seconds=1e-9)
         late = engine.fit(large, everyone(large), options)[0]
-        assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+        assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, FitOutcome.DID_NOT_CONVERGE)
         assert np.isfinite(late.start_log_likelihoods).all()
 
 
@@ -214,13 +214,13 @@ def test_a_likelihood_that_falls_raises(simulated, monkeypatch):
 
 def test_limits_are_named(simulated):
     capped = fit(simulated, FitOptions(max_steps=2))
-    assert (capped.stopped_by, capped.outcome) == (Stop.MAX_STEPS, Outcome.DID_NOT_CONVERGE)
+    assert (capped.stopped_by, capped.outcome) == (Stop.MAX_STEPS, FitOutcome.DID_NOT_CONVERGE)
     assert capped.n_steps == 2
     ticks = iter([0.0, 10.0, 20.0])
     engine = EmEngine(clock=lambda: next(ticks))
     options = FitOptions(max_seconds=1.0, method=Method.EM, tolerance=-1.0, max_steps=10**6)
     late = engine.fit(simulated, everyone(simulated), options)[0]
-    assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+    assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, FitOutcome.DID_NOT_CONVERGE)
 
 
 @pytest.mark.parametrize("width", [1, 7, 10**9])
@@ -249,7 +249,7 @@ def test_a_start_that_ran_out_of_time_is_said_though_another_was_done(simulated,
     late = engine.fit(simulated, everyone(simulated), options)[0]
     assert late.log_likelihoods[-1] == late.start_log_likelihoods[0]
     assert late.start_log_likelihoods[0] > late.start_log_likelihoods[1]
-    assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, Outcome.DID_NOT_CONVERGE)
+    assert (late.stopped_by, late.outcome) == (Stop.TIME_LIMIT, FitOutcome.DID_NOT_CONVERGE)
 
 
 @pytest.mark.parametrize(

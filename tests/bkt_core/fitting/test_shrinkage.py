@@ -7,7 +7,7 @@ import pytest
 
 from bkt_core.evaluation.cross_validation import cross_validate
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, Method, Outcome, Stop
+from bkt_core.fitting.engine import FitOptions, FitOutcome, Method, Stop
 from bkt_core.fitting.likelihood import evaluate
 from bkt_core.fitting.shrinkage import (
     FEWEST_TEACHERS,
@@ -96,8 +96,8 @@ def test_standard_errors_are_those_of_the_bend_of_the_posterior():
 def test_a_prior_does_not_make_attempts_tell_what_they_do_not():
     """Single attempts say nothing of learning, whatever others are like."""
     once = as_sequences([[0], [1], [1]] * 20)
-    assert _fit(EmEngine(), once).outcome is Outcome.NOT_IDENTIFIABLE
-    assert _fit(ENGINE, once).outcome is Outcome.NOT_IDENTIFIABLE
+    assert _fit(EmEngine(), once).outcome is FitOutcome.NOT_IDENTIFIABLE
+    assert _fit(ENGINE, once).outcome is FitOutcome.NOT_IDENTIFIABLE
 
 
 def test_what_ran_out_of_time_before_it_was_shrunk_says_so():

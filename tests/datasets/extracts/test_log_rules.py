@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from datasets.errors import ExtractError, QuarantineLimitError
 from datasets.extracts.extraction import ExtractOptions, extract_attempts
-from datasets.store.attempts.erasure import bury
+from datasets.store.attempts.erasure import write_tombstone
 from tests.datasets.attempt_rows import NOW, Row, add, many
 
 TOLERANT = ExtractOptions(max_quarantine=1.0)
@@ -116,7 +116,7 @@ def test_clocks_may_run_ahead_by_the_skew_and_no_more(engine, tmp_path):
 def test_nothing_of_an_erased_user_is_written(engine, tmp_path):
     add(engine, Row(user="gone-for-good", concept=None), Row(user="gone-for-good"), Row())
     with engine.begin() as conn:
-        bury(conn, "gone-for-good", at=NOW, actor="test")
+        write_tombstone(conn, "gone-for-good", at=NOW, actor="test")
     extract = extract_attempts(engine, tmp_path / "data", at=NOW, options=TOLERANT)
     assert extract.reasons == {"user_was_erased": 2}
     assert extract.rows.accepted == 1

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from datasets.errors import QuarantineLimitError
 from datasets.imports import files as attempt_files
 from datasets.imports.columns import FileOptions
-from datasets.store.attempts.erasure import bury
+from datasets.store.attempts.erasure import write_tombstone
 from tests.datasets.attempt_rows import NOW
 from tests.datasets.imports.importing import (
     EARLY,
@@ -190,7 +190,7 @@ def test_a_null_concept_is_looked_up_by_its_question(run, engine):
 
 def test_an_erased_user_is_refused(run, engine):
     with engine.begin() as conn:
-        bury(conn, "gone", at=NOW, actor="test")
+        write_tombstone(conn, "gone", at=NOW, actor="test")
     report = run([row(user_id="gone"), row(attempt_id="2")])
     assert counts(report) == (2, 1, 0, 1)
     assert report.reasons == {"user_was_erased": 1}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import FileFormatError
 from datasets.imports.plan import RowRules, plan_all, survey
-from datasets.imports.repeats import Repeats, Verdict
+from datasets.imports.repeats import Repeats, Repetition
 from tests.datasets.attempt_rows import NOW, Row
 
 RULES = RowRules(source="", latest=NOW, concepts_of={"q": ("a", "c")})
@@ -149,7 +149,7 @@ def test_identities_that_share_half_of_their_bits_are_not_the_same():
             row=pl.lit(row, pl.Int64), idempotency_key=pl.lit(key)
         )
         repeats.add(frame)
-    fresh, repeated = Verdict.FRESH, Verdict.REPEATED
+    fresh, repeated = Repetition.FRESH, Repetition.REPEATED
     assert repeats.verdicts().tolist() == [fresh, fresh, repeated, repeated]
     assert Repeats().verdicts().size == 0
 

@@ -160,7 +160,7 @@ def test_a_rollback_that_was_killed_is_finished_by_the_same_command(
         return roll_back_concepts(settings, concepts, to=to)
 
     delivered: list[object] = []
-    monkeypatch.setattr(operations, "deliver_champion", lambda *_: delivered.append(1))
+    monkeypatch.setattr(operations, "update_champion_alias", lambda *_: delivered.append(1))
     with monkeypatch.context() as patched:
         killed_behind(min(n_switches, len(concepts)), patched)
         with pytest.raises(KeyboardInterrupt):

@@ -23,8 +23,8 @@ from prefect.states import Completed, Crashed, Failed
 from bkt_core.errors import UsageError
 from flows.lifecycle import names as run_names
 from flows.lifecycle.deployed import deployed, ended
-from flows.lifecycle.names import how_started, what_of
-from flows.lifecycle.notifications import tell
+from flows.lifecycle.names import request_subject, run_trigger
+from flows.lifecycle.notifications import notify
 from flows.operations import backfill_snapshots
 from flows.runs.requests import (
     BackfillParamsRequest,
@@ -74,7 +74,7 @@ SUMMARY = RunSummary(
 )
 def test_a_name_says_what_a_run_is_about(request_: Any, said: str):
     """The window where there is one, else the day; users are not named."""
-    assert what_of(request_, "2026-11-23") == said
+    assert request_subject(request_, "2026-11-23") == said
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_name_says_who_started_it(
         flow_run=SimpleNamespace(tags=tags), deployment=SimpleNamespace(id=deployment)
     )
     monkeypatch.setattr(run_names, "runtime", now)
-    assert how_started() == said
+    assert run_trigger() == said
 
 
 @pytest.mark.harness
@@ -116,12 +116,12 @@ def test_people_hear_of_runs_that_end_badly_and_of_no_other(
     def night() -> None:
         """Stands for any flow."""
 
-    tell(night, run, Completed())
-    tell(night, run.model_copy(update={"deployment_id": None}), Failed())
+    notify(night, run, Completed())
+    notify(night, run.model_copy(update={"deployment_id": None}), Failed())
     assert messages == []
-    tell(night, run, Failed(message="the database went away"))
-    tell(night, run, Crashed(message="killed"))
-    tell(night, run, ended(SUMMARY))  # type: ignore[arg-type] # a state, as Prefect sees it
+    notify(night, run, Failed(message="the database went away"))
+    notify(night, run, Crashed(message="killed"))
+    notify(night, run, ended(SUMMARY))  # type: ignore[arg-type] # a state, as Prefect sees it
     assert [message["subject"] for message in messages] == [
         "bkt: nightly x failed",
         "bkt: nightly x crashed",
@@ -147,7 +147,7 @@ def test_a_notification_that_cannot_be_sent_fails_nothing(
     def night(request: RetrainRequest | None = None) -> RunSummary:
         assert request is not None
         names.append(runtime.flow_run.name)
-        tell(night, FlowRun(flow_id=uuid4(), deployment_id=uuid4()), Failed())
+        notify(night, FlowRun(flow_id=uuid4(), deployment_id=uuid4()), Failed())
         return ended(SUMMARY)
 
     assert night(RetrainRequest(full=True)) == SUMMARY

@@ -60,7 +60,7 @@ def test_another_python_or_package_is_found(monkeypatch: pytest.MonkeyPatch, tmp
     lock.write_text('numpy==0.1 \\\n    --hash=sha256:0\nnope==1 ; sys_platform == "mars"\n')
     (finding,) = found(doctor_machine.examine_packages).values()
     assert finding.level is Level.WARN
-    assert "1 of 1 differ" in finding.told
+    assert "1 of 1 differ" in finding.message
 
 
 def test_a_folder_that_cannot_be_written_is_found(
@@ -135,7 +135,7 @@ def test_an_examination_that_breaks_hides_no_other(
     monkeypatch.setitem(doctor_machine.MACHINE, "disk", breaks)
     findings = {finding.name: finding for finding in examine(load_settings())}
     assert findings["disk"].level is Level.FAIL
-    assert "nobody thought of this" in findings["disk"].told
+    assert "nobody thought of this" in findings["disk"].message
     assert findings["python"].level is Level.OK
     with pytest.raises(ZeroDivisionError):
         _examined("disk", breaks, load_settings(), debug=True)  # type: ignore[arg-type] # breaks

@@ -116,8 +116,8 @@ def test_an_mlflow_server_is_examined(
     monkeypatch.setenv("BKT_MLFLOW_TRACKING_URI", "http://ann:hu%40sh@tracking:5000")
     finding = found(doctor_services.examine_mlflow)["mlflow"]
     assert finding.level is (verdict or Level.OK)
-    assert part in finding.told
-    assert "sh@" not in finding.told
+    assert part in finding.message
+    assert "sh@" not in finding.message
     assert {request.headers["authorization"] for request in asked} == {"Basic YW5uOmh1QHNo"}
 
 

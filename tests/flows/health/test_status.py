@@ -18,10 +18,10 @@ from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, finish_run, start_run
 from datasets.store.states.sweep import sweep
 from flows.cli.app import run
-from flows.cli.operations.status import show_standing
+from flows.cli.operations.status import show_status
 from flows.deployment import api as prefect_api
 from flows.deployment.api import ask_server
-from flows.health.status import how_things_stand
+from flows.health.status import gather_status
 from tests.datasets.store.writing import import_rows, promote
 from tests.moments import STARTED
 
@@ -82,7 +82,7 @@ def busy(engine: Engine, bkt_home: Path, monkeypatch: pytest.MonkeyPatch) -> Eng
 def test_the_counts_are_those_of_the_database(busy: Engine):
     """States by what is the matter with them, concepts by what they are judged by."""
     assert busy.dialect.name in ("sqlite", "postgresql")
-    told = how_things_stand(load_settings(), n_runs=10).as_json()
+    told = gather_status(load_settings(), n_runs=10).as_json()
     assert told["states"] == {
         "total": 12,
         "stale": 1,
@@ -101,7 +101,7 @@ def test_the_counts_are_those_of_the_database(busy: Engine):
 def test_runs_are_told_newest_first_with_what_became_of_them(busy: Engine):
     """By what the run counted itself, else by its events; how long it took; what it said."""
     assert busy.dialect.name in ("sqlite", "postgresql")
-    told = how_things_stand(load_settings(), n_runs=3).as_json()["runs"]
+    told = gather_status(load_settings(), n_runs=3).as_json()["runs"]
     assert [one["run_id"] for one in told] == ["night-3", "back", "night-1"]
     failed, back, night = told
     assert (failed["status"], failed["error"]) == ("failed", "The log broke off.")
@@ -114,7 +114,7 @@ def test_a_run_that_goes_on_is_named_and_a_dead_one_is_told(busy: Engine):
     """Whoever holds the lock; else the run whose row was never closed."""
     settings = load_settings()
     with run_lock(busy, holder="bkt retrain"):
-        assert "bkt retrain" in (how_things_stand(settings, n_runs=1).holder or "")
+        assert "bkt retrain" in (gather_status(settings, n_runs=1).holder or "")
     shown = told_at(80)
     assert "run night-2 began and never ended" in " ".join(shown.split())
 
@@ -123,7 +123,7 @@ def told_at(width: int) -> str:
     """The screen of `bkt status`."""
     out = StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, soft_wrap=True)
-    show_standing(console, how_things_stand(load_settings(), n_runs=10))
+    show_status(console, gather_status(load_settings(), n_runs=10))
     return out.getvalue()
 
 

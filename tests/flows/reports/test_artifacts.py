@@ -14,7 +14,7 @@ from flows.nightly import nightly
 from flows.reports import artifacts
 from flows.reports.artifacts import mlflow_sentence
 from flows.runs.requests import FitRequest, RetrainRequest
-from flows.tracking.delivery import Delivery
+from flows.tracking.evidence_log import TrackingResult
 from flows.trial_fit import trial_fit
 from tests.flows.support.attempt_logs import fill_log
 
@@ -73,6 +73,6 @@ def test_the_link_to_mlflow_shows_no_password(bkt_home: Path, monkeypatch: pytes
     assert bkt_home.is_dir()
     monkeypatch.setenv("BKT_MLFLOW_TRACKING_URI", "https://me:secret@example.org/")
     settings = load_settings()
-    told = mlflow_sentence(settings, Delivery("abc"))
+    told = mlflow_sentence(settings, TrackingResult("abc"))
     assert told == "MLflow run [abc](https://example.org/#/runs/abc)."
-    assert mlflow_sentence(settings, Delivery(None, "It is down.")) == "It is down."
+    assert mlflow_sentence(settings, TrackingResult(None, "It is down.")) == "It is down."

@@ -225,7 +225,7 @@ def test_the_page_is_not_among_what_leaves_before_it_is_written(evidence, tmp_pa
     write_evidence(tmp_path, evidence)
     (tmp_path / "quarantine").mkdir()
     (tmp_path / "quarantine" / "rows.parquet").write_bytes(b"user")
-    (tmp_path / "ballot.json").write_text("{}")
+    (tmp_path / "decisions.json").write_text("{}")
     write_page(tmp_path, evidence)
     names = {file.name for file in evidence_files(tmp_path)}
     expected = {"evidence.json", "concepts.parquet", "gates.parquet", "curves.parquet"}

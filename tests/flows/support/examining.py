@@ -22,4 +22,4 @@ def faulty(examination: Examination, name: str) -> str:
     assert fault.level is Level.FAIL
     assert fault.remedy is not None
     assert fault.remedy.endswith(".")
-    return f"{fault.told} {fault.remedy}"
+    return f"{fault.message} {fault.remedy}"

@@ -14,7 +14,7 @@ from datasets.store.attempts.new_attempt import NewAttempt
 from datasets.store.connections.engines import make_async_engine, reading
 from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyConflictError
 from datasets.store.online import recording as online
-from datasets.store.online.recording import Outcome, record, record_attempt
+from datasets.store.online.recording import RecordOutcome, record, record_attempt
 from datasets.store.states.reads import read_mastery
 from tests.datasets.store.oracle import expected_states, stored_states
 from tests.datasets.store.writing import promote
@@ -65,7 +65,7 @@ def test_a_repeated_key_changes_nothing_and_returns_the_present_state(engine):
     (first,), (second,), (again,) = write(
         engine, attempt("a"), attempt("b", minutes=1), attempt("a")
     )
-    assert again.outcome is Outcome.DUPLICATE
+    assert again.outcome is RecordOutcome.DUPLICATE
     assert again.mastery == second.mastery != first.mastery
     assert_states_equal_their_replay(engine)
 
@@ -93,7 +93,7 @@ def test_a_key_whose_owner_is_erased_while_it_is_looked_at_is_free(engine, monke
 
     monkeypatch.setattr(online, "_insert", insert_then_erase)
     ((recorded,),) = write(engine, attempt("a", user="bob"))
-    assert recorded.outcome is Outcome.RECORDED
+    assert recorded.outcome is RecordOutcome.RECORDED
     assert set(assert_states_equal_their_replay(engine)) == {("bob", "fractions")}
 
 
@@ -113,7 +113,7 @@ def test_an_attempt_of_several_concepts_counts_once_for_each(engine):
     (recorded,) = write(engine, several)
     assert [one.mastery.concept_id for one in recorded] == ["a", "b"]
     (again,) = write(engine, several)
-    assert {one.outcome for one in again} == {Outcome.DUPLICATE}
+    assert {one.outcome for one in again} == {RecordOutcome.DUPLICATE}
     assert len(assert_states_equal_their_replay(engine)) == 2
 
 
@@ -139,7 +139,7 @@ def test_a_repeated_attempt_keeps_its_concepts_when_the_mapping_was_edited(
     map_question(engine, after)
     (again,) = write(engine, attempt(key, concepts=(), question="q"))
     assert [one.mastery.concept_id for one in again] == list(before)
-    assert {one.outcome for one in again} == {Outcome.DUPLICATE}
+    assert {one.outcome for one in again} == {RecordOutcome.DUPLICATE}
     assert_states_equal_their_replay(engine)
 
 
@@ -148,7 +148,7 @@ def test_an_attempt_is_no_repetition_of_one_whose_key_begins_alike(engine):
     write(engine, attempt("a", concepts=(), question="q"))
     write(engine, attempt("a#b", minutes=1, concepts=(), question="q"))
     (told,) = write(engine, attempt("a#", minutes=2, concepts=(), question="q"))
-    assert {one.outcome for one in told} == {Outcome.RECORDED}
+    assert {one.outcome for one in told} == {RecordOutcome.RECORDED}
     assert {n for _, n, _ in assert_states_equal_their_replay(engine).values()} == {3}
 
 

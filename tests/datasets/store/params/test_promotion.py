@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from bkt_core.params import BktParams
 from datasets.store.connections.engines import reading
 from datasets.store.errors import IncumbentChangedError, RollbackError
-from datasets.store.params.events import Decision, history
+from datasets.store.params.events import EventDecision, history
 from datasets.store.params.rollback import concepts_of_run, release, roll_back, row_before
 from datasets.store.params.skill_params import Switch, active_params, in_force
 from datasets.store.runs.runs import start_run
@@ -65,7 +65,7 @@ def test_an_incumbent_that_changed_meanwhile_is_kept_and_the_event_says_so(engin
     assert (second.switch, second.param_id) == (Switch.INCUMBENT_CHANGED, first.param_id)
     with reading(engine) as conn:
         event = history(conn, "fractions")[0]
-    assert event.decision is Decision.KEPT
+    assert event.decision is EventDecision.KEPT
     assert event.reasons[0]["found_param_id"] == first.param_id
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from sqlalchemy import text
 
 from bkt_core.params import BktParams
-from datasets.store.attempts.erasure import bury, erase_user, lift
+from datasets.store.attempts.erasure import erase_user, lift, write_tombstone
 from datasets.store.attempts.new_attempt import NewAttempt
 from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import install_harness
@@ -292,5 +292,5 @@ def test_every_history_keeps_every_state_equal_to_its_replay(engine):
 
 def test_the_tombstone_alone_keeps_a_user_out(engine):
     with engine.begin() as conn:
-        bury(conn, "ann", at=STARTED, actor="test")
+        write_tombstone(conn, "ann", at=STARTED, actor="test")
     assert import_rows(engine, [{"user": "ann"}]) == ["erased"]

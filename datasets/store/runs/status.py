@@ -31,7 +31,7 @@ _STATES = text("""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunGlance:
+class RunOverview:
     """One run as a list shows it."""
 
     run_id: str
@@ -45,7 +45,7 @@ class RunGlance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatesStanding:
+class StatesStatus:
     """Stored mastery, and what of it a reader would replay."""
 
     total: int
@@ -58,7 +58,7 @@ class StatesStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InForceStanding:
+class ParamsStatus:
     """What concepts are judged by."""
 
     #: Concepts with states or with parameters in force.
@@ -75,7 +75,7 @@ class InForceStanding:
         return self.concepts - self.fitted
 
 
-def last_runs(conn: Connection, n: int) -> tuple[RunGlance, ...]:
+def last_runs(conn: Connection, n: int) -> tuple[RunOverview, ...]:
     """The `n` newest runs of any kind, the newest first."""
     rows = conn.execute(
         select(
@@ -91,7 +91,7 @@ def last_runs(conn: Connection, n: int) -> tuple[RunGlance, ...]:
     ).all()
     decisions = _decisions(conn, [row.run_id for row in rows])
     return tuple(
-        RunGlance(
+        RunOverview(
             run_id=row.run_id,
             kind=row.kind,
             status=RunStatus(row.status),
@@ -104,7 +104,9 @@ def last_runs(conn: Connection, n: int) -> tuple[RunGlance, ...]:
     )
 
 
-def standing(conn: Connection, algo_version_id: int) -> tuple[InForceStanding, StatesStanding]:
+def params_and_states_status(
+    conn: Connection, algo_version_id: int
+) -> tuple[ParamsStatus, StatesStatus]:
     """What is in force and how the states stand to it, as of one moment.
 
     Reads every state once: a second for some millions of them.
@@ -122,14 +124,14 @@ def standing(conn: Connection, algo_version_id: int) -> tuple[InForceStanding, S
     concepts = fitted.union(pinned, (row.concept_id for row in by_concept))
     ends = [row.fitted_on_data_to for row in in_force if row.fitted_on_data_to is not None]
     return (
-        InForceStanding(
+        ParamsStatus(
             concepts=len(concepts),
             fitted=len(fitted),
             pinned=len(pinned),
             newest_fit=max((row.fitted_at for row in in_force), default=None),
             data_until=max(ends, default=None),
         ),
-        StatesStanding(
+        StatesStatus(
             total=sum(row.n_states for row in by_concept),
             stale=sum(row.n_stale for row in by_concept),
             old_stamped=sum(row.n_old for row in by_concept),

@@ -31,7 +31,7 @@ _REMEDIES = {
 
 
 @contextmanager
-def explained(url: str) -> Iterator[None]:
+def explained_errors(url: str) -> Iterator[None]:
     """Raise `DatabaseError` where the database refuses something that a person can mend."""
     try:
         yield

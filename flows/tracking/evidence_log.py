@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import active_params
-from flows.tracking.client import log_look, log_retrain, register_parameters
+from flows.tracking.client import log_monitoring_run, log_retrain, register_parameters
 from flows.tracking.store import TrackingUnavailableError
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
     from flows.evidence.evidence import RunEvidence
     from flows.runs.plan import RunPlan
-    from flows.tracking.values import Look
+    from flows.tracking.values import MonitoringReport
 
 #: The registered model whose alias `champion` is what is in force.
 MODEL_NAME = "bkt-mastery"
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class TrackingResult:
     """What MLflow has of a run."""
 
     mlflow_run_id: str | None = None
@@ -35,15 +35,15 @@ class Delivery:
     problem: str | None = None
 
 
-def deliver(settings: Settings, plan: RunPlan, evidence: RunEvidence) -> Delivery:
+def log_run(settings: Settings, plan: RunPlan, evidence: RunEvidence) -> TrackingResult:
     """Log a run, or what has come to it since it was logged."""
-    return deliver_files(settings, plan.run_dir, evidence)
+    return log_run_files(settings, plan.run_dir, evidence)
 
 
-def deliver_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> Delivery:
+def log_run_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> TrackingResult:
     """The same of a run of which only the files are left."""
     try:
-        return Delivery(
+        return TrackingResult(
             log_retrain(
                 settings.tracking_uri,
                 settings.mlflow_experiment,
@@ -54,14 +54,16 @@ def deliver_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> D
         )
     except TrackingUnavailableError as error:
         run_id = evidence.facts.run_id
-        return Delivery(problem=str(error).replace("--relog RUN", f"--relog {run_id}"))
+        return TrackingResult(problem=str(error).replace("--relog RUN", f"--relog {run_id}"))
 
 
-def deliver_look(settings: Settings, look: Look, files: Sequence[Path]) -> Delivery:
+def log_monitoring(
+    settings: Settings, look: MonitoringReport, files: Sequence[Path]
+) -> TrackingResult:
     """Log what fits nothing, such as monitoring, where it stands in no night's way."""
     try:
-        return Delivery(
-            log_look(
+        return TrackingResult(
+            log_monitoring_run(
                 settings.tracking_uri,
                 f"{settings.mlflow_experiment}-{look.kind}",
                 settings.artifact_root,
@@ -71,12 +73,12 @@ def deliver_look(settings: Settings, look: Look, files: Sequence[Path]) -> Deliv
         )
     except TrackingUnavailableError as error:
         where = ", ".join(str(file) for file in files)
-        return Delivery(
+        return TrackingResult(
             problem=f"Not delivered to MLflow: {error.reason} It is kept in {where}."
         )
 
 
-def deliver_champion(
+def update_champion_alias(
     engine: Engine, settings: Settings, *, mlflow_run_id: str | None = None
 ) -> str | None:
     """Let the registered model follow what the database has committed; says why it does not.
