@@ -193,12 +193,11 @@ def _cached_kernels(module: Any) -> list[Any]:  # noqa: ANN401 - a module, and N
 
 
 def _is_compiled(kernel: Any) -> bool:  # noqa: ANN401 - Numba's dispatcher
-    """Whether an index of this function is there that is no older than its source."""
-    code = kernel.py_func.__code__
-    source = Path(code.co_filename)
-    pattern = f"{source.stem}.{code.co_name}-{code.co_firstlineno}.*.nbi"
-    folder, written = Path(kernel.stats.cache_path), source.stat().st_mtime
-    return any(index.stat().st_mtime >= written for index in folder.glob(pattern))
+    """Whether Numba's index on disk has code of this function for the source as it is.
+
+    Numba compares a hash of the source, not its time; an index of other source is empty.
+    """
+    return bool(kernel._cache._cache_file._load_index())
 
 
 def _can_be_written(folder: Path) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 
@@ -84,25 +85,42 @@ def test_a_disk_without_room_is_found(monkeypatch: pytest.MonkeyPatch):
     assert found(doctor_machine.examine_disks)["disk"].level is Level.OK
 
 
-def some_function() -> None:
-    """Stands for a kernel; its place in this file is in the name of its index."""
+KERNEL = """
+from numba import njit
+
+@njit(cache=True)
+def double(n):
+    return 2 * n
+"""
+
+
+def _import_of(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("kernel_on_disk", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.usefixtures("bkt_home")
 def test_stale_and_unkept_kernels_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """An index older than the source is none; a closed folder is a fault."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    kernel = SimpleNamespace(
-        stats=SimpleNamespace(cache_path=str(cache)), py_func=some_function
-    )
-    monkeypatch.setattr(doctor_machine, "_cached_kernels", lambda _module: [kernel])
-    line = some_function.__code__.co_firstlineno
-    index = cache / f"test_doctor.some_function-{line}.py311.nbi"
-    for written, verdict in ((0, Level.WARN), (2**33, Level.OK)):
-        index.touch()
-        os.utime(index, (written, written))
-        assert found(doctor_machine.examine_kernels)["kernels"].level is verdict
+    """Code of another source is none, a touched file is; a closed folder is a fault."""
+    source = tmp_path / "kernel_on_disk.py"
+    source.write_text(KERNEL)
+    _import_of(source).double(2)
+
+    def level() -> Level:
+        kernel = _import_of(source).double
+        monkeypatch.setattr(doctor_machine, "_cached_kernels", lambda _module: [kernel])
+        return found(doctor_machine.examine_kernels)["kernels"].level
+
+    assert level() is Level.OK
+    os.utime(source, (2**33, 2**33))
+    assert level() is Level.OK
+    source.write_text(KERNEL.replace("2 * n", "3 * n"))
+    os.utime(source, (2**34, 2**34))
+    assert level() is Level.WARN
     monkeypatch.setattr(doctor_machine, "_can_be_written", lambda _folder: False)
     assert "NUMBA_CACHE_DIR" in faulty(doctor_machine.examine_kernels, "kernels")
 
