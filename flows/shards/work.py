@@ -17,7 +17,7 @@ import numpy as np
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.fitting.engine import Stop
 from bkt_core.fitting.engines import engine_named
-from bkt_core.judgement.evidence import ConceptEvidence
+from bkt_core.judgement.evidence import Champion, ConceptEvidence
 from bkt_core.judgement.evidence_json import evidence_as_json, evidence_from_json
 from bkt_core.judgement.selection import judge_concept, keep_untested
 from datasets.errors import StorageError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from bkt_core.evaluation.concept_fit import ConceptFit
     from bkt_core.evaluation.gates import GateLimits
     from bkt_core.fitting.engine import FitEngine
-    from bkt_core.judgement.evidence import Champion
     from datasets.sequences.readers import ConceptAttempts, Window
 
 
