@@ -1,4 +1,4 @@
-"""Every row is accepted, a duplicate, or quarantined; the three add up to what was read."""
+"""Every row is accepted, a duplicate, quarantined or skipped; they add up to what was read."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ class RowCounts:
     accepted: int
     duplicates: int
     quarantined: int
+    #: Rows of a file that were said to be no attempts.
+    skipped: int = 0
 
     def __post_init__(self) -> None:
-        parts = (self.accepted, self.duplicates, self.quarantined)
+        parts = (self.accepted, self.duplicates, self.quarantined, self.skipped)
         if min(parts) < 0 or sum(parts) != self.read:
-            raise AccountingError(**self.as_dict())
+            raise AccountingError(**self.as_dict(), skipped=self.skipped)
 
     def __add__(self, other: RowCounts) -> RowCounts:
         """The counts of both."""
         return RowCounts(
-            **{name: n + other.as_dict()[name] for name, n in self.as_dict().items()}
+            **{name: n + other.as_dict()[name] for name, n in self.as_dict().items()},
+            skipped=self.skipped + other.skipped,
         )
 
     @property
     def quarantined_share(self) -> float:
-        """Quarantined rows of those read, 0 where nothing was read."""
-        return self.quarantined / self.read if self.read else 0.0
+        """Quarantined rows of those read and not skipped, 0 where there were none."""
+        judged = self.read - self.skipped
+        return self.quarantined / judged if judged else 0.0
 
     def as_dict(self) -> dict[str, int]:
-        """The four counts, as manifests and `--json` print them."""
+        """The four counts of every run, as manifests and `--json` print them."""
         return {
             "read": self.read,
             "accepted": self.accepted,

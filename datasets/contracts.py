@@ -59,6 +59,8 @@ class FileAttempt(dy.Schema):
     correct = dy.Int8(nullable=True)
     attempted_at = dy.Datetime(time_unit="us", time_zone="UTC", nullable=True)
     is_unicode = dy.Bool()
+    time_is_ambiguous = dy.Bool()
+    time_exists = dy.Bool()
     user_is_known = dy.Bool()
     concept_is_known = dy.Bool()
     latest = dy.Datetime(time_unit="us", time_zone="UTC")
@@ -114,6 +116,16 @@ class FileAttempt(dy.Schema):
         return pl.col("correct").is_in([0, 1]).fill_null(value=False)
 
     @dy.rule()
+    def attempted_at_is_unambiguous(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """No local time that the end of summer time repeats, unless --ambiguous is given."""
+        return ~pl.col("time_is_ambiguous")
+
+    @dy.rule()
+    def attempted_at_exists(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
+        """No local time that the start of summer time skips."""
+        return pl.col("time_exists")
+
+    @dy.rule()
     def attempted_at_is_a_time(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
         """A finite moment; what cannot be read as one was made null."""
         return _given("attempted_at")
@@ -141,6 +153,8 @@ FILE_RULES = (
     "question_id_fits",
     "attempt_id_is_given",
     "correct_is_0_or_1",
+    "attempted_at_is_unambiguous",
+    "attempted_at_exists",
     "attempted_at_is_a_time",
     "attempted_since_1970",
     "attempted_by_now",

@@ -54,12 +54,15 @@ def storage_error(error: Exception, path: Path | str | None = None) -> StorageEr
 
 
 class AccountingError(BktError):
-    """Rows that are neither accepted, nor duplicates, nor quarantined: a defect of ours."""
+    """Rows that are neither accepted, duplicates, set aside nor skipped: a defect of ours."""
 
-    def __init__(self, *, read: int, accepted: int, duplicates: int, quarantined: int) -> None:
+    def __init__(
+        self, *, read: int, accepted: int, duplicates: int, quarantined: int, skipped: int = 0
+    ) -> None:
         super().__init__(
             f"Read {read} rows, but accepted {accepted} + duplicates {duplicates} + "
-            f"quarantined {quarantined} = {accepted + duplicates + quarantined}; "
+            f"quarantined {quarantined} + skipped {skipped} = "
+            f"{accepted + duplicates + quarantined + skipped}; "
             "nothing was kept. This is a defect, please report it with the input."
         )
 
@@ -78,3 +81,21 @@ class QuarantineLimitError(BktError):
         self.quarantined = quarantined
         self.read = read
         self.limit = limit
+
+
+class NothingAcceptedError(BktError):
+    """Every row of an import was set aside; nothing was written to the database."""
+
+    exit_code = 3
+
+    def __init__(
+        self, *, where: str, n_rows: int, rule: str, samples: list[str], advice: str
+    ) -> None:
+        shown = ", ".join(repr(sample[:60]) for sample in samples)
+        super().__init__(
+            f"All {n_rows:,} rows of {where} were set aside, most by the rule {rule}"
+            + (f", with values such as {shown}. " if shown else ". ")
+            + f"{advice} Nothing was imported; `bkt import --preview` shows how a file would "
+            "be read."
+        )
+        self.rule = rule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,15 @@ import polars as pl
 
 from bkt_core.errors import UsageError
 from datasets.accounting import NO_ROWS, RowCounts
+from datasets.attempt_files.folders import open_attempts
+from datasets.attempt_files.options import FileOptions
 from datasets.contracts import (
     CONFLICTS_WITH_STORED,
     USER_WAS_ERASED,
 )
 from datasets.errors import QuarantineLimitError
-from datasets.imports.columns import FileOptions
-from datasets.imports.files import open_attempt_file
 from datasets.imports.plan import RowRules, survey
+from datasets.imports.remarks import refuse_if_nothing_was_accepted, remarks_on
 from datasets.quarantine import MAX_ROWS, RuleCount, write_quarantine
 from datasets.store.attempts.writer import AttemptWriter, concepts_of_questions
 from datasets.store.connections.engines import reading
@@ -92,6 +93,8 @@ class ImportReport:
     multi_concept: int
     #: Where rows that were set aside lie, if any were.
     quarantine: Path
+    #: What a person should know of the file.
+    remarks: tuple[str, ...] = ()
 
 
 def import_file(
@@ -100,15 +103,19 @@ def import_file(
     """Import one attempt file in one transaction, at the moment `at`.
 
     Raises `FileFormatError`: if the file cannot be read as an attempt log;
-    `QuarantineLimitError`: if more than the allowed share is quarantined; nothing was
-    written to the database.
+    `QuarantineLimitError`: if more than the allowed share is quarantined;
+    `NothingAcceptedError`: if every row is; nothing was written to the database.
     """
-    file = open_attempt_file(path, options.file)
+    file = open_attempts(path, options.file)
     found = survey(file, options.rules(engine, at))
     asked = f"{file.digest}\n{options.source}\n{options.file}"
     folder = quarantine_root / f"import-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
     with engine.begin() as conn:
-        return import_rows(conn, found, options, folder=folder, at=at)
+        report = import_rows(conn, found, options, folder=folder, at=at)
+        refuse_if_nothing_was_accepted(
+            report.rows, report.reasons, where=str(path), samples=file.samples
+        )
+    return replace(report, remarks=remarks_on(file))
 
 
 def import_rows(
@@ -157,6 +164,7 @@ class _Account:
             accepted=kept.filter("fresh").height,
             duplicates=plan.duplicates.height + kept.filter(~pl.col("fresh")).height,
             quarantined=broken.height,
+            skipped=plan.skipped,
         )
         for rule, n_rows in broken["rule"].value_counts().iter_rows():
             self.reasons[str(rule)] = self.reasons.get(str(rule), 0) + int(n_rows)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from datasets.attempt_files.values.ids import LIST_SEPARATOR
 from datasets.contracts import CONFLICTS_IN_FILE, FILE_RULES, FileAttempt, NewAttempt
 from datasets.errors import FileFormatError
 from datasets.identity import with_idempotency_keys
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from datasets.imports.files import AttemptRows
+    from datasets.attempt_files.files import AttemptRows
     from datasets.imports.repeats import Verdicts
+
+
+#: Columns that a source of rows may leave out, and what they hold then.
+_OPTIONAL = {"time_is_ambiguous": False, "time_exists": True, "is_skipped": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,8 @@ class ImportPlan:
     broken: pl.DataFrame
     #: Rows that name more than one concept, whatever became of them.
     multi_concept: int
+    #: Rows that are no attempts, as the source says.
+    skipped: int = 0
 
     def reasons(self) -> dict[str, int]:
         """Rule -> rows that broke it first, without those that only the database refuses."""
@@ -67,6 +74,7 @@ class _Judged:
     good: pl.DataFrame
     broken: pl.DataFrame
     multi_concept: int
+    skipped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +136,15 @@ def plan_all(source: AttemptRows, rules: RowRules) -> ImportPlan:
         duplicates=pl.concat([plan.duplicates for plan in plans]),
         broken=pl.concat([plan.broken for plan in plans]),
         multi_concept=sum(plan.multi_concept for plan in plans),
+        skipped=sum(plan.skipped for plan in plans),
     )
 
 
 def _judge(rows: pl.DataFrame, source: AttemptRows, rules: RowRules) -> _Judged:
     """Every part of a batch under the rules that need no other row."""
-    parts = _with_concepts(_with_ids(rows, source), source.concept_delimiter, rules.concepts_of)
+    rows = _completed(rows)
+    kept = rows.filter(~pl.col("is_skipped"))
+    parts = _with_concepts(_with_ids(kept, source), source.concept_delimiter, rules.concepts_of)
     good, broken = _apply_rules(
         parts.with_columns(
             pl.lit(rules.latest).alias("latest"),
@@ -146,6 +157,7 @@ def _judge(rows: pl.DataFrame, source: AttemptRows, rules: RowRules) -> _Judged:
         good=with_idempotency_keys(good, rules.source),
         broken=broken,
         multi_concept=parts.filter(pl.col("row").is_duplicated())["row"].n_unique(),
+        skipped=rows.height - kept.height,
     )
 
 
@@ -164,6 +176,7 @@ def _plan(one: _Judged, verdicts: pl.Series, source: str) -> ImportPlan:
         duplicates=repeated.join(fresh.select("row"), on="row", how="anti").sort("row"),
         broken=pl.concat([one.broken, conflicts]).sort("row"),
         multi_concept=one.multi_concept,
+        skipped=one.skipped,
     )
 
 
@@ -173,6 +186,12 @@ def _is_known(column: str, known: frozenset[str] | None) -> pl.Expr:
         return pl.lit(value=True)
     ids = pl.Series(sorted(known), dtype=pl.String)
     return pl.col(column).is_null() | pl.col(column).is_in(ids.implode())
+
+
+def _completed(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with what a source need not say: no clock change, nothing skipped."""
+    absent = [(name, value) for name, value in _OPTIONAL.items() if name not in rows.columns]
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in absent)
 
 
 def _with_ids(rows: pl.DataFrame, source: AttemptRows) -> pl.DataFrame:
@@ -187,10 +206,15 @@ def _with_concepts(
     rows: pl.DataFrame, delimiter: str | None, concepts_of: Mapping[str, Sequence[str]]
 ) -> pl.DataFrame:
     """One row per concept: those named, else those the question is mapped to, else null."""
-    named = pl.concat_list("concept_id")
+    text, separator = pl.col("concept_id"), LIST_SEPARATOR
     if delimiter is not None:
-        pieces = pl.col("concept_id").str.split(delimiter)
-        filled = pieces.list.eval(pl.element().filter(pl.element() != ""))
+        text, separator = (
+            text.str.replace_all(LIST_SEPARATOR, delimiter, literal=True),
+            delimiter,
+        )
+    named = pl.concat_list("concept_id")
+    if delimiter is not None or rows["concept_id"].str.contains(LIST_SEPARATOR).any():
+        filled = text.str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
         named = filled.list.unique(maintain_order=True)
     mapping = pl.DataFrame(
         {

@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from bkt_core.errors import UsageError
 from datasets.accounting import NO_ROWS, RowCounts
+from datasets.attempt_files.layouts import plan_columns
+from datasets.attempt_files.values.columns import attempts_from_table
 from datasets.errors import FileFormatError
-from datasets.imports.columns import attempts_from_table
 from datasets.imports.file_import import ImportOptions, import_rows
 from datasets.imports.foreign_database import foreign_database
-from datasets.imports.layouts import plan_columns
 from datasets.imports.places import Place, last_place
 from datasets.imports.plan import survey
+from datasets.imports.remarks import refuse_if_nothing_was_accepted
 from datasets.store.connections.engines import redacted
 from datasets.store.runs.import_runs import begin_import, note_import
 from datasets.store.runs.runs import RunStatus, finish_run
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from datasets.attempt_files.values.plans import ColumnPlan
     from datasets.imports.file_import import ImportReport
     from datasets.imports.foreign_database import ForeignDatabase
-    from datasets.imports.layouts import ColumnPlan
     from datasets.imports.plan import RowRules
 
 BATCH_ROWS = 50_000
@@ -111,6 +112,10 @@ def import_query(
         status = RunStatus.FAILED
         try:
             work.read(foreign)
+            done = work.report()
+            refuse_if_nothing_was_accepted(
+                done.rows, done.reasons, where="the query", samples=lambda _column: []
+            )
             status = RunStatus.DONE
         finally:
             with engine.begin() as conn:
@@ -167,12 +172,7 @@ class _QueryImport:
                 f"--watermark must be a column of the query ({', '.join(names)}), "
                 f"got {watermark}."
             )
-        plan = plan_columns(
-            names,
-            layout=file.layout,
-            renamed=file.column_map,
-            concept_delimiter=file.concept_delimiter,
-        )
+        plan = plan_columns(names, file)
         if "attempt_id" not in plan.sources:
             raise FileFormatError(
                 "A query needs a column attempt_id, so that what comes twice is known; it has "
@@ -188,7 +188,7 @@ class _QueryImport:
         rules: RowRules,
     ) -> None:
         """One batch and the place behind it, together or not at all."""
-        frame = attempts_from_table(_table(plan, names, rows), plan, self._options.file)
+        frame = attempts_from_table(_table(plan, names, rows), plan)
         found = survey(_Batch(frame, plan.concept_delimiter), rules)
         if self._source.watermark is not None:
             place = names.index(self._source.watermark)

@@ -12,7 +12,7 @@ from bkt_core.evaluation.metrics import score
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
 from datasets.accounting import RowCounts
-from datasets.imports.files import open_attempt_file
+from datasets.attempt_files.folders import open_attempts
 from datasets.imports.plan import plan_all
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.metrics import Scores
     from bkt_core.params import BktParams
-    from datasets.imports.columns import FileOptions
+    from datasets.attempt_files.options import FileOptions
     from datasets.imports.plan import RowRules
 
 
@@ -59,7 +59,7 @@ def evaluate_file(
     Rows that an import would set aside or not count twice are left out, and counted. Concepts
     without parameters get the defaults.
     """
-    plan = plan_all(open_attempt_file(path, options), rules)
+    plan = plan_all(open_attempts(path, options), rules)
     attempts = plan.new.sort("concept_id", "user_id", "attempted_at", "row")
     if attempts.is_empty():
         raise BadInputError(
@@ -85,6 +85,7 @@ def evaluate_file(
             accepted=plan.new["row"].n_unique(),
             duplicates=plan.duplicates.height,
             quarantined=plan.broken.height,
+            skipped=plan.skipped,
         ),
         reasons=plan.reasons(),
         at_defaults=tuple(at_defaults),

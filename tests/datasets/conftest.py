@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasets.imports.columns import FileOptions
+from datasets.attempt_files.options import FileOptions
 from datasets.imports.file_import import ImportOptions, import_file
 from tests.datasets.attempt_rows import NOW
 from tests.datasets.imports.importing import SKEW, write

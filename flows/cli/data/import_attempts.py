@@ -15,6 +15,7 @@ from bkt_settings.redaction import secrets_of_address
 from datasets.accounting import NO_ROWS
 from datasets.imports.file_import import import_file
 from datasets.imports.query_import import QuerySource, import_query
+from flows.cli.data.preview import show_previews, suggesting_flags
 from flows.cli.file_flags import DEFAULT_FILE_FLAGS, FileFlags
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.runs.database import open_database
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bkt_settings.pipeline import Settings
+    from datasets.accounting import RowCounts
     from datasets.imports.file_import import ImportOptions, ImportReport
     from datasets.imports.query_import import QueryReport
 
@@ -39,14 +41,19 @@ def import_attempts(
     query: str | None = None,
     watermark: str | None = None,
     overlap: float | None = None,
+    preview: Annotated[bool, Parameter(negative="")] = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Read attempt logs (Parquet, CSV, TSV) into the database; every row is accounted for.
+    """Read attempt logs (Parquet, CSV, TSV, JSON lines) into the database.
+
+    Every row is accepted, a duplicate, set aside with a reason, or skipped because a flag says
+    so; docs/import.md has the command for each well-known export.
 
     Parameters
     ----------
     files
-        The attempt logs; each is imported in one transaction.
+        The attempt logs, also compressed, or a folder of them; each is imported in one
+        transaction.
     source
         Whose attempt ids these are; part of an attempt's identity.
     corrections
@@ -63,6 +70,9 @@ def import_attempts(
     overlap
         How far before the last watermark to begin, for rows that became visible late: seconds
         where it is a time, else a number. 600 where nothing is given.
+    preview
+        Write nothing: show the columns, the mapping, the command that would import the file,
+        and what would become of its first 10,000 rows.
     """
     settings = load_settings()
     if files and any(x is not None for x in (query, watermark, overlap, from_database)):
@@ -76,6 +86,8 @@ def import_attempts(
     options = flags.import_options(
         settings.imports, source=source, corrections=corrections, max_quarantine=max_quarantine
     )
+    if preview:
+        return show_previews(files, options, output)
     if query is None:
         return _import_files(settings, files, options, output)
     given = {} if overlap is None else {"overlap": overlap}
@@ -94,13 +106,14 @@ def _import_files(
     with open_database(settings) as engine:
         try:
             for path in files:
-                reports[str(path)] = import_file(
-                    engine,
-                    path,
-                    options,
-                    quarantine_root=settings.data_dir / "quarantine",
-                    at=datetime.now(UTC),
-                )
+                with suggesting_flags(path, options):
+                    reports[str(path)] = import_file(
+                        engine,
+                        path,
+                        options,
+                        quarantine_root=settings.data_dir / "quarantine",
+                        at=datetime.now(UTC),
+                    )
                 waiting.remove(str(path))
         finally:
             if reports:
@@ -121,7 +134,7 @@ def _import_query(
             now=lambda: datetime.now(UTC),
         )
     payload = {
-        "rows": done.rows.as_dict(),
+        "rows": _counts(done.rows),
         "reasons": done.reasons,
         "attempts": done.attempts,
         "corrected": done.corrected,
@@ -146,20 +159,26 @@ def source_address(settings: Settings, given: str | None) -> str:
     return url
 
 
+def _counts(rows: RowCounts) -> dict[str, int]:
+    """The counts of an import, skipped rows among them."""
+    return rows.as_dict() | {"skipped": rows.skipped}
+
+
 def _import_payload(reports: Mapping[str, ImportReport]) -> dict[str, Any]:
     reasons: dict[str, int] = {}
     for report in reports.values():
         for rule, count in report.reasons.items():
             reasons[rule] = reasons.get(rule, 0) + count
     return {
-        "rows": sum((report.rows for report in reports.values()), NO_ROWS).as_dict(),
+        "rows": _counts(sum((report.rows for report in reports.values()), NO_ROWS)),
         "reasons": reasons,
         "attempts": sum(report.attempts for report in reports.values()),
         "corrected": sum(report.corrected for report in reports.values()),
         "files": {
             path: {
-                "rows": report.rows.as_dict(),
+                "rows": _counts(report.rows),
                 "quarantine": str(report.quarantine) if report.reasons else None,
+                "remarks": list(report.remarks),
             }
             for path, report in reports.items()
         },
@@ -169,15 +188,17 @@ def _import_payload(reports: Mapping[str, ImportReport]) -> dict[str, Any]:
 def _show_import(
     console: Console, reports: Mapping[str, ImportReport], waiting: list[str]
 ) -> None:
-    _show_counts(console, "file", ((path, one.rows.as_dict()) for path, one in reports.items()))
+    _show_counts(console, "file", ((path, _counts(one.rows)) for path, one in reports.items()))
     for report in reports.values():
         _show_reasons(console, report)
+        for remark in report.remarks:
+            console.print(f"  note: {remark}", markup=False)
     if waiting:
         console.print(f"  Stored in full. Nothing was stored of: {', '.join(waiting)}")
 
 
 def _show_query(console: Console, done: QueryReport) -> None:
-    _show_counts(console, "query", [(f"{done.batches:,} batches", done.rows.as_dict())])
+    _show_counts(console, "query", [(f"{done.batches:,} batches", _counts(done.rows))])
     _show_reasons(console, done)
     if done.reached is not None:
         console.print(f"  the next import begins before {done.reached}")
@@ -187,7 +208,7 @@ def _show_counts(
     console: Console, what: str, counts: Iterable[tuple[str, Mapping[str, int]]]
 ) -> None:
     table = Table(what, box=None, header_style="bold")
-    for name in NO_ROWS.as_dict():
+    for name in _counts(NO_ROWS):
         table.add_column(name, justify="right")
     for name, own in counts:
         table.add_row(name, *(f"{count:,}" for count in own.values()))

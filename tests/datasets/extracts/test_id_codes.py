@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
+from datasets.attempt_files.options import FileOptions
 from datasets.extracts.extraction import extract_attempts
 from datasets.id_codes import IdCodes, stable_hash
 from datasets.identity import idempotency_key, with_idempotency_keys
-from datasets.imports.columns import FileOptions
 from datasets.imports.file_import import ImportOptions, import_file
 from datasets.row_kernels import hash_bytes, id_fits
 from tests.datasets.attempt_rows import NOW, Row

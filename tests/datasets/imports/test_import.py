@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from sqlalchemy import text
 
+from datasets.attempt_files import raw_files as attempt_files
+from datasets.attempt_files.options import FileOptions
 from datasets.errors import QuarantineLimitError
-from datasets.imports import files as attempt_files
-from datasets.imports.columns import FileOptions
 from datasets.store.attempts.erasure import write_tombstone
 from tests.datasets.attempt_rows import NOW
 from tests.datasets.imports.importing import (

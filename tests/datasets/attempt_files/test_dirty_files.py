@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from datasets.attempt_files.options import FileOptions
 from datasets.extracts.extraction import extract_attempts
-from datasets.imports.columns import FileOptions
 from datasets.imports.file_import import ImportOptions, import_file
 from tests.datasets.attempt_rows import NOW
 

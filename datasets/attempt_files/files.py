@@ -1,0 +1,168 @@
+"""Attempt files read a batch at a time under our column names and types.
+
+A file may be larger than memory: nothing here holds more than one batch of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+import pyarrow as pa
+
+from datasets.attempt_files.archives import ARCHIVE_ERRORS, name_inside
+from datasets.attempt_files.first_attempts import Retries, retries_of
+from datasets.attempt_files.joins import JoinedFile, read_joins
+from datasets.attempt_files.layouts import plan_columns
+from datasets.attempt_files.raw_files import RawFile, broken, open_raw_file
+from datasets.attempt_files.values.columns import attempts_from_table, texts_of
+from datasets.attempt_files.values.ids import is_bytes, is_text
+from datasets.attempt_files.values.time_formats import require_readable_times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from datasets.attempt_files.options import FileOptions
+    from datasets.attempt_files.values.plans import ColumnPlan
+
+_SAMPLES = 3
+#: Rows whose times are looked at before a file is read.
+_LOOKED_AT = 1_000
+
+
+class AttemptRows(Protocol):
+    """Rows under our column names, before any rule was applied; may be read repeatedly."""
+
+    @property
+    def digest(self) -> str:
+        """Names the rows where they have no ids of their own."""
+
+    @property
+    def has_attempt_ids(self) -> bool:
+        """Whether the source names each attempt."""
+
+    @property
+    def concept_delimiter(self) -> str | None:
+        """What stands between several concepts of one row."""
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """The rows in their order, a part at a time (`columns.attempts_from_table`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptFile:
+    """One attempt file that was looked at and can be read."""
+
+    raw: RawFile
+    plan: ColumnPlan
+    options: FileOptions
+    joins: tuple[JoinedFile, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.raw.path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's bytes, decompressed, and the user where its name says who."""
+        if self.options.user_from_name:
+            return f"{self.raw.found.digest}:{self.plan.constants['user_id']}"
+        return self.raw.found.digest
+
+    @property
+    def has_attempt_ids(self) -> bool:
+        """Whether the file has a column of ids."""
+        return "attempt_id" in self.plan.sources
+
+    @property
+    def concept_delimiter(self) -> str | None:
+        """What stands between several concepts of one row."""
+        return self.plan.concept_delimiter
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """The rows in file order, a part at a time; what cannot be read as it must is null.
+
+        Raises `FileFormatError`: if the file is broken, or a column has an impossible type.
+        """
+        if self.retries is None:
+            return self.unmarked_batches()
+        return self.retries.marked(self.unmarked_batches())
+
+    @cached_property
+    def retries(self) -> Retries | None:
+        """Rows that are no first answers, where those alone count."""
+        if not self.options.first_attempts or self.plan.answer_number is not None:
+            return None
+        return retries_of(self.unmarked_batches(), self.options.within)
+
+    def unmarked_batches(self) -> Iterator[pl.DataFrame]:
+        """The rows before it was asked which of them are first answers."""
+        first_row = 1
+        for table in self.tables():
+            yield attempts_from_table(table, self.plan, first_row=first_row)
+            first_row += table.num_rows
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The columns of the plan as they stand in the file, with those of joined files."""
+        added = {name for join in self.joins for name in join.added}
+        wanted = [name for name in self.plan.file_columns if name not in added]
+        wanted += [join.left for join in self.joins if join.left not in added]
+        for table in self.raw.tables(list(dict.fromkeys(wanted))):
+            for join in self.joins:
+                table = join.add(table)
+            yield table
+
+    def sampled_ids(self, column: str) -> pl.Series:
+        """The distinct values of a column of ids in the first part of the file."""
+        names = self.plan.sources.get(column, ())
+        if len(names) != 1 or self.plan.integer_ids:
+            return pl.Series([], dtype=pl.String)
+        first = next(self.tables())[names[0]]
+        if not is_bytes(first.type):
+            return pl.Series([], dtype=pl.String)
+        return texts_of(first).drop_nulls().unique(maintain_order=True)
+
+    def samples(self, column: str) -> list[str]:
+        """The first distinct values of one of our columns, as they stand in the file."""
+        names = self.plan.sources.get(column, ())
+        if column == "attempted_at" and self.plan.order is not None:
+            names = (self.plan.order,)
+        if column == "correct" and self.plan.correct_if is not None:
+            names = self.plan.correct_if
+        if not names:
+            return []
+        texts = texts_of(next(self.tables())[names[0]]).drop_nulls()
+        return texts.unique(maintain_order=True).head(_SAMPLES).to_list()
+
+
+def open_attempt_file(path: Path, options: FileOptions) -> AttemptFile:
+    """Look at one attempt file, find its columns, and see that its times can be read.
+
+    Raises `FileFormatError`: if the file is missing, broken at first sight, lacks a column,
+    or none of the first times is one.
+    """
+    raw = open_raw_file(path, options)
+    try:
+        joins = read_joins(options.joins, raw.columns)
+        if options.user_from_name:
+            user = {"user_id": name_inside(path).split(".")[0]}
+            options = replace(options, constants={**options.constants, **user})
+        columns = [*raw.columns, *(name for join in joins for name in join.added)]
+        plan = plan_columns(columns, options)
+        file = AttemptFile(raw=raw, plan=plan, options=options, joins=tuple(joins))
+        _look_at_times(file)
+    except (OSError, pa.ArrowException, *ARCHIVE_ERRORS) as error:
+        raise broken(path, "a file", error) from error
+    return file
+
+
+def _look_at_times(file: AttemptFile) -> None:
+    """Refuse a file none of whose first times can be read, before anything is."""
+    if file.plan.order is None and "attempted_at" in file.plan.sources:
+        column = next(file.tables())[file.plan.sources["attempted_at"][0]]
+        if is_text(column.type) or is_bytes(column.type):
+            require_readable_times(texts_of(column).head(_LOOKED_AT), file.plan.time)

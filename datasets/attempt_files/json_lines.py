@@ -1,0 +1,107 @@
+"""JSON lines: one object a line, its nested members as columns with dotted names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from datasets.attempt_files.archives import opened
+from datasets.attempt_files.text import Scan
+from datasets.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+#: Lines whose members name the columns, and lines that are read at once.
+SAMPLE_LINES, BATCH_LINES = 1_000, 50_000
+
+
+def json_columns(path: Path) -> list[str]:
+    """Every member of the first lines, nested ones by their path: `actor.account.name`."""
+    names: dict[str, None] = {}
+    for value in islice(_objects(path), SAMPLE_LINES):
+        names.update(dict.fromkeys(_flat(value)))
+    if not names:
+        raise FileFormatError(f"Expected a JSON object on each line of {path}, found none.")
+    return list(names)
+
+
+def json_scan(path: Path) -> Scan:
+    """Count the lines that hold something and hash the bytes."""
+    digest, n_rows = hashlib.sha256(), 0
+    with opened(path) as file:
+        for line in file:
+            digest.update(line)
+            n_rows += bool(line.strip())
+    return Scan(digest.hexdigest(), n_rows)
+
+
+def json_tables(path: Path, wanted: Sequence[str]) -> Iterator[pa.Table]:
+    """The wanted members as bytes; what a line does not have is null."""
+    objects = _objects(path)
+    is_first = True
+    while rows := [_flat(value) for value in islice(objects, BATCH_LINES)]:
+        yield _table(rows, wanted)
+        is_first = False
+    if is_first:
+        yield _table([], wanted)
+
+
+def _table(rows: list[dict[str, Any]], wanted: Sequence[str]) -> pa.Table:
+    return pa.table(
+        {
+            name: pa.array([_bytes(row.get(name)) for row in rows], pa.binary())
+            for name in wanted
+        }
+    )
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    with opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+            except (ValueError, RecursionError) as error:
+                raise FileFormatError(
+                    f"{path}, line {number}: expected a JSON object, got "
+                    f"{line[:80].decode('utf-8', 'replace')!r}. Nothing was imported."
+                ) from error
+            if not isinstance(value, dict):
+                raise FileFormatError(
+                    f"{path}, line {number}: expected a JSON object, got "
+                    f"{type(value).__name__}. Nothing was imported."
+                )
+            yield value
+
+
+def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Members by their path; objects in a list by their place, other lists as they are."""
+    found: dict[str, Any] = {}
+    for name, member in value.items():
+        path = f"{before}{name}"
+        if isinstance(member, dict):
+            found.update(_flat(member, f"{path}."))
+        elif isinstance(member, list) and member and isinstance(member[0], dict):
+            for place, one in enumerate(member):
+                if isinstance(one, dict):
+                    found.update(_flat(one, f"{path}.{place}."))
+        else:
+            found[path] = member
+    return found
+
+
+def _bytes(value: object) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass") or None
+    return json.dumps(value).encode()

@@ -1,0 +1,163 @@
+"""Files before their columns are ours: Parquet, delimited text or JSON lines, in parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets.attempt_files.archives import ARCHIVE_ERRORS, compression_of, name_inside
+from datasets.attempt_files.exports import DELIMITERS, HEADERLESS
+from datasets.attempt_files.json_lines import json_columns, json_scan, json_tables
+from datasets.attempt_files.text import (
+    Scan,
+    TextFormat,
+    numbered,
+    scan,
+    text_format,
+    text_tables,
+)
+from datasets.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from datasets.attempt_files.options import FileOptions
+
+_DELIMITERS = MappingProxyType({".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"})
+_PARQUET = (".parquet", ".pq")
+_JSON = (".jsonl", ".ndjson", ".json")
+#: Rows of a Parquet file that are read at once.
+BATCH_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawFile:
+    """One file before its columns are ours: Parquet, delimited text or JSON lines."""
+
+    path: Path
+    columns: tuple[str, ...]
+    #: How text is written; None: Parquet or JSON.
+    text: TextFormat | None
+    is_json: bool
+    found: Scan
+
+    def tables(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
+        """The wanted columns, a part at a time; as many rows as there are lines.
+
+        Raises `FileFormatError`: if the file is broken, or lines and rows differ in number.
+        """
+        n_rows = 0
+        try:
+            for table in self._tables(list(wanted)):
+                n_rows += table.num_rows
+                yield table
+        except (OSError, pa.ArrowException, *ARCHIVE_ERRORS) as error:
+            raise broken(self.path, "text" if self.text else self.kind, error) from error
+        if n_rows != self.found.n_rows:
+            raise FileFormatError(
+                f"{self.path} has {self.found.n_rows:,} lines of attempts, but {n_rows:,} rows "
+                "were read; nothing was imported. Look for stray quotation marks or line ends."
+            )
+
+    @property
+    def kind(self) -> str:
+        """What the file is, in a word."""
+        return "JSON lines" if self.is_json else "Parquet" if self.text is None else "text"
+
+    def _tables(self, wanted: list[str]) -> Iterator[pa.Table]:
+        if self.is_json:
+            return json_tables(self.path, wanted)
+        if self.text is not None:
+            return text_tables(self.path, self.text, wanted)
+        return _parquet_tables(self.path, wanted)
+
+
+def open_raw_file(path: Path, options: FileOptions) -> RawFile:
+    """Look at one file: what kind it is and which columns it has."""
+    if not path.is_file():
+        raise FileFormatError(f"Expected an attempt file at {path}, but there is none.")
+    try:
+        return _looked_at(path, options)
+    except (OSError, pa.ArrowException, *ARCHIVE_ERRORS) as error:
+        raise broken(path, "a file", error) from error
+
+
+def is_readable(path: Path) -> bool:
+    """Whether the name of a file ends as those of attempt files do."""
+    name = name_inside(path) if path.is_file() else path.name
+    return Path(name).suffix.lower() in (*_PARQUET, *_JSON, *_DELIMITERS)
+
+
+def _looked_at(path: Path, options: FileOptions) -> RawFile:
+    ending = Path(name_inside(path)).suffix.lower()
+    if ending in _PARQUET and options.delimiter is None:
+        if compression_of(path) is not None:
+            raise FileFormatError(f"{path} is Parquet inside of an archive: unpack it first.")
+        columns = _parquet_columns(path)
+        n_rows = pq.read_metadata(path).num_rows
+        return RawFile(
+            path=path,
+            columns=columns,
+            text=None,
+            is_json=False,
+            found=Scan(_hash(path), n_rows),
+        )
+    if ending in _JSON and options.delimiter is None:
+        columns = tuple(json_columns(path))
+        return RawFile(
+            path=path, columns=columns, text=None, is_json=True, found=json_scan(path)
+        )
+    delimiter = options.delimiter or DELIMITERS.get(options.layout) or _DELIMITERS.get(ending)
+    if delimiter is None:
+        raise FileFormatError(
+            "Expected a name ending in .parquet, .csv, .tsv, .txt or .jsonl (also compressed), "
+            f"or text with --delimiter, got {path.name!r}."
+        )
+    names = options.columns or HEADERLESS.get(options.layout, ())
+    form = text_format(path, delimiter, options.quote, names)
+    return RawFile(
+        path=path, columns=form.columns, text=form, is_json=False, found=scan(path, form)
+    )
+
+
+def _hash(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _parquet_columns(path: Path) -> tuple[str, ...]:
+    try:
+        names = list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise broken(path, "Parquet", error) from error
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise FileFormatError(f"{path} names the column {', '.join(twice)} more than once.")
+    return tuple(numbered(names))
+
+
+def _parquet_tables(path: Path, wanted: list[str]) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        if file.metadata.num_rows == 0 or not wanted:
+            yield file.read(columns=wanted)
+            return
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+            yield pa.Table.from_batches([batch])
+
+
+def broken(path: Path, kind: str, error: BaseException) -> FileFormatError:
+    """The sentence for a file that its reader refuses."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return FileFormatError(
+        f"{path} cannot be read as {kind}: {said.rstrip('.')}. "
+        "Nothing of it was imported; write the file again and repeat the import."
+    )

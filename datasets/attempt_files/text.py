@@ -1,0 +1,191 @@
+"""Delimited text: every line is one row, whatever quotation marks it holds.
+
+A quoted field that spans lines is refused, not joined: one stray quotation mark would merge
+rows in silence. What is counted are lines of the file; the parser must find as many rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from datasets.attempt_files.archives import opened
+from datasets.attempt_files.exports import REPEATED
+from datasets.attempt_files.options import Quote
+from datasets.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+#: Bytes of a text file that are read at once.
+BLOCK_BYTES = 1 << 24
+#: Longest header line that is looked at.
+_MAX_HEADER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFormat:
+    """How the lines of a text file are cut into fields."""
+
+    delimiter: str
+    is_quoted: bool
+    #: Names of the columns, each once; a repeated name carries its number.
+    columns: tuple[str, ...]
+    has_header: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over the bytes of a text file tells."""
+
+    digest: str
+    #: Lines that are not empty, without the header.
+    n_rows: int
+
+
+def text_format(
+    path: Path, delimiter: str, quote: Quote | None, columns: Sequence[str]
+) -> TextFormat:
+    """How a text file is written, by its first line and what a person says of it.
+
+    Without `quote`, a tab-separated file has no quoting: that is how DataShop writes them.
+    """
+    is_quoted = delimiter != "\t" if quote is None else quote is Quote.DOUBLE
+    with opened(path) as file:
+        head = file.read(_MAX_HEADER)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise FileFormatError(
+            f"{path} is UTF-16, and text is read as UTF-8: save it as UTF-8 and repeat."
+        )
+    line = re.split(rb"\r\n|\r|\n", head.removeprefix(codecs.BOM_UTF8), maxsplit=1)[0]
+    if columns:
+        names = list(columns)
+    else:
+        names = _fields(line.decode("utf-8", errors="replace"), delimiter, is_quoted)
+        if not any(name.strip() for name in names):
+            raise FileFormatError(
+                f"Expected a line of column names in {path}, but it is empty."
+            )
+    return TextFormat(
+        delimiter=delimiter,
+        is_quoted=is_quoted,
+        columns=tuple(numbered([name.strip() for name in names])),
+        has_header=not columns,
+    )
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names that are unique: the second of the same name carries a number, and so on."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name}{REPEATED}{seen[name]}")
+    return unique
+
+
+def _fields(line: str, delimiter: str, is_quoted: bool) -> list[str]:
+    if not is_quoted:
+        return line.split(delimiter)
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return line.split(delimiter)
+
+
+def scan(path: Path, form: TextFormat) -> Scan:
+    """Count the lines of a file and hash its bytes.
+
+    Raises `FileFormatError`: at the first line whose quotation marks do not close on it.
+    """
+    digest, n_rows, line_number = hashlib.sha256(), 0, 0
+    well_formed = _well_formed(form.delimiter)
+    is_first = True
+    with opened(path) as file:
+        for block in _whole_lines(file):
+            digest.update(block)
+            body = block.removeprefix(codecs.BOM_UTF8) if is_first else block
+            lines = body.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+            if lines[-1] == "":
+                lines.pop()
+            if form.is_quoted and b'"' in body:
+                _refuse_open_quotes(path, lines, line_number, well_formed)
+            n_rows += len(lines) - lines.count("")
+            if is_first and form.has_header and lines:
+                n_rows -= lines[0] != ""
+            is_first = False
+            line_number += len(lines)
+    return Scan(digest.hexdigest(), n_rows)
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The bytes in blocks that end where a line does."""
+    rest = b""
+    while block := file.read(BLOCK_BYTES):
+        block = rest + block
+        end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
+        rest = block[end:]
+        if end:
+            yield block[:end]
+    if rest:
+        yield rest
+
+
+def _well_formed(delimiter: str) -> str:
+    """A line whose quoted fields end on it; marks inside of other fields mean themselves."""
+    sign = re.escape(delimiter)
+    field = f'(?:"(?:[^"]|"")*"|[^"{sign}][^{sign}]*)?'
+    return f"^{field}(?:{sign}{field})*$"
+
+
+def _refuse_open_quotes(path: Path, lines: list[str], before: int, well_formed: str) -> None:
+    series = pl.Series(lines, dtype=pl.String)
+    broken = (~series.str.contains(well_formed)).arg_true()
+    if len(broken):
+        number = before + int(broken[0]) + 1
+        raise FileFormatError(
+            f"{path}, line {number}: a field that begins with a quotation mark must end with "
+            f"one on the same line, got {lines[int(broken[0])][:80]!r}. If the marks are part "
+            "of the text, give --quote none; a text that spans lines must be mended first. "
+            "Nothing of the file was imported."
+        )
+
+
+def text_tables(path: Path, form: TextFormat, wanted: Sequence[str]) -> Iterator[pa.Table]:
+    """Every wanted column as bytes: types are ours to decide, bad bytes are one row's fault."""
+    with opened(path) as file:
+        reader = pa_csv.open_csv(
+            file,
+            read_options=pa_csv.ReadOptions(
+                column_names=list(form.columns),
+                skip_rows=1 if form.has_header else 0,
+                block_size=BLOCK_BYTES,
+            ),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=form.delimiter,
+                quote_char='"' if form.is_quoted else False,
+                newlines_in_values=False,
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                check_utf8=False,
+                column_types={name: pa.binary() for name in form.columns},
+                include_columns=list(wanted),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        batch = None
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+        if batch is None:
+            yield reader.schema.empty_table()

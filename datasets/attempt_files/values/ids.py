@@ -1,0 +1,200 @@
+"""Ids of an attempt file as text, whatever type and however many a row has."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import polars as pl
+import pyarrow as pa
+
+from datasets.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from datasets.attempt_files.values.plans import ColumnPlan
+
+#: Stands between the concepts of a row whose column is a list, or where columns are several.
+LIST_SEPARATOR = "\x1e"
+#: A list of numbers or of quoted texts, as Python and JSON write them.
+_LIST = r"^\s*\[\s*(?:[-\d'\"]|\])"
+#: What programs write into a text file where there is no value.
+MISSING = frozenset({"NULL", "\\N", "NaN", "nan", "<NA>", "#N/A"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Ids of a column, and whether their bytes were UTF-8."""
+
+    text: pl.Series
+    is_unicode: pl.Series
+
+
+def ids_of(column: pa.ChunkedArray, source: str, plan: ColumnPlan, ours: str) -> Ids:
+    """Ids as text: whole numbers in decimal, UUIDs in lower case, bytes as UTF-8.
+
+    Raises `FileFormatError`: if the column's type, or a number that is no whole one, is no id.
+    """
+    kind = column.type
+    if is_text(kind) or is_bytes(kind):
+        return _text_ids(column, plan, ours)
+    return _all_unicode(_other_ids(column, source, ours))
+
+
+def _text_ids(column: pa.ChunkedArray, plan: ColumnPlan, ours: str) -> Ids:
+    ids = decoded(column.cast(pa.large_binary()))
+    missing = plan.null_ids | (MISSING if is_bytes(column.type) else frozenset())
+    text = without(ids.text, missing) if missing else ids.text
+    if plan.integer_ids:
+        text = text.str.replace(r"^\s*([+-]?\d+)\.0*\s*$", "$1")
+    if ours == "concept_id":
+        text = _from_list_texts(text)
+    return Ids(text, ids.is_unicode)
+
+
+def _other_ids(column: pa.ChunkedArray, source: str, ours: str) -> pl.Series:
+    kind = column.type
+    if pa.types.is_null(kind):
+        return repeated(None, len(column))
+    if pa.types.is_integer(kind):
+        return series_of(column).cast(pl.String)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _whole_numbers(series_of(column).cast(pl.Float64), source)
+    if isinstance(kind, pa.UuidType):
+        return pl.Series(
+            [None if u is None else str(UUID(str(u))) for u in column.to_pylist()],
+            dtype=pl.String,
+        )
+    if ours == "concept_id" and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return _from_lists(column)
+    raise FileFormatError(f"{source} must be text, whole numbers or UUIDs, got {kind}.")
+
+
+def without(text: pl.Series, values: frozenset[str]) -> pl.Series:
+    """The texts, null where they are one of these values."""
+    missing = text.is_in(sorted(values))
+    if not missing.any():
+        return text
+    return text.to_frame("t").select(pl.when(~missing).then(pl.col("t"))).to_series()
+
+
+def _whole_numbers(numbers: pl.Series, source: str) -> pl.Series:
+    """Whole numbers that a program made floats, such as pandas beside a null."""
+    known = numbers.is_finite() & numbers.is_not_null()
+    broken = numbers.filter(known & (numbers != numbers.round()))
+    if len(broken):
+        raise FileFormatError(
+            f"{source} must be text, whole numbers or UUIDs, got the fraction {broken[0]}."
+        )
+    frame = pl.DataFrame({"n": numbers, "known": known.fill_null(value=False)})
+    return frame.select(
+        pl.when("known").then(
+            pl.col("n").fill_nan(0).cast(pl.Int64, strict=False).cast(pl.String)
+        )
+    ).to_series()
+
+
+def _from_lists(column: pa.ChunkedArray) -> pl.Series:
+    values = column.to_pylist()
+    return pl.Series([None if v is None else _joined(v) for v in values], dtype=pl.String)
+
+
+def _from_list_texts(text: pl.Series) -> pl.Series:
+    """Texts such as `[3, 32]` or `['a', 'b']` as several concepts; others as they are."""
+    is_list = text.str.contains(_LIST).fill_null(value=False)
+    if not is_list.any():
+        return text
+    return pl.Series(
+        [
+            _parsed_list(value) if listed else value
+            for value, listed in zip(text.to_list(), is_list.to_list(), strict=True)
+        ],
+        dtype=pl.String,
+    )
+
+
+def _parsed_list(text: str) -> str | None:
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    if not isinstance(values, list):
+        return text
+    return _joined(values)
+
+
+def _joined(values: list[object]) -> str | None:
+    texts = [
+        str(int(v)) if isinstance(v, float) and v.is_integer() else str(v)
+        for v in values
+        if v is not None
+    ]
+    return LIST_SEPARATOR.join(texts) if texts else None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is text."""
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+    )
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is bytes; text files have no other."""
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+    )
+
+
+def decoded(column: pa.ChunkedArray) -> Ids:
+    """Bytes as text; where they are not UTF-8, an escaped form that is only for people."""
+    try:
+        return _all_unicode(series_of(column.cast(pa.large_string())))
+    except pa.ArrowInvalid:
+        pass
+    texts: list[str | None] = []
+    fine: list[bool] = []
+    for value in column.to_pylist():
+        try:
+            texts.append(None if value is None else value.decode("utf-8"))
+            fine.append(True)
+        except UnicodeDecodeError:
+            texts.append(value.decode("utf-8", errors="backslashreplace"))
+            fine.append(False)
+    return Ids(pl.Series(texts, dtype=pl.String), pl.Series(fine, dtype=pl.Boolean))
+
+
+def repeated(value: object, n_rows: int) -> pl.Series:
+    """One text or boolean in every row; None is a null text."""
+    kind = pl.Boolean if isinstance(value, bool) else pl.String
+    return pl.Series([value], dtype=kind).new_from_index(0, n_rows)
+
+
+def _all_unicode(text: pl.Series) -> Ids:
+    return Ids(text, repeated(True, len(text)))
+
+
+def joined_ids(parts: list[pl.Series], n_rows: int, separator: str) -> pl.Series:
+    """One column, or several of the file's joined; of several concepts nulls are left out."""
+    if not parts:
+        return repeated(None, n_rows)
+    if len(parts) == 1:
+        return parts[0]
+    frame = pl.DataFrame([part.alias(str(i)) for i, part in enumerate(parts)])
+    if separator == ":":
+        return frame.select(pl.concat_str(pl.all(), separator=":")).to_series()
+    joined = pl.concat_str(pl.all(), separator=separator, ignore_nulls=True)
+    return frame.select(pl.when(joined != "").then(joined)).to_series()
+
+
+def series_of(column: pa.ChunkedArray) -> pl.Series:
+    """An Arrow column as a series."""
+    series = pl.from_arrow(column)
+    if not isinstance(series, pl.Series):
+        raise FileFormatError(f"Expected one column, got {type(series).__name__}.")
+    return series

@@ -1,0 +1,78 @@
+"""Whether the times of a file can be read at all, and which format would read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from datasets.attempt_files.values.times import numbers_without_unit, times_from_text
+from datasets.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from datasets.attempt_files.values.times import TimeReading
+
+#: Formats that people's files have, as strftime writes them.
+_FORMATS = (
+    "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%d.%m.%y %H:%M",
+    "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%d/%m/%Y %I:%M %p", "%d/%m/%Y %I:%M:%S %p",
+    "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M",
+    "%m/%d/%y %H:%M", "%d/%m/%y %H:%M", "%m/%d/%y %I:%M %p",
+    "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d",
+    "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d-%m-%Y", "%m-%d-%Y %H:%M:%S", "%Y-%m-%d",
+    "%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%d",
+    "%d-%b-%Y %H:%M:%S", "%d %b %Y %H:%M:%S", "%d %b %Y %H:%M", "%b %d, %Y %I:%M:%S %p",
+    "%b %d, %Y %H:%M:%S", "%b %d %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p",
+    "%Y-%m-%dT%H:%M:%S%.f%:z",
+)  # fmt: skip
+_SHOWN = 3
+
+
+def fitting_formats(texts: pl.Series) -> list[str]:
+    """Formats that read every one of some texts."""
+    given = texts.drop_nulls().str.strip_chars()
+    return [name for name in _FORMATS if len(given) and _reads(given, name)]
+
+
+def _reads(texts: pl.Series, name: str) -> bool:
+    try:
+        return texts.str.to_datetime(name, strict=False).null_count() == 0
+    except pl.exceptions.PolarsError:
+        return False
+
+
+def require_readable_times(texts: pl.Series, reading: TimeReading) -> None:
+    """Raise `FileFormatError` if none of some texts is a time; the sentence shows them.
+
+    Texts that are null or empty are another rule's matter.
+    """
+    given = texts.drop_nulls().filter(texts.drop_nulls().str.strip_chars() != "")
+    if given.is_empty() or times_from_text(given, reading).exists.is_empty():
+        return
+    read = times_from_text(given, reading)
+    if (
+        read.moments.null_count() < len(given)
+        or read.is_ambiguous.any()
+        or not read.exists.all()
+    ):
+        return
+    if given.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
+        raise numbers_without_unit(given.str.strip_chars())
+    samples = ", ".join(repr(text[:40]) for text in given.unique(maintain_order=True)[:_SHOWN])
+    raise FileFormatError(
+        f"attempted_at must hold times such as 2026-01-31T08:00:00Z, got {samples}. "
+        f"{_advice(given)} Nothing was imported."
+    )
+
+
+def _advice(given: pl.Series) -> str:
+    formats = fitting_formats(given)
+    if not formats:
+        return (
+            "Give their format by --time-format in the letters of strftime, such as "
+            "--time-format '%d.%m.%Y %H:%M:%S'."
+        )
+    flags = " or ".join(f"--time-format '{name}'" for name in formats[:2])
+    twice = " (both fit: which of the numbers is the month?)" if len(formats) > 1 else ""
+    return f"Give their format: {flags}{twice}."

@@ -1,0 +1,256 @@
+"""Moments as files write them, brought to UTC; time zone, unit and format are never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import polars as pl
+
+from bkt_core.errors import UsageError
+from datasets.contracts import TIME
+from datasets.errors import FileFormatError
+
+#: Date, time of day, and an offset, Z, UTC or GMT where there is one (ISO 8601).
+_MOMENT = (
+    r"^(?<date>\d{4}-\d{2}-\d{2})[T ](?<time>\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)"
+    r" ?(?<zone>Z|z|UTC|GMT|utc|gmt|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
+)
+#: No moment lies further from its origin: some 3,000 years, far inside 64 bits of microseconds.
+_LIMIT_US = 10**17
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TimeUnit(StrEnum):
+    """What a number of a time column counts."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+
+    @property
+    def microseconds(self) -> float:
+        """One of it."""
+        return {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[self.value]
+
+
+class Ambiguous(StrEnum):
+    """Which of two moments a local time means that the end of summer time repeats."""
+
+    EARLIER = "earlier"
+    LATER = "later"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeReading:
+    """How the times of a file are to be read."""
+
+    zone: str | None = None
+    #: Of text, in the letters of strftime; None: ISO 8601.
+    format: str | None = None
+    #: Of numbers; None: numbers are refused.
+    unit: TimeUnit | None = None
+    #: The moment from which numbers count.
+    origin: datetime = EPOCH
+    ambiguous: Ambiguous | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Moments in UTC, null where there is none, and why a local time has none."""
+
+    moments: pl.Series
+    is_ambiguous: pl.Series
+    #: False: a local time that the start of summer time skips.
+    exists: pl.Series
+
+
+def require_time_zone(name: str) -> str:
+    """A time zone that exists, by its IANA name."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"--time-zone takes an IANA name such as Europe/Berlin or UTC, got {name!r}."
+        ) from error
+    return name
+
+
+def times_from_text(text: pl.Series, reading: TimeReading) -> Times:
+    """Moments in UTC; null where the text is no moment.
+
+    Raises `FileFormatError`: if a time carries no offset and no time zone is given.
+    """
+    if reading.unit is not None:
+        return times_from_numbers(text, reading)
+    if reading.format is not None:
+        return _times_by_format(text.str.strip_chars(), reading)
+    parts = text.str.strip_chars().str.extract_groups(_MOMENT).struct.unnest()
+    clock = pl.col("time").str.len_chars()
+    local = (
+        pl.col("date")
+        + " "
+        + pl.col("time").str.replace(",", ".", literal=True)
+        + pl.when(clock == 5).then(pl.lit(":00")).otherwise(pl.lit(""))
+    ).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+    minutes = (
+        pl.when(pl.col("zone").str.to_uppercase().is_in(["Z", "UTC", "GMT"]))
+        .then(0)
+        .otherwise(
+            (
+                pl.col("zone").str.slice(1, 2).cast(pl.Int64, strict=False) * 60
+                + pl.col("zone")
+                .str.replace(":", "", literal=True)
+                .str.slice(3, 2)
+                .cast(pl.Int64, strict=False)
+                .fill_null(0)
+            )
+            * pl.when(pl.col("zone").str.starts_with("-")).then(-1).otherwise(1)
+        )
+    )
+    frame = parts.select(local=local, minutes=minutes)
+    is_naive = frame["local"].is_not_null() & frame["minutes"].is_null()
+    fixed = frame.select(
+        (pl.col("local") - pl.duration(minutes=pl.col("minutes"))).dt.replace_time_zone("UTC")
+    ).to_series()
+    if not is_naive.any():
+        return _plain(fixed)
+    if reading.zone is None:
+        raise _naive(str(text.filter(is_naive)[0]))
+    local_only = frame.select(pl.when(is_naive).then(pl.col("local"))).to_series()
+    zoned = _in_zone(local_only, reading)
+    moments = fixed.to_frame("f").select(pl.col("f").fill_null(zoned.moments)).to_series()
+    return Times(moments.cast(TIME), zoned.is_ambiguous, zoned.exists)
+
+
+def times_from_timestamps(moments: pl.Series, reading: TimeReading) -> Times:
+    """Moments in UTC from a column of timestamps or dates, with or without a time zone."""
+    if moments.dtype == pl.Date:
+        moments = moments.cast(pl.Datetime("us"))
+    if not isinstance(moments.dtype, pl.Datetime):
+        raise FileFormatError(
+            f"attempted_at must be timestamps or ISO 8601 text, got {moments.dtype}."
+        )
+    if moments.dtype.time_zone is not None:
+        return _plain(moments.dt.convert_time_zone("UTC"))
+    if reading.zone is None:
+        raise _naive(
+            str(moments.drop_nulls()[0]) if moments.null_count() < len(moments) else "null"
+        )
+    return _in_zone(moments, reading)
+
+
+def times_from_numbers(numbers: pl.Series, reading: TimeReading) -> Times:
+    """Moments that are counted in a unit from an origin; null where there is no number.
+
+    Raises `FileFormatError`: if no unit was given; the sentence names those that would give
+    sensible years.
+    """
+    if reading.unit is None:
+        raise numbers_without_unit(numbers)
+    scale = reading.unit.microseconds
+    whole = numbers.cast(pl.Int64, strict=False)
+    if numbers.dtype == pl.String:
+        numbers = numbers.str.strip_chars()
+        whole = numbers.cast(pl.Int64, strict=False)
+    floats = numbers.cast(pl.Float64, strict=False)
+    if (
+        reading.unit is not TimeUnit.NANOSECONDS
+        and floats.eq_missing(whole.cast(pl.Float64)).all()
+    ):
+        inside = whole.abs() < _LIMIT_US / scale
+        counted = (whole * int(scale)).to_frame("t").select(pl.when(inside).then(pl.col("t")))
+    else:
+        inside = floats.is_finite() & (floats.abs() < _LIMIT_US / scale)
+        us = (floats * scale).round()
+        counted = us.to_frame("t").select(pl.when(inside).then(pl.col("t").cast(pl.Int64)))
+    origin = int(reading.origin.timestamp()) * 1_000_000 + reading.origin.microsecond
+    return _plain((counted.to_series() + origin).cast(TIME))
+
+
+def numbers_without_unit(numbers: pl.Series) -> FileFormatError:
+    """The sentence for a column of numbers whose unit was not given."""
+    values = numbers.cast(pl.Float64, strict=False).drop_nulls()
+    sample = values[0] if len(values) else 0.0
+    fitting = []
+    for unit in TimeUnit:
+        moment = sample * unit.microseconds / 1e6
+        if 788_918_400 <= moment < 4_102_444_800:  # from 1995 to 2100
+            year = datetime.fromtimestamp(moment, UTC).year
+            fitting.append(f"--time-unit {unit.value} (the year {year})")
+    advice = (
+        " or ".join(fitting)
+        if fitting
+        else "--time-unit s, ms or us, with --time-origin 2026-01-01T00:00:00Z if they count "
+        "from a moment of their own"
+    )
+    return FileFormatError(
+        f"attempted_at holds numbers such as {_short(sample)}, and what they count must be "
+        f"given: {advice}."
+    )
+
+
+def _short(value: float) -> str:
+    return str(int(value)) if value.is_integer() else str(value)
+
+
+def _times_by_format(text: pl.Series, reading: TimeReading) -> Times:
+    try:
+        moments = text.str.to_datetime(reading.format, time_unit="us", strict=False)
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(
+            "--time-format takes the letters of strftime, such as '%d.%m.%Y %H:%M:%S', "
+            f"got {reading.format!r}."
+        ) from error
+    if isinstance(moments.dtype, pl.Datetime) and moments.dtype.time_zone is not None:
+        return _plain(moments.dt.convert_time_zone("UTC"))
+    if reading.zone is None and moments.null_count() < len(moments):
+        raise _naive(str(text.filter(moments.is_not_null())[0]))
+    if reading.zone is None:
+        return _plain(moments.dt.replace_time_zone("UTC"))
+    return _in_zone(moments, reading)
+
+
+def _in_zone(local: pl.Series, reading: TimeReading) -> Times:
+    """Local times of a zone; `exists` is false where a clock change skipped the time."""
+    zone = reading.zone or "UTC"
+    frame = local.to_frame("t").select(
+        earliest=_zoned(zone, "earliest"),
+        latest=_zoned(zone, "latest"),
+        was=pl.col("t"),
+    )
+    exists = frame.select(pl.col("was").is_null() | pl.col("earliest").is_not_null())
+    twice = frame.select((pl.col("earliest") != pl.col("latest")).fill_null(value=False))
+    chosen = {
+        Ambiguous.EARLIER: pl.col("earliest"),
+        Ambiguous.LATER: pl.col("latest"),
+        None: pl.when(pl.col("earliest") == pl.col("latest")).then(pl.col("earliest")),
+    }[reading.ambiguous]
+    moments = frame.select(chosen).to_series().cast(TIME)
+    is_ambiguous = twice.to_series() if reading.ambiguous is None else twice.to_series() & False
+    return Times(moments, is_ambiguous, exists.to_series())
+
+
+def _zoned(zone: str, ambiguous: str) -> pl.Expr:
+    return (
+        pl.col("t")
+        .dt.replace_time_zone(zone, ambiguous=ambiguous, non_existent="null")  # type: ignore[arg-type] # one of its words
+        .dt.convert_time_zone("UTC")
+    )
+
+
+def _plain(moments: pl.Series) -> Times:
+    """Moments that no clock change concerns."""
+    n = len(moments)
+    none = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n)
+    return Times(moments.cast(TIME), none, ~none)
+
+
+def _naive(example: str) -> FileFormatError:
+    return FileFormatError(
+        f"attempted_at must say its time zone, got {example!r} without one; "
+        "give the file's time zone by --time-zone, for instance --time-zone UTC."
+    )
