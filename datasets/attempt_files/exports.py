@@ -82,7 +82,7 @@ def _assistments(columns: Sequence[str]) -> Export:
         attempt_id=("attempt_id", "order_id", "log_id", "problem_log_id"),
         user_id=("user_id", "studentId"),
         question_id=("question_id", "problem_id", "problemId"),
-        concept_id=("concept_id", "skill_name", "skill_id", "skill", "sequence_id"),
+        concept_id=("concept_id", "skill_name", "skill", "skill_id", "sequence_id"),
         correct=("correct",),
         attempted_at=("attempted_at", "start_time", "startTime"),
     )

@@ -107,4 +107,6 @@ class FileOptions:
             raise UsageError("--within takes a time above zero, such as 30m.")
         both = {word.casefold() for word in self.right} & {w.casefold() for w in self.wrong}
         if both:
-            raise UsageError(f"{min(both)!r} cannot mean right and wrong at once.")
+            raise UsageError(
+                f"--right and --wrong both name {min(both)!r}, which can mean one."
+            )
