@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ class Export:
     unit: TimeUnit | None = None
     origin: datetime | None = None
     null_ids: frozenset[str] = frozenset()
+    is_escaped: bool = False
 
 
 #: Names of the columns of layouts whose files have no header line.
@@ -73,6 +74,10 @@ def _plain(columns: Sequence[str]) -> Export:
             attempted_at=("attempted_at",),
         )
     )
+
+
+def _bkt_export(columns: Sequence[str]) -> Export:
+    return replace(_plain(columns), is_escaped=True)
 
 
 def _assistments(columns: Sequence[str]) -> Export:
@@ -266,6 +271,7 @@ def _hmm_scalable(columns: Sequence[str]) -> Export:
 _EXPORTS: Mapping[Layout, Callable[[Sequence[str]], Export]] = MappingProxyType(
     {
         Layout.PLAIN: _plain,
+        Layout.BKT_EXPORT: _bkt_export,
         Layout.ASSISTMENTS: _assistments,
         Layout.PYBKT: _assistments,
         Layout.EDNET: _ednet,

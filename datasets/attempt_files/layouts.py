@@ -78,6 +78,7 @@ def plan_columns(columns: Sequence[str], options: FileOptions) -> ColumnPlan:
             origin=options.time_origin or export.origin or EPOCH,
         ),
         integer_ids=options.integer_ids,
+        is_escaped=export.is_escaped,
         null_ids=export.null_ids,
     )
 

@@ -40,7 +40,7 @@ class FileScores:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return self.scores.as_json() | {
-            "rows": self.rows.as_dict(),
+            "rows": self.rows.as_dict() | {"skipped": self.rows.skipped},
             "reasons": self.reasons,
             "at_defaults": list(self.at_defaults),
         }

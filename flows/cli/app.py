@@ -35,6 +35,11 @@ _COMMANDS = (
         "Read attempt logs into the database; every row is accounted for.",
     ),
     (
+        "export",
+        "flows.cli.data.export:export",
+        "Write attempts, states, snapshots, parameters or events to a file.",
+    ),
+    (
         "simulate",
         "flows.cli.data.simulate:simulate",
         "Write synthetic attempts with known parameters, as a file.",

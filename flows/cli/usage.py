@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -11,6 +12,17 @@ from bkt_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def moment_of(text: str) -> datetime:
+    """A moment from a flag; a bare day is its first moment in UTC. Raises `ValueError`."""
+    moment = datetime.fromisoformat(text)
+    if len(text) == len("2026-01-31"):
+        return moment.replace(tzinfo=UTC)
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs a time zone")
+    return moment.astimezone(UTC)
+
 
 #: Fields of requests whose flag is called otherwise.
 FLAGS = {"first_day": "from", "last_day": "to", "step_days": "step", "concepts": "concept"}

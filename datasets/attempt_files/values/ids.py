@@ -46,6 +46,8 @@ def _text_ids(column: pa.ChunkedArray, plan: ColumnPlan, ours: str) -> Ids:
     ids = decoded(column.cast(pa.large_binary()))
     missing = plan.null_ids | (MISSING if is_bytes(column.type) else frozenset())
     text = without(ids.text, missing) if missing else ids.text
+    if plan.is_escaped and is_bytes(column.type):
+        text = text.str.strip_prefix("'")
     if plan.integer_ids:
         text = text.str.replace(r"^\s*([+-]?\d+)\.0*\s*$", "$1")
     if ours == "concept_id":

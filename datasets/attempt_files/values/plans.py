@@ -18,6 +18,8 @@ class Layout(StrEnum):
 
     #: Our own column names.
     PLAIN = "plain"
+    #: What `bkt export attempts` writes: texts that a spreadsheet would compute are escaped.
+    BKT_EXPORT = "bkt-export"
     #: ASSISTments exports of 2009, 2012, 2015 and 2017.
     ASSISTMENTS = "assistments"
     #: DataShop's student-step and transaction exports, also the KDD Cup 2010 files.
@@ -67,6 +69,8 @@ class ColumnPlan:
     answer_number: str | None = None
     time: TimeReading = field(default_factory=TimeReading)
     integer_ids: bool = False
+    #: Texts begin with an apostrophe where they would be a formula (`bkt export`).
+    is_escaped: bool = False
     #: Values of ids that mean there is none.
     null_ids: frozenset[str] = frozenset()
 

@@ -79,7 +79,9 @@ def read_mastery(
     if concept_ids is not None:
         wanted = wanted.where(MasteryStateRow.concept_id.in_(list(concept_ids)))
     rows = conn.execute(wanted.order_by(MasteryStateRow.concept_id)).all()
-    return tuple(_now(conn, user_id, state_of(row)) for row in rows)
+    return tuple(
+        mastery_of(conn, user_id, state_of(row), in_force(conn, row.concept_id)) for row in rows
+    )
 
 
 def has_states(
@@ -105,8 +107,8 @@ def is_current(state: State, stamp: InForce) -> bool:
     return same and not state.is_stale and state.n_attempts > 0
 
 
-def _now(conn: Connection, user_id: str, state: State) -> Mastery:
-    stamp = in_force(conn, state.concept_id)
+def mastery_of(conn: Connection, user_id: str, state: State, stamp: InForce) -> Mastery:
+    """The mastery that a reader sees: the stored value, or a replay where it is not current."""
     p_mastery, n, last = state.p_mastery, state.n_attempts, state.last_attempt_at
     if not is_current(state, stamp):
         replayed = replay_one(conn, user_id, state.concept_id, stamp.params)

@@ -135,6 +135,11 @@ FILES = {
         f"ann,q,add,0,{AT}\nann,q,add,1,2026-01-05T08:00:09Z\nann,q,add,1,2026-01-06T08:00:09Z\n"
     ),
 }
+#: What `bkt export attempts` writes of three ids that a spreadsheet would take for formulas.
+FILES["exported.csv"] = (
+    "attempt_id,source,user_id,question_id,concept_id,correct,attempted_at,created_at\n"
+    f"1,,'=1+1,,'-add,1,{AT},{AT}\n2,,''ann,,add,0,{AT},{AT}\n"
+)
 #: What each command stores: (user, concept, correct) in the order of ids; and skipped rows.
 STORED = {
     "skill_builder_data.csv": ([("7", "Area", 0), ("7", "Area", 1), ("7", "Volume", 1)], 0),
@@ -164,6 +169,7 @@ STORED = {
     "keyed.csv": ([("ann", "add", 1), ("ann", "add", 0)], 0),
     "one_user.tsv": ([("u42", "add", 1)], 0),
     "bare.csv": ([("ann", "add", 1), ("ann", "add", 0)], 0),
+    "exported.csv": ([("=1+1", "-add", 1), ("'ann", "add", 0)], 0),
     "retries.csv": ([("ann", "add", 0), ("ann", "add", 1)], 1),
 }  # fmt: skip
 #: The commands of DataShop's transactions read one file in two ways.
