@@ -28,6 +28,9 @@ class GateLimits:
     #: One-sided level at which a first fit is shown to be worse than the defaults or the mean,
     #: as a false discovery rate over the first fits of one run.
     worse_level: float = 0.05
+    #: Held-out users below which a first fit is not promoted: with n users no sign-flip p-value
+    #: is below 2^-n, so that with fewer than five nothing could be shown worse at 5 %.
+    min_users_first_promotion: int = 5
     #: False discovery rate over the challengers of fitted champions in one run.
     false_discovery_rate: float = 0.05
     #: A champion whose data ended this many days before the run's is stale ...

@@ -111,6 +111,11 @@ def decide(
             first, comparisons, adjusted_p([c.p_not_worse for c in comparisons]), strict=True
         ):
             checks[index].append(verdict_checks.not_shown_worse(against, adjusted, limits))
+    for index in first:
+        evidence = evidences[index].fit.evidence
+        if evidence is not None:
+            against = evidence.against_defaults
+            checks[index].append(verdict_checks.users_to_compare(against, limits))
     p_values = [verdict_checks.promotion_p(evidences[index], limits) for index in tested]
     adjusted_of = dict(zip(tested, adjusted_p(p_values), strict=True))
     return [

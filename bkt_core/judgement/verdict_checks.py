@@ -61,6 +61,19 @@ def not_shown_worse(
     )
 
 
+def users_to_compare(comparison: Comparison, limits: GateLimits) -> Check:
+    """Whether a first fit has so many held-out users that it could be shown to be worse."""
+    n, needed = comparison.n_users, limits.min_users_first_promotion
+    return Check(
+        "users_to_compare",
+        n >= needed,
+        float(n),
+        float(needed),
+        Severity.COMPARE,
+        f"{n} held-out users; with fewer than {needed} no fit could be shown to be worse.",
+    )
+
+
 def is_stale(evidence: ConceptEvidence, limits: GateLimits) -> bool:
     """Whether the champion's data is older than the declared age."""
     champion = evidence.champion

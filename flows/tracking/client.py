@@ -11,11 +11,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from flows.evidence.evidence import evidence_files
 from flows.evidence.scalars import worst_concepts
+from flows.tracking.model_files import log_model
 from flows.tracking.store import (
     TrackingUnavailableError,
     configure_mlflow,
@@ -266,7 +266,7 @@ def _new_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = _log_model(client, home, content, digest)
+    source = log_model(client, home, content, digest)
     created = client.create_model_version(
         model_name,
         source,
@@ -275,23 +275,3 @@ def _new_version(
         description=f"Parameters of {len(content['concepts'])} concepts, else the defaults.",
     )
     return int(created.version)
-
-
-def _log_model(client: MlflowClient, home: str, content: dict[str, Any], digest: str) -> str:
-    """Write the model's folder among the run's artifacts; returns its address."""
-    from mlflow import pyfunc
-
-    inside = f"models/{digest}"
-    with TemporaryDirectory() as scratch:
-        file = Path(scratch) / "parameters.json"
-        file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        model = Path(scratch) / "model"
-        pyfunc.save_model(
-            path=str(model),
-            python_model=str(Path(__file__).with_name("mastery_model.py")),
-            artifacts={"parameters": str(file)},
-            code_paths=[str(Path(__file__).parents[2] / "bkt_core")],
-            pip_requirements=["numpy", "numba", "pandas"],
-        )
-        client.log_artifacts(home, str(model), inside)
-    return f"{client.get_run(home).info.artifact_uri.rstrip('/')}/{inside}"

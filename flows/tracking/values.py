@@ -100,7 +100,7 @@ def dataset_of(evidence: RunEvidence) -> dict[str, str] | None:
     digest = evidence.facts.tags.get("data_digest", "")
     if not digest:
         return None
-    profile = {"num_rows": evidence.facts.summary.get("rows", {}).get("accepted")}
+    profile = {"num_rows": _rows_of(evidence)}
     return {
         "name": "attempts",
         "digest": digest[:MAX_DIGEST],
@@ -108,6 +108,12 @@ def dataset_of(evidence: RunEvidence) -> dict[str, str] | None:
         "source": json.dumps({"extract": digest}),
         "profile": json.dumps(profile),
     }
+
+
+def _rows_of(evidence: RunEvidence) -> int:
+    """Attempts of the extraction: as the run counted them, else those of its concepts."""
+    counted = evidence.facts.summary.get("rows", {}).get("accepted")
+    return int(counted if counted is not None else evidence.concepts["n_attempts"].sum())
 
 
 def model_content(params: Mapping[str, BktParams], defaults: BktParams) -> dict[str, Any]:

@@ -64,8 +64,27 @@ def _names(checks):
 def test_a_first_fit_that_is_not_worse_is_promoted():
     verdict = _verdict(_evidence())
     assert verdict.decision is Decision.PROMOTED
-    assert _names(verdict.reasons) == ["not_worse_than_defaults", "not_worse_than_mean"]
+    rests_on = ["not_worse_than_defaults", "not_worse_than_mean", "users_to_compare"]
+    assert _names(verdict.reasons) == rests_on
     assert verdict.adjusted_p is None
+
+
+@pytest.mark.parametrize(("n_users", "decision"), [(4, Decision.KEPT), (5, Decision.PROMOTED)])
+def test_a_first_fit_needs_users_enough_to_be_shown_worse(n_users, decision):
+    """With n users no sign-flip p-value is below 2^-n: four cannot show anything at 5 %."""
+    one = _evidence()
+    against = replace(one.fit.evidence.against_defaults, n_users=n_users)
+    evidence = replace(one.fit.evidence, against_defaults=against)
+    verdict = _verdict(replace(one, fit=replace(one.fit, evidence=evidence)))
+    assert verdict.decision is decision
+    assert ("users_to_compare" in _names(verdict.report.deciding)) is (n_users == 4)
+
+
+def test_a_champion_is_challenged_by_few_users_as_well():
+    """The rule is for first fits: a challenger must be shown to be better anyway."""
+    champion = Champion(params=SOUND, fold_seed=1, fold_params=(SOUND,) * 5)
+    verdict = _verdict(_evidence(POOR, champion))
+    assert "users_to_compare" not in _names(verdict.report.checks)
 
 
 def test_a_first_fit_shown_to_be_worse_is_kept_out():

@@ -141,6 +141,9 @@ def test_the_registered_model_predicts_what_the_pipeline_predicts(
     order = np.random.default_rng(0).permutation(len(frame))
     model = _champion(store, "bkt-mastery", tmp_path)
     assert model.predict(frame.iloc[order]).tolist() == expected[order].tolist()
+    inputs = model.metadata.get_input_schema()
+    assert inputs.input_names() == ["user_id", "concept_id", "correct", "attempted_at"]
+    assert inputs.required_input_names() == ["user_id", "concept_id", "correct"]
 
 
 def _register(store, params, *, mlflow_run_id=None):
