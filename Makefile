@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two halves of the tests beside each other, a file in one piece; each starts its own PostgreSQL.
 ALONGSIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
+.PHONY: wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
 
 help:                ## this list
@@ -71,6 +71,16 @@ bench-runners: $(STAMP)  ## two Dask workers against one, on shards of some seco
 	$(BIN)/python -m benchmarks.runners
 
 bench: bench-fitting bench-border bench-states bench-judgement bench-serving ## every speed, as a ratio against a named opponent in the same run
+
+coverage: $(STAMP)   ## branch coverage by package, of the everyday tests
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -m "not slow and not parity and not harness and not full_size"
+	$(BIN)/python -m coverage combine --quiet
+	@for package in bkt_core bkt_settings datasets flows serving; do \
+	    printf '%-14s' $$package; $(BIN)/python -m coverage report --include="$$package/*" --format=total; done
+
+wheel-check: $(STAMP) ## the wheel in an empty environment: make wheel-check PYTHONS="python3.11 python3.12"
+	$(BIN)/python -m tests.packaging.check_wheel $(PYTHONS)
 
 clean:               ## forget the environment and what runs have written
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

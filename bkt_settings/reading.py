@@ -17,17 +17,19 @@ from pydantic_settings import (
 )
 
 from bkt_core.errors import UsageError
+from bkt_settings.home import HOME
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+CONF_DIR = HOME / "conf"
 
 #: Variables with our prefix that are not settings.
 OTHER_VARIABLES = frozenset(
     {
         "BKT_ENV",
         "BKT_HOME",
+        "BKT_CONF_DIR",
         "BKT_BENCHMARK_DATA",
         "BKT_TEST_DATABASE_URL",
         "BKT_REQUIRE_POSTGRES",
@@ -119,15 +121,21 @@ def _conf_files() -> list[Path]:
     files = [CONF_DIR / "default.toml"]
     environment = os.environ.get("BKT_ENV")
     if environment:
-        chosen = CONF_DIR / f"{environment}.toml"
-        if not chosen.is_file():
-            known = sorted(path.stem for path in CONF_DIR.glob("*.toml"))
-            raise UsageError(
-                f"BKT_ENV names conf/{environment}.toml, which does not exist; "
-                f"there are {', '.join(known)}."
-            )
-        files.append(chosen)
+        files.append(_environment_file(environment))
     return files
+
+
+def _environment_file(environment: str) -> Path:
+    """`<environment>.toml`, of the folder that BKT_CONF_DIR names or of our own."""
+    folders = [Path(os.environ.get("BKT_CONF_DIR") or CONF_DIR), CONF_DIR]
+    for folder in folders:
+        if (folder / f"{environment}.toml").is_file():
+            return folder / f"{environment}.toml"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    raise UsageError(
+        f"BKT_ENV names conf/{environment}.toml, which does not exist in {folders[0]}; "
+        f"there are {', '.join(known)}."
+    )
 
 
 def _variables(name: str, info: FieldInfo) -> set[str]:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.workers.process import ProcessWorker
 
 from bkt_core.errors import BktError
+from bkt_settings.home import HOME
 from flows.deployment.automations import (
     CRASHED_RUNS,
     INNER_FLOWS,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from bkt_settings.pipeline import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = HOME
 POOL = "bkt"
 #: Runs that write under the run lock wait for each other here instead of failing.
 EXCLUSIVE = "exclusive"

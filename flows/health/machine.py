@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from sqlalchemy import make_url
 
-from bkt_settings.reading import CONF_DIR
+from bkt_settings.home import HOME
 from flows.health.findings import fail, ok, warn
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
     from flows.health.findings import Examination, Finding
 
-ROOT = CONF_DIR.parent
-PROJECT, LOCK = ROOT / "pyproject.toml", ROOT / "requirements.lock"
+PROJECT, LOCK = HOME / "pyproject.toml", HOME / "requirements.lock"
 GIB = 2**30
 #: Packages named at most in one line.
 NAMED = 4

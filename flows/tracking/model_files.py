@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import bkt_core
+
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient
@@ -23,13 +25,13 @@ def log_model(client: MlflowClient, home: str, content: dict[str, Any], digest: 
         file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         model = Path(scratch) / "model"
         with warnings.catch_warnings():
-            # An input example would make MLflow run the model, which takes seconds of each night.
+            # An input example would make MLflow run the model: seconds of each night.
             warnings.filterwarnings("ignore", "(?s).*input example", UserWarning)
             pyfunc.save_model(
                 path=str(model),
                 python_model=str(Path(__file__).with_name("mastery_model.py")),
                 artifacts={"parameters": str(file)},
-                code_paths=[str(Path(__file__).parents[2] / "bkt_core")],
+                code_paths=[str(Path(bkt_core.__file__).parent)],
                 pip_requirements=["numpy", "numba", "pandas"],
                 signature=_signature(),
             )
