@@ -8,6 +8,8 @@ ALONGSIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
+# Commands that tests start must not compile our sources again each time.
+export PYTHONDONTWRITEBYTECODE :=
 
 help:                ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

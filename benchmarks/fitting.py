@@ -28,8 +28,9 @@ from benchmarks.parts.fitting_quality import print_quality
 from benchmarks.parts.plain_em import fit_plainly
 from bkt_core import AttemptSequences, BktParams, Bounds
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitResult
+from bkt_core.fitting.engine import FitResult
 from bkt_core.fitting.likelihood import evaluate
+from bkt_core.fitting.options import FitOptions
 from bkt_core.fitting.pybkt_engine import new_model, params_of, run_pybkt
 from bkt_core.fitting.starts import draw_starts
 

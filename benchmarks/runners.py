@@ -24,7 +24,7 @@ stay_offline()
 from prefect import flow  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
-from bkt_core.fitting.engine import Method  # noqa: E402
+from bkt_core.fitting.options import Method  # noqa: E402
 from bkt_core.params import BktParams  # noqa: E402
 from bkt_settings.pipeline import load_settings  # noqa: E402
 from datasets.extracts import shards as extract_shards  # noqa: E402

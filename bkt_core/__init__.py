@@ -1,23 +1,32 @@
-"""What is true about Bayesian Knowledge Tracing: the public names, nothing else."""
+"""Bayesian Knowledge Tracing: the public names, each imported when it is first used.
+
+To read one number from a table must not cost the import of the compiled kernels.
+"""
 
 from __future__ import annotations
 
-from bkt_core.model import (
-    RuleFailure,
-    RuleReport,
-    Update,
-    Updates,
-    apply_learning_transition,
-    check_degeneracy,
-    posterior_given_obs,
-    predict_correct,
-    update_mastery,
-    validate_bkt_params,
-)
-from bkt_core.params import AlgoParams, BktParams, Bounds
-from bkt_core.replay import predict, replay, trace
-from bkt_core.sequences import AttemptSequences
-from bkt_core.simulation import draw_lengths, draw_params, simulate
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bkt_core.model import (
+        RuleFailure,
+        RuleReport,
+        Update,
+        Updates,
+        apply_learning_transition,
+        check_degeneracy,
+        posterior_given_obs,
+        predict_correct,
+        update_mastery,
+        validate_bkt_params,
+    )
+    from bkt_core.params import AlgoParams, BktParams, Bounds
+    from bkt_core.replay import predict, replay, trace
+    from bkt_core.sequences import AttemptSequences
+    from bkt_core.simulation import draw_lengths, draw_params, simulate
 
 __all__ = [
     "AlgoParams",
@@ -41,3 +50,34 @@ __all__ = [
     "update_mastery",
     "validate_bkt_params",
 ]
+
+#: Module -> the public names that it defines.
+_HOMES = {
+    "params": ("AlgoParams", "BktParams", "Bounds"),
+    "replay": ("predict", "replay", "trace"),
+    "sequences": ("AttemptSequences",),
+    "simulation": ("draw_lengths", "draw_params", "simulate"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """The public name, from the module that defines it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "model")
+    return getattr(import_module(f"bkt_core.{home}"), name)
+
+
+class _Package(ModuleType):
+    """`bkt_core.replay` is the function, also once the module of that name is imported."""
+
+    @property
+    def replay(self) -> object:
+        return __getattr__("replay")
+
+    @replay.setter
+    def replay(self, module: object) -> None:
+        """The import system sets the module; it stays reachable in `sys.modules`."""
+
+
+sys.modules[__name__].__class__ = _Package

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from bkt_core.evaluation.gates import GateLimits
-from bkt_core.fitting.engine import FitOptions, Method
+from bkt_core.evaluation.limits import GateLimits
+from bkt_core.fitting.options import FitOptions, Method
 from bkt_core.params import Bounds
 from bkt_settings.reading import FileSettings, Section, read_settings, refuse_unknown_variables
 from bkt_settings.serving import ServingSettings

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.data.fitting import fold_sets, simulated_concepts
 from bkt_core import AttemptSequences
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions
+from bkt_core.fitting.options import FitOptions
 
 
 def write(concepts: list[AttemptSequences], path: Path) -> None:

@@ -16,7 +16,7 @@ from bkt_core.evaluation.cross_validation import (
 )
 from bkt_core.evaluation.metrics import score
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, Method
+from bkt_core.fitting.options import FitOptions, Method
 from bkt_core.params import FALLBACK_PARAMS
 
 if TYPE_CHECKING:

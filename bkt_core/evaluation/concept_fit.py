@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bkt_core.evaluation.cross_validation import CrossValidation
-    from bkt_core.fitting.engine import FitEngine, FitOptions
+    from bkt_core.fitting.engine import FitEngine
+    from bkt_core.fitting.options import FitOptions
     from bkt_core.params import AlgoParams
     from bkt_core.sequences import AttemptSequences
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bkt_core.fitting.engine import FitEngine, FitOptions, FitResult
+    from bkt_core.fitting.engine import FitEngine, FitResult
+    from bkt_core.fitting.options import FitOptions
     from bkt_core.params import BktParams
     from bkt_core.sequences import AttemptSequences
 

@@ -13,15 +13,9 @@ import numpy as np
 
 from bkt_core import kernels
 from bkt_core.errors import LikelihoodFellError
-from bkt_core.fitting.engine import (
-    FitOptions,
-    FitResult,
-    Method,
-    Stop,
-    check_training_sets,
-    outcome_of,
-)
+from bkt_core.fitting.engine import FitResult, Stop, check_training_sets, outcome_of
 from bkt_core.fitting.likelihood import box_of
+from bkt_core.fitting.options import FitOptions, Method
 from bkt_core.fitting.starts import draw_starts
 from bkt_core.fitting.uncertainty import uncertainty_of
 from bkt_core.params import PARAM_NAMES, BktParams

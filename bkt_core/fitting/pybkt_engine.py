@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bkt_core.fitting.engine import FitOptions
+    from bkt_core.fitting.options import FitOptions
     from bkt_core.sequences import AttemptSequences
 
 #: pyBKT's EM has no Newton finish: it stops at this gain per attempt, in nats, or above.

@@ -12,7 +12,7 @@ from bkt_core.params import Bounds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bkt_core.fitting.engine import FitOptions
+    from bkt_core.fitting.options import FitOptions
     from bkt_core.params import BktParams
 
 #: Centres of the first starts, as fractions of the box (L0, T, S, G). The first is near what

@@ -12,7 +12,8 @@ from bkt_core.evaluation.checks import Check, Decision, Severity
 from bkt_core.evaluation.comparison import Comparison, Rival, adjusted_p, compare
 from bkt_core.evaluation.concept_fit import ConceptFit, held_out_predictions
 from bkt_core.evaluation.cross_validation import fold_of, predict_by_fold
-from bkt_core.evaluation.gates import GateLimits, fit_checks, warn_checks
+from bkt_core.evaluation.gates import fit_checks, warn_checks
+from bkt_core.evaluation.limits import GateLimits
 from bkt_core.judgement import verdict_checks
 from bkt_core.judgement.evidence import Champion, ConceptEvidence, Verdict
 from bkt_core.judgement.impact import impact

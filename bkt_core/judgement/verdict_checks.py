@@ -10,7 +10,7 @@ from bkt_core.fitting.uncertainty import Z_95
 
 if TYPE_CHECKING:
     from bkt_core.evaluation.comparison import Comparison
-    from bkt_core.evaluation.gates import GateLimits
+    from bkt_core.evaluation.limits import GateLimits
     from bkt_core.judgement.evidence import ConceptEvidence
 
 PINNED = Check(

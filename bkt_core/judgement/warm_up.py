@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
-from bkt_core.fitting.engine import FitOptions
+from bkt_core.fitting.options import FitOptions
 from bkt_core.judgement.selection import judge_concept
 from bkt_core.params import AlgoParams
 from bkt_core.sequences import AttemptSequences
 
 if TYPE_CHECKING:
-    from bkt_core.evaluation.gates import GateLimits
+    from bkt_core.evaluation.limits import GateLimits
     from bkt_core.fitting.engine import FitEngine
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bkt_core.evaluation.concept_fit import ConceptFit
-    from bkt_core.evaluation.gates import GateLimits
+    from bkt_core.evaluation.limits import GateLimits
     from bkt_core.fitting.engine import FitEngine
     from datasets.sequences.readers import ConceptAttempts, Window
 

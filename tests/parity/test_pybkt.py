@@ -13,9 +13,10 @@ from bkt_core import AttemptSequences, BktParams, Bounds, draw_lengths, simulate
 from bkt_core.errors import BktError, UsageError
 from bkt_core.fitting import pybkt_engine
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult, Method, Stop
+from bkt_core.fitting.engine import FitOutcome, FitResult, Stop
 from bkt_core.fitting.engines import engine_named
 from bkt_core.fitting.likelihood import evaluate
+from bkt_core.fitting.options import FitOptions, Method
 from bkt_core.fitting.pybkt_engine import PyBktEngine, new_model, params_of, run_pybkt
 
 pytestmark = pytest.mark.parity

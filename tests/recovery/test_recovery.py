@@ -7,7 +7,8 @@ import pytest
 
 from bkt_core import BktParams, draw_lengths, draw_params, simulate
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult
+from bkt_core.fitting.engine import FitOutcome, FitResult
+from bkt_core.fitting.options import FitOptions
 from bkt_core.params import PARAM_NAMES
 
 pytestmark = pytest.mark.slow

@@ -1,21 +1,21 @@
-"""The schema's revision: bring it up to date, take it down, insist on it."""
+"""The schema's revision: bring it up to date, take it down, insist on it.
+
+Alembic is imported only where it migrates: to find that nothing must be done needs a number.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from datasets.store.connections.engines import reading, redacted, require_reachable
 from datasets.store.connections.locks import named_key
 from datasets.store.errors import NotMigratedError
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy import Connection, Engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -23,15 +23,19 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def head_revision() -> str:
     """The revision that this program was written for."""
-    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
-    return str(head)
+    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def current_revision(engine: Engine) -> str | None:
     """The revision the database is at; None where there is no schema."""
     require_reachable(engine)
     with reading(engine) as conn:
-        return MigrationContext.configure(conn).get_current_revision()
+        if not inspect(conn).has_table("alembic_version"):
+            return None
+        found = conn.execute(
+            text("SELECT version_num FROM alembic_version")
+        ).scalar_one_or_none()
+        return None if found is None else str(found)
 
 
 def require_current(engine: Engine) -> None:
@@ -47,6 +51,8 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     require_reachable(engine)
     with engine.begin() as conn:
         _one_migration_at_a_time(conn)
+        from alembic import command
+
         command.upgrade(_config(conn), to)
 
 
@@ -55,6 +61,8 @@ def downgrade(engine: Engine, to: str = "base") -> None:
     require_reachable(engine)
     with engine.begin() as conn:
         _one_migration_at_a_time(conn)
+        from alembic import command
+
         command.downgrade(_config(conn), to)
 
 
@@ -69,6 +77,8 @@ def _has_no_file(engine: Engine) -> bool:
 
 
 def _config(conn: Connection) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = conn

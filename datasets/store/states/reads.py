@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from datasets.store.params.skill_params import in_force
 from datasets.store.schema.tables import MasteryStateRow
-from datasets.store.states.replays import replay_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +110,8 @@ def mastery_of(conn: Connection, user_id: str, state: State, stamp: InForce) -> 
     """The mastery that a reader sees: the stored value, or a replay where it is not current."""
     p_mastery, n, last = state.p_mastery, state.n_attempts, state.last_attempt_at
     if not is_current(state, stamp):
+        from datasets.store.states.replays import replay_one  # brings the compiled kernels
+
         replayed = replay_one(conn, user_id, state.concept_id, stamp.params)
         p_mastery, n, last = replayed.p_mastery, replayed.n_attempts, replayed.last_attempt_at
     return Mastery(

@@ -11,7 +11,6 @@ from bkt_settings.pipeline import load_settings
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.evidence.evidence import read_evidence
 from flows.reports.comparison import compare_runs, show_comparison
-from flows.reports.comparison_page import write_comparison
 from flows.reports.terminal import report_json, show_report
 from flows.runs.database import open_database
 from flows.runs.folders import run_folder
@@ -59,6 +58,8 @@ def report(
 def _compare(settings: Settings, runs: tuple[str, str], output: Output) -> int:
     first, second = (run_folder(settings, run) for run in runs)
     comparison = compare_runs(read_evidence(first), read_evidence(second))
+    from flows.reports.comparison_page import write_comparison  # brings Matplotlib
+
     page = write_comparison(second / f"compared-with-{first.name[:12]}.html", comparison)
     output.give(comparison.as_json(), lambda console: show_comparison(console, comparison))
     if not output.json:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bkt_core.errors import InsufficientDataError
 from bkt_core.evaluation.cross_validation import cross_validate, fold_of, predict_by_fold
-from bkt_core.fitting.engine import FitOptions
+from bkt_core.fitting.options import FitOptions
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
 from tests.bkt_core.evaluation.fits import SOUND, MeanEngine, hashes, simulated

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
-from bkt_core.evaluation.gates import (
-    GateLimits,
-    data_checks,
-    fit_checks,
-    folds_check,
-    warn_checks,
-)
+from bkt_core.evaluation.gates import data_checks, fit_checks, folds_check, warn_checks
+from bkt_core.evaluation.limits import GateLimits
 from bkt_core.fitting.engine import FitOutcome, Stop
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.sequences import AttemptSequences

@@ -9,7 +9,8 @@ import pytest
 
 from bkt_core import AttemptSequences, Bounds, kernels
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult, Stop
+from bkt_core.fitting.engine import FitOutcome, FitResult, Stop
+from bkt_core.fitting.options import FitOptions
 from tests.strategies import as_sequences
 
 ONE_OUTCOME = {

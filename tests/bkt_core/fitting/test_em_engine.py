@@ -15,8 +15,9 @@ from bkt_core import AttemptSequences, BktParams, Bounds, draw_lengths, kernels,
 from bkt_core.errors import InvalidSequencesError, LikelihoodFellError, UsageError
 from bkt_core.fitting import em_engine
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitOutcome, FitResult, Method, Stop
+from bkt_core.fitting.engine import FitOutcome, FitResult, Stop
 from bkt_core.fitting.likelihood import MARGIN, evaluate
+from bkt_core.fitting.options import FitOptions, Method
 from bkt_core.fitting.starts import draw_starts
 from tests.oracles import forward_backward
 from tests.strategies import as_lists, as_sequences, attempt_sequences, params_inside

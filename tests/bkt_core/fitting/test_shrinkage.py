@@ -7,8 +7,9 @@ import pytest
 
 from bkt_core.evaluation.cross_validation import cross_validate
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions, FitOutcome, Method, Stop
+from bkt_core.fitting.engine import FitOutcome, Stop
 from bkt_core.fitting.likelihood import evaluate
+from bkt_core.fitting.options import FitOptions, Method
 from bkt_core.fitting.shrinkage import (
     FEWEST_TEACHERS,
     LEAST_STRENGTH,

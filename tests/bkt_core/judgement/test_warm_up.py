@@ -7,9 +7,9 @@ import pytest
 
 from bkt_core import AttemptSequences, kernels
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
-from bkt_core.evaluation.gates import GateLimits
+from bkt_core.evaluation.limits import GateLimits
 from bkt_core.fitting.em_engine import EmEngine
-from bkt_core.fitting.engine import FitOptions
+from bkt_core.fitting.options import FitOptions
 from bkt_core.judgement.selection import judge_concept
 from bkt_core.judgement.warm_up import compile_kernels
 from bkt_core.params import AlgoParams

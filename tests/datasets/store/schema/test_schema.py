@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from datasets.store.connections.engines import make_engine, reading
 from datasets.store.errors import DatabaseError, NotMigratedError
 from datasets.store.schema.revision import (
+    MIGRATIONS,
     current_revision,
     downgrade,
     head_revision,
@@ -122,3 +124,8 @@ def test_a_database_that_does_not_answer_is_refused_in_one_sentence(tmp_path):
         assert "must answer" in str(refused.value)
         assert "s3cret" not in str(refused.value)
         engine.dispose()
+
+
+def test_the_head_is_that_of_alembic():
+    """The names of the files say which revision is the last, without importing Alembic."""
+    assert head_revision() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
