@@ -74,6 +74,9 @@ bench-runners: $(STAMP)  ## two Dask workers against one, on shards of some seco
 
 bench: bench-fitting bench-border bench-states bench-judgement bench-serving ## every speed, as a ratio against a named opponent in the same run
 
+mutants: $(STAMP)    ## a sample of mutants of the decisive code: does a test notice each of them?
+	$(BIN)/python -m tests.mutants
+
 coverage: $(STAMP)   ## branch coverage by package, of the everyday tests
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -q -m "not slow and not parity and not harness and not full_size"

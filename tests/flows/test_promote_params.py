@@ -29,7 +29,7 @@ pytestmark = pytest.mark.parametrize(
     "database_kind", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
 
-VOTE = ConceptDecision(
+DECIDED = ConceptDecision(
     concept_id="fractions",
     decision=Decision.PROMOTED,
     reasons=(),
@@ -80,7 +80,7 @@ def test_a_switch_cut_at_its_commit_is_done_exactly_once(
     engine: Engine, plan: RunPlan, after: bool, came: Switch
 ):
     fragile = cut_at_commit(engine, after=after, times=1)
-    assert promote(fragile, plan, VOTE, lambda: None).switch is came
+    assert promote(fragile, plan, DECIDED, lambda: None).switch is came
     fragile.dispose()
     with reading(engine) as conn:
         assert list(params_of_run(conn, "run-1")) == ["fractions"]
@@ -90,7 +90,7 @@ def test_a_switch_cut_at_its_commit_is_done_exactly_once(
 def test_a_switch_that_is_always_cut_gives_up(engine: Engine, plan: RunPlan):
     fragile = cut_at_commit(engine, after=False, times=3)
     with pytest.raises(DBAPIError):
-        promote(fragile, plan, VOTE, lambda: None)
+        promote(fragile, plan, DECIDED, lambda: None)
     fragile.dispose()
     with reading(engine) as conn:
         assert params_of_run(conn, "run-1") == {}
@@ -107,5 +107,5 @@ def test_a_switch_is_not_repeated_without_the_run_lock(engine: Engine, plan: Run
 
     fragile = cut_at_commit(engine, after=False, times=1)
     with pytest.raises(RunLockLostError):
-        promote(fragile, plan, VOTE, check)
+        promote(fragile, plan, DECIDED, check)
     fragile.dispose()

@@ -19,6 +19,7 @@ from bkt_core.judgement.evidence import Champion
 from bkt_core.judgement.evidence_json import evidence_as_json, evidence_from_json
 from bkt_core.judgement.impact import impact
 from bkt_core.judgement.selection import decide, judge_concept, keep_untested
+from bkt_core.judgement.verdict_checks import beats_champion
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.replay import replay
 from tests.bkt_core.evaluation.fits import SOUND, fit_of, hashes, simulated
@@ -98,6 +99,14 @@ def test_a_better_challenger_wins():
     verdict = _verdict(_evidence(SOUND, poor), GateLimits(max_crossing_share=1.0))
     assert verdict.decision is Decision.PROMOTED
     assert "better_than_champion" in _names(verdict.reasons)
+
+
+@pytest.mark.parametrize(("adjusted", "passed"), [(0.05, True), (0.0501, False), (0.1, False)])
+def test_the_false_discovery_rate_is_the_limit_itself(adjusted, passed):
+    """At the rate a challenger passes, above it none does, nor at twice of it."""
+    champion = Champion(params=POOR, fold_seed=1, fold_params=(POOR,) * 5)
+    check = beats_champion(_evidence(SOUND, champion), adjusted, LIMITS)
+    assert (check.passed, check.limit) == (passed, 0.05)
 
 
 def test_a_worse_challenger_loses():
