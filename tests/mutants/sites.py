@@ -65,26 +65,29 @@ def sites_of(source: str) -> list[Site]:
 def _mutable(tree: ast.AST) -> Iterator[ast.AST]:
     """Nodes that run: no annotations, no docstrings, nothing below TYPE_CHECKING."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        if _is_left_out(node):
             continue
         if isinstance(node, ast.AnnAssign):
             if node.value is not None:
                 yield from _with_children(node.value)
-            continue
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for inner in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
                 yield from _with_children(inner)
             yield from _mutable(ast.Module(body=node.body, type_ignores=[]))
-            continue
-        if isinstance(node, ast.ImportFrom | ast.Import):
-            continue
-        if isinstance(node, ast.ClassDef):  # decorators say how it is made, not what it does
+        elif isinstance(node, ast.ClassDef):  # decorators say how it is made, not what it does
             yield from _mutable(ast.Module(body=node.body, type_ignores=[]))
-            continue
-        yield node
-        yield from _mutable(node)
+        else:
+            yield from _with_children(node)
+
+
+def _is_left_out(node: ast.AST) -> bool:
+    """Imports, docstrings, what only types need, and `strict=` of zips of one length."""
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.unparse(node.test)
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    is_strict = isinstance(node, ast.keyword) and node.arg == "strict"
+    return is_strict or isinstance(node, ast.ImportFrom | ast.Import)
 
 
 def _with_children(node: ast.AST) -> Iterator[ast.AST]:
