@@ -1,4 +1,4 @@
-"""Texts without what they should not tell."""
+"""Removes secrets from texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the border refuses: files, logs and rows that cannot be used as they came."""
+"""Errors about files, logs and rows that cannot be used as they are."""
 
 from __future__ import annotations
 

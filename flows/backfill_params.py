@@ -1,4 +1,4 @@
-"""Flow: fits on what there was at the end of one past day after another, to be compared."""
+"""Flow: fit the attempts known at the end of each of several past days, for comparison."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class BackfillStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillSummary:
-    """What a backfill came to, day by day."""
+    """The outcome of a backfill, day by day."""
 
     run_id: str
     name: str
@@ -146,7 +146,7 @@ def _run_step(
     day: date,
     check: Callable[[], None],
 ) -> BackfillStep:
-    """One day as a trial over the shared extraction; what an earlier try did stays."""
+    """Fit one day as a trial over the shared extraction; a day that is done is not repeated."""
     step = backfill.step(day)
     with reading(engine) as conn:
         earlier = find_run(conn, step.run_id)
@@ -183,7 +183,7 @@ def _run_step(
 
 
 def _delivered(settings: Settings, summary: RunSummary) -> RunSummary:
-    """What MLflow lacks of a step that was done before."""
+    """Log a finished step to MLflow if an earlier try could not."""
     folder = settings.data_dir / "runs" / summary.run_id
     if summary.mlflow_run_id is not None or not (folder / FACTS).is_file():
         return summary
@@ -195,7 +195,7 @@ def _delivered(settings: Settings, summary: RunSummary) -> RunSummary:
 def _tell_mlflow(
     settings: Settings, plan: BackfillPlan, steps: list[BackfillStep]
 ) -> tuple[str | None, str | None]:
-    """MLflow's id of the parent, or why there is none."""
+    """The id of the parent run in MLflow, or the reason why it could not be logged."""
     try:
         named = [(step.day, step.summary) for step in steps]
         return log_backfill(settings, plan, named), None
@@ -227,7 +227,7 @@ def _summarise(
 
 
 def _refuse_days_before_the_log(engine: Engine, request: BackfillParamsRequest) -> None:
-    """Every step needs attempts to fit."""
+    """Raise `UsageError` if the first step lies before the first attempt."""
     first = first_day_of_log(engine, Clock.KNOWN if request.as_known else Clock.ANSWERED)
     if request.first_day < first:
         stored = "stored" if request.as_known else "made"

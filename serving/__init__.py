@@ -1,4 +1,4 @@
-"""Who asks: the service layer, importable without the web; the API is `serving.app`."""
+"""The online service: reading and writing mastery; the HTTP API is `serving.app`."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from datasets.attempt_files.first_attempts import Retries, retries_of
 from datasets.attempt_files.joins import JoinedFile, read_joins
 from datasets.attempt_files.layouts import plan_columns
 from datasets.attempt_files.raw_files import RawFile, broken, open_raw_file
+from datasets.attempt_files.text import MISSING
 from datasets.attempt_files.values.columns import attempts_from_table, texts_of
 from datasets.attempt_files.values.ids import is_bytes, is_text
 from datasets.attempt_files.values.time_formats import require_readable_times
@@ -152,12 +153,19 @@ def open_attempt_file(path: Path, options: FileOptions) -> AttemptFile:
             user = {"user_id": name_inside(path).split(".")[0]}
             options = replace(options, constants={**options.constants, **user})
         columns = [*raw.columns, *(name for join in joins for name in join.added)]
-        plan = plan_columns(columns, options)
+        plan = _plan_for(raw, plan_columns(columns, options))
         file = AttemptFile(raw=raw, plan=plan, options=options, joins=tuple(joins))
         _look_at_times(file)
     except (OSError, pa.ArrowException, *ARCHIVE_ERRORS) as error:
         raise broken(path, "a file", error) from error
     return file
+
+
+def _plan_for(raw: RawFile, plan: ColumnPlan) -> ColumnPlan:
+    """What holds of text files alone: words for nothing, and texts that were escaped."""
+    if raw.text is None:
+        return replace(plan, is_escaped=False)
+    return replace(plan, null_ids=plan.null_ids | MISSING)
 
 
 def _look_at_times(file: AttemptFile) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a text file that are read at once.
 BLOCK_BYTES = 1 << 24
+#: What programs write into a text file where there is no value.
+MISSING = frozenset({"NULL", "\\N", "NaN", "nan", "<NA>", "#N/A"})
 #: Longest header line that is looked at.
 _MAX_HEADER = 1 << 20
 

@@ -1,4 +1,4 @@
-"""Files that must go: those of an erased user, and those that are older than anyone needs."""
+"""Deletes files: those of an erased user, and those past their retention."""
 
 from __future__ import annotations
 

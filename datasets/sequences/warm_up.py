@@ -1,4 +1,4 @@
-"""The border's compiled code is made, or read from disk, here, where it is timed."""
+"""Compile or load the row kernels ahead of use, so that the time is measured apart."""
 
 from __future__ import annotations
 

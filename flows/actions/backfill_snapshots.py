@@ -42,7 +42,7 @@ class Backfilled:
 
 @dataclass(frozen=True, slots=True)
 class _BackfillPlan:
-    """The end of each day, the moment after the last, and what their runs write down."""
+    """The end of each day, the moment after the last, and the manifests of their runs."""
 
     moments: dict[date, Moment]
     afterwards: Moment
@@ -57,7 +57,7 @@ def days_of(request: DaysRequest) -> list[date]:
 
 
 def refuse_future(request: DaysRequest) -> None:
-    """A day that is not over yet cannot be filled in."""
+    """Raise `UsageError` if the last day is not over yet."""
     today = datetime.now(UTC).date()
     if request.last_day >= today:
         raise UsageError(
@@ -149,7 +149,7 @@ def _sources(engine: Engine) -> list[int | None]:
 
 
 def _promoting_run(engine: Engine, run: str) -> str:
-    """The id of a run that has parameters to give."""
+    """The id of a run that promoted parameters; raises `BadInputError` for any other."""
     with reading(engine) as conn:
         run_id = stored_run(conn, run)
         if not params_of_run(conn, run_id):

@@ -56,7 +56,7 @@ def recompute(
 
 
 def _refuse_unknown(engine: Engine, concepts: Collection[str], user: str | None) -> None:
-    """A user or a concept without attempts is a misspelling."""
+    """Raise `UsageError` for a user or concept without attempts: most likely a misspelling."""
     with reading(engine) as conn:
         if user is not None and not has_states(conn, user_id=user):
             raise UsageError(f"--user must name a user with attempts, got {user!r}.")

@@ -43,7 +43,7 @@ DEFAULTS = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackReport:
-    """What went back, what was left, and the states that followed."""
+    """Concepts that were rolled back or left, and the number of replayed states."""
 
     run_id: str
     rolled_back: tuple[RolledBack, ...]
@@ -56,7 +56,7 @@ class RollbackReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
-    """Where one concept is to go back to; None: the defaults."""
+    """The target row of one rollback; None: the defaults."""
 
     to_param_id: int | None
     #: The row that must still be in force; None: whatever is.
@@ -65,7 +65,7 @@ class _Way:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A rollback to go on with, None for a new one, and the concepts it has switched."""
+    """An unfinished rollback to resume (None: a new one), and the concepts it switched."""
 
     run_id: str | None
     ways: dict[str, _Way]
@@ -93,7 +93,7 @@ def roll_back_concepts(
 
 
 def roll_back_run(settings: Settings, run: str, *, actor: str | None = None) -> RollbackReport:
-    """Undo a run where it is still in force; where it is not it is left, and named."""
+    """Roll back every concept whose active row is this run's; report the others as left."""
     with open_database(settings) as engine:
         with reading(engine) as conn:
             asked = {"run": stored_run(conn, run)}
@@ -206,7 +206,7 @@ def _roll_back(
 
 
 def _way(conn: Connection, version: Algorithm, concept: str, to: str | None) -> _Way:
-    """Where to, checked against what is there now."""
+    """The target of a rollback, validated against the rows and the incumbent of the concept."""
     incumbent = active_params(conn, version.id).get(concept)
     incumbent_id = incumbent.param_id if incumbent else None
     if to is None:

@@ -1,4 +1,4 @@
-"""`bkt`: the door. Parses, calls one command, turns errors into a sentence and an exit code."""
+"""`bkt`: parses the command line, runs one command, turns errors into a sentence and a code."""
 
 from __future__ import annotations
 

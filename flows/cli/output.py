@@ -1,4 +1,4 @@
-"""How a command answers: a table for a person, or one JSON object for a program."""
+"""Output of a command: tables and sentences, or one JSON object with `--json`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Output:
 
     @staticmethod
     def _width() -> int | None:
-        """A terminal knows its width; a file or a pipe takes long lines."""
+        """The width of the terminal; files and pipes get long lines."""
         return None if sys.stdout.isatty() else 160
 
 

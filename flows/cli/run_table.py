@@ -1,4 +1,4 @@
-"""A run as a person reads it in a terminal."""
+"""The result of a run, printed in the terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def show_run(console: Console, settings: Settings, summary: RunSummary) -> None:
 
 
 def open_mlflow(settings: Settings) -> str:
-    """What a person does to look at the runs."""
+    """The command or address that opens MLflow's pages of the runs."""
     if settings.artifact_root is None:
         return f"open {without_secret(settings.tracking_uri)}"
     mlflow = Path(sys.executable).with_name("mlflow")

@@ -1,4 +1,4 @@
-"""From flags to the request of a flow; what pydantic refuses is said in terms of the flags."""
+"""Turn flags into a flow's request; validation errors name the flag."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLAGS = {"first_day": "from", "last_day": "to", "step_days": "step", "concepts":
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """What pydantic refuses of a request, in one sentence."""
+    """Raise pydantic's validation errors as a `UsageError` that names the flag."""
     try:
         yield
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What Prefect's server does by itself: crash runs that fall silent, and tell people."""
+"""Prefect automations: mark silent runs as crashed, and notify about crashes."""
 
 from __future__ import annotations
 

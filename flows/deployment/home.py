@@ -1,4 +1,4 @@
-"""Where Prefect lives when no server is configured: below the data folder, silent, offline."""
+"""Prefect's home and settings if no server is configured: below the data folder, offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong here and its remedy: every part examined, none of them changed."""
+"""`bkt doctor`: checks every part of the installation and changes none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How things stand, gathered from the database and the Prefect server; nothing is written."""
+"""The status of the installation, read from the database and the Prefect server."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class StatusReport:
 
 
 def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
-    """Ask the database, as of one moment, and the Prefect server."""
+    """Read the status from one database snapshot and from the Prefect server."""
     with open_database(settings) as engine:
         holder = lock_holder(engine)
         with reading(engine) as conn:
@@ -88,7 +88,7 @@ def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
 
 
 def run_json(run: RunOverview) -> dict[str, Any]:
-    """One run with its counts, and what it said where it gave up."""
+    """One run with its counts and, if it failed, its error."""
     rows = rows_of(run)
     return {
         "run_id": run.run_id,
@@ -106,7 +106,7 @@ def run_json(run: RunOverview) -> dict[str, Any]:
 
 
 def outcome_of(run: RunOverview) -> Mapping[str, Any]:
-    """How a run that has ended came out; nothing while it runs."""
+    """The outcome of a finished run; empty while it runs."""
     if run.status is RunStatus.RUNNING:
         return {}
     outcome: dict[str, Any] = run.manifest.get("outcome", {})
@@ -114,7 +114,7 @@ def outcome_of(run: RunOverview) -> Mapping[str, Any]:
 
 
 def counts_of(run: RunOverview) -> dict[str, int]:
-    """Concepts by what became of them: as the run counted, else by its events."""
+    """Concepts by decision: as the run counted them, else from its events."""
     counted = outcome_of(run).get("concepts", run.decisions)
     return {name: counted[name] for name in COUNTED if counted.get(name)}
 

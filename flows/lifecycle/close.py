@@ -1,4 +1,4 @@
-"""How a run ends: its counts added up, its evidence completed and delivered, its row closed."""
+"""Close a run: sum up its counts, complete and log its evidence, close its row."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def close_run(
     recomputed: Recomputed,
     watch: Stopwatch,
 ) -> RunSummary:
-    """Add everything up, deliver it, and write how the run ended."""
+    """Sum up the stages, log the evidence, and close the row of the run."""
     for stage, seconds in {**fitted.seconds, **recomputed.seconds}.items():
         watch.seconds[stage] += seconds
     status = status_of(fitted)
@@ -88,7 +88,7 @@ def close_run(
 def update_alias(
     engine: Engine, settings: Settings, plan: RunPlan, logged: TrackingResult
 ) -> TrackingResult:
-    """After a night the registered model is what is in force, whoever put it there."""
+    """Move the alias of the registered model to the parameters in force after a night."""
     if plan.kind != "retrain" or plan.dry_run or logged.problem:
         return logged
     problem = update_champion_alias(engine, settings, mlflow_run_id=logged.mlflow_run_id)
@@ -109,7 +109,7 @@ def summarise(
     recomputed: Recomputed,
     status: RunStatus,
 ) -> RunSummary:
-    """The numbers of a run, before they are delivered."""
+    """The summary of a run before its evidence is logged."""
     decisions = count_decisions(fitted.decisions, promoted)
     concepts = ConceptCounts(
         promoted=decisions[Decision.PROMOTED],

@@ -1,4 +1,4 @@
-"""Flows that have a deployment: their runs have names people read, and say how they ended."""
+"""Flows with a deployment: readable run names, notifications, and named final states."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class HasExitCode(Protocol):
-    """Whatever sums a run up."""
+    """A summary with an exit code."""
 
     @property
     def exit_code(self) -> int:
-        """As the command line ends."""
+        """The exit code of the command line."""
 
 
 P = ParamSpec("P")
@@ -56,7 +56,7 @@ def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
 
 
 def ended(summary: S, *, told: str | None = None) -> S:
-    """The summary as a flow returns it: Prefect shows how the run ended, the caller gets it."""
+    """Return the summary in a Prefect state whose name says how the run ended."""
     name = STATE_NAMES.get(summary.exit_code)
     if name is None:
         return summary
@@ -66,7 +66,7 @@ def ended(summary: S, *, told: str | None = None) -> S:
 
 
 def summary_sentence(summary: RunSummary) -> str:
-    """A run in one paragraph: concepts by decision, then its remarks."""
+    """One paragraph: concepts by decision, then the remarks."""
     counts = summary.concepts
     told = (
         f"Run {summary.run_id[:12]}: {counts.seen} concepts, {counts.promoted} promoted, "

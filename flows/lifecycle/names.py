@@ -1,4 +1,4 @@
-"""What a flow run is called: its kind, what it is about, and who started it."""
+"""Names of flow runs: kind, window or concepts, and what started them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_namer(kind: str) -> Callable[[], str]:
 
 
 def request_subject(request: BaseModel, day: str) -> str:
-    """What a request is about, in a few words; the day of the run where it is everything."""
+    """The window, days or concepts of a request in a few words; else the day of the run."""
     if isinstance(request, DaysRequest):
         return f"{request.first_day}..{request.last_day}"
     if isinstance(request, Request):

@@ -1,4 +1,4 @@
-"""Telling people: a run that failed, crashed, or ended with something to look at."""
+"""Notifications about runs that failed, crashed, or ended with a named state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUCCESS = "Completed"
 
 
 def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Hook: notify by the block that the settings name; whatever goes wrong is only logged."""
+    """Prefect hook: notify through the configured block; errors are logged, not raised."""
     if state.name == SUCCESS or flow_run.deployment_id is None:
         return  # who runs a command sees how it ended
     log = get_logger("bkt")
@@ -40,12 +40,12 @@ def send_notification(block: str, subject: str, body: str) -> None:
 
 
 def subject_line(flow_run: FlowRun, state: State[Any]) -> str:
-    """One line: which run, and how it ended."""
+    """Subject of a notification: the run and its final state."""
     return f"bkt: {flow_run.name} {(state.name or state.type.value).lower()}"
 
 
 def message_body(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> str:
-    """What happened, and where to look; docs/runbook.md says what to do."""
+    """Body of a notification: the reason, the flow run, and where to look."""
     return "\n".join(
         (
             f"Flow {flow.name}, run {flow_run.name}: {state.name}.",

@@ -1,4 +1,4 @@
-"""How a run is written down: its row before anything else, and an end for it, whatever comes.
+"""The row of a run in `bkt_run`: written first, and always closed.
 
 A run that refuses or breaks is `failed`, with what it said. One that was interrupted or killed,
 or that lost the run lock, stays `running`: the next night resumes it or marks it `abandoned`.
@@ -44,7 +44,7 @@ def recorded(
     run_id: str | None = None,
     manifest: dict[str, Any] | None = None,
 ) -> Iterator[str]:
-    """A row of `bkt_run` before anything else, closed as done or failed; yields its id."""
+    """Write a row of `bkt_run`, close it as done or failed behind the block; yields its id."""
     run_id = run_id or uuid4().hex
     with ExitStack() as stack:
         if kind not in LOCKING_KINDS:
@@ -64,7 +64,7 @@ def recorded(
 def recorded_early_failure(
     engine: Engine, kind: str, request: RetrainRequest | FitRequest
 ) -> Iterator[None]:
-    """A run that ends before it has a name leaves a failed row all the same."""
+    """Record a run that fails before its id is known as a failed row."""
     run_id, began = uuid4().hex, datetime.now(UTC)
     try:
         yield
@@ -80,7 +80,7 @@ def recorded_early_failure(
 
 @contextmanager
 def recorded_failure(engine: Engine, settings: Settings, plan: RunPlan) -> Iterator[None]:
-    """A run that breaks off is `failed`, in its row, in its files and in MLflow."""
+    """Mark a run that raises as `failed`: in its row, in its files and in MLflow."""
     try:
         yield
     except RunLockLostError:
@@ -93,7 +93,7 @@ def recorded_failure(engine: Engine, settings: Settings, plan: RunPlan) -> Itera
 
 
 def close_dead_runs(engine: Engine, settings: Settings, *, keep: str | None = None) -> None:
-    """Give runs an end whose process is gone. Call under the run lock; `keep` goes on."""
+    """Mark unfinished runs without a process, except `keep`, as abandoned, under the run lock."""
     at = datetime.now(UTC)
     for run_id in abandon_dead_runs(engine, keep=keep, at=at):
         close_evidence(
@@ -105,7 +105,7 @@ def close_dead_runs(engine: Engine, settings: Settings, *, keep: str | None = No
 
 
 def close_as_failed(engine: Engine, run_id: str, error: BaseException) -> None:
-    """Close a row with what was said; a database that went away cannot hold why."""
+    """Close the row of a run as failed, with the error; nothing if the database is gone."""
     said: dict[str, Any] = {
         "error": error_message(error),
         "exit_code": error.exit_code if isinstance(error, BktError) else 1,
@@ -119,7 +119,7 @@ def close_as_failed(engine: Engine, run_id: str, error: BaseException) -> None:
 
 
 def close_evidence(settings: Settings, run_dir: Path, status: RunStatus, said: str) -> None:
-    """Let the files of a judged run, and MLflow, say how it ended; others have none.
+    """Write the final status into the evidence files of a judged run and into MLflow.
 
     What cannot be written here must not hide why the run ended.
     """
@@ -144,7 +144,7 @@ def close_evidence(settings: Settings, run_dir: Path, status: RunStatus, said: s
 
 
 def error_message(error: BaseException) -> str:
-    """An error in one line, without the values of a statement, which name users."""
+    """An error as one line, without SQL parameters, which could name users."""
     if isinstance(error, BktError):
         return str(error)
     first = (str(error).strip().splitlines() or [""])[0][:LONGEST_SENTENCE]

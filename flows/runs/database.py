@@ -1,4 +1,4 @@
-"""The database of the settings, opened only when its schema is current."""
+"""Opens the configured database after a check of its schema."""
 
 from __future__ import annotations
 

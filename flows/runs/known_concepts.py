@@ -1,4 +1,4 @@
-"""A concept that nobody has heard of is a misspelling, and is told what comes close."""
+"""Refuse unknown concepts, with the names that come close."""
 
 from __future__ import annotations
 

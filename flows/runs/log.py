@@ -1,4 +1,4 @@
-"""What happens in a run, one line per event, as text or JSON: to stderr or into its folder.
+"""The event log of a run: one line per event, as text or JSON, to stderr or a file.
 
 Keys, not prose. Every line names its run and holds no secret: the passwords and keys of the
 settings are cut out of whatever is about to be written.
@@ -59,7 +59,7 @@ class RunLog:
         self._suffix = "jsonl" if settings.log.format == "json" else "txt"
 
     def named(self, run_id: str, folder: Path) -> None:
-        """From here on the run has an id and a folder."""
+        """Set the id and folder of the run; held-back lines are written."""
         _run_id.set(run_id)
         if isinstance(self._handler, MemoryHandler):
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class RunLog:
         LOGGER.addHandler(self._handler)
 
     def close(self) -> None:
-        """Write what was kept back, and end."""
+        """Write the held-back lines and close the log."""
         LOGGER.removeHandler(self._handler)
         self._handler.close()
 

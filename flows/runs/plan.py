@@ -1,4 +1,4 @@
-"""Which run this is: its identity, its id, and whether it goes on where another stopped."""
+"""The plan of a run: its identity and id, and whether it resumes an unfinished run."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RunPlan(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a run is told that is one step of another."""
+    """The parent of a run that is a step of a backfill."""
 
     parent_run_id: str
     run_id: str
@@ -190,13 +190,13 @@ def last_data_digest(conn: Connection) -> str | None:
 
 
 def flood_of(settings: Settings, extract: Extract) -> Flood | None:
-    """Who attempts more than the declared rate; None where no rate is declared."""
+    """Users above the configured attempt rate; None if no rate is configured."""
     per_hour = settings.extract.flood_attempts_per_hour
     return flooding_users(extract, per_hour=per_hour) if per_hour else None
 
 
 def _left_out(settings: Settings, extract: Extract) -> str:
-    """Who does not train, as text that changes when they do."""
+    """The users left out of the fit, as a text that changes with them."""
     flood = flood_of(settings, extract)
     if flood is None:
         return "nobody"

@@ -1,4 +1,4 @@
-"""A bar on stderr while a stage works, where a person looks at a terminal."""
+"""A progress bar on stderr if that is a terminal."""
 
 from __future__ import annotations
 

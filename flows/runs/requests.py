@@ -1,4 +1,4 @@
-"""What a person or a schedule may ask a flow for; Prefect draws the forms from these."""
+"""Parameters of the flows, as pydantic models; Prefect renders its forms from them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Day = Annotated[
 
 
 class FlowRequest(BaseModel):
-    """What a flow is asked for: fields that a form checks, and rules that bind several."""
+    """Base of all flow parameters: fields that the form validates, and rules over several."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -191,7 +191,7 @@ class RollbackRequest(FlowRequest):
     )
 
     def check(self) -> None:
-        """One way to say what goes back."""
+        """Exactly one way to name what is rolled back."""
         if bool(self.concepts) == (self.run is not None):
             raise UsageError("Name concepts by --concept, or a run by --run, and not both.")
         if self.run is not None and (self.to is not None or self.release):

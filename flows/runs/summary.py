@@ -28,7 +28,7 @@ STAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptCounts:
-    """What became of the concepts; cannot fail to add up."""
+    """Concepts by origin and by decision; the two sums are equal by construction."""
 
     fitted: int = 0
     reused: int = 0

@@ -1,4 +1,4 @@
-"""What identifies a run to a person who compares many of them."""
+"""Tags by which runs are compared in MLflow."""
 
 from __future__ import annotations
 

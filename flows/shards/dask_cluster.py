@@ -1,4 +1,4 @@
-"""The Dask cluster of the settings, looked at before a run leans on it."""
+"""The configured Dask cluster: versions and shared files are checked before a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = ("bkt-pipeline", "numpy", "numba", "prefect")
 
 
 class ClusterError(BktError):
-    """The cluster cannot do this run's work as this process would."""
+    """The Dask cluster cannot run this run's shards."""
 
 
 def require_same_versions(settings: Settings) -> None:
@@ -78,7 +78,7 @@ def _connected(address: str) -> Iterator[Client]:
 
 
 def own_versions() -> dict[str, str]:
-    """What this process runs with."""
+    """Versions of Python and of the packages of this process."""
     return {package: version(package) for package in PACKAGES}
 
 

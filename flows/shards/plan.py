@@ -1,4 +1,4 @@
-"""What each shard of a run is asked to do, the dearest first."""
+"""The jobs of a run, one per shard, the most expensive first."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def write_left_out(settings: Settings, plan: RunPlan, extract: Extract) -> Path 
 
 
 def flood_remark(settings: Settings, extract: Extract) -> tuple[str, ...]:
-    """What a person should know of users that were left out of the fit."""
+    """A remark on users that were left out of the fit for their attempt rate."""
     flood = flood_of(settings, extract)
     if flood is None or not flood.n_users:
         return ()

@@ -1,4 +1,4 @@
-"""Shards in threads, in processes or on a Dask cluster: the same call everywhere."""
+"""Run shards in threads, in processes or on a Dask cluster, by one function."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_shards(
 def _one_try(
     settings: Settings, jobs: Sequence[ShardJob], failed: list[tuple[ShardJob, Exception]]
 ) -> Iterator[dict[str, Any]]:
-    """Each job once; those that raised, or whose worker died, come into `failed`."""
+    """Run each job once; jobs that raised or lost their worker go into `failed`."""
     with runner_of(settings, len(jobs)) as runner:
         with without_parameters():
             futures = {runner.submit(fit_shard_task, {"job": job}): job for job in jobs}

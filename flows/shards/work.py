@@ -60,7 +60,7 @@ class Incumbent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
-    """All that one shard's work depends on."""
+    """Everything that the fits of one shard depend on."""
 
     extract_root: Path
     shard: int
@@ -84,7 +84,7 @@ class ShardJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptWork:
-    """What one shard found out about one concept."""
+    """The result for one concept of a shard."""
 
     concept_id: str
     origin: Origin
@@ -144,7 +144,7 @@ def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any
 
 
 def _left_out(job: ShardJob, n_users: int) -> NDArray[np.bool_] | None:
-    """Who does not train, as a mask over the codes of users."""
+    """Mask over user codes of the users left out of the fit."""
     if job.left_out is None:
         return None
     mask = np.zeros(n_users, np.bool_)
@@ -293,7 +293,7 @@ def _fit_of(
 
 
 def _ran_out_of_time(fit: ConceptFit) -> bool:
-    """Whether the machine's speed decided where a fit ended."""
+    """Whether a fit ended by its time limit."""
     if fit.evidence is None:
         return False
     fits = (fit.evidence.final, *fit.evidence.fold_fits)

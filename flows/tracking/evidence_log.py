@@ -1,4 +1,4 @@
-"""A run's evidence to MLflow; where that fails the run goes on, and says so."""
+"""Log evidence to MLflow; a failure is returned as a sentence and never stops the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODEL_NAME = "bkt-mastery"
 
 @dataclass(frozen=True, slots=True)
 class TrackingResult:
-    """What MLflow has of a run."""
+    """The MLflow run that holds the evidence, or why there is none."""
 
     mlflow_run_id: str | None = None
     #: Why it has not all of it; None where it has.
@@ -36,12 +36,12 @@ class TrackingResult:
 
 
 def log_run(settings: Settings, plan: RunPlan, evidence: RunEvidence) -> TrackingResult:
-    """Log a run, or what has come to it since it was logged."""
+    """Log a run to MLflow, or update its MLflow run."""
     return log_run_files(settings, plan.run_dir, evidence)
 
 
 def log_run_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> TrackingResult:
-    """The same of a run of which only the files are left."""
+    """Log a run from its files alone."""
     try:
         return TrackingResult(
             log_retrain(
@@ -60,7 +60,7 @@ def log_run_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> T
 def log_monitoring(
     settings: Settings, look: MonitoringReport, files: Sequence[Path]
 ) -> TrackingResult:
-    """Log what fits nothing, such as monitoring, where it stands in no night's way."""
+    """Log a monitoring report into an experiment of its own."""
     try:
         return TrackingResult(
             log_monitoring_run(
@@ -81,7 +81,7 @@ def log_monitoring(
 def update_champion_alias(
     engine: Engine, settings: Settings, *, mlflow_run_id: str | None = None
 ) -> str | None:
-    """Let the registered model follow what the database has committed; says why it does not.
+    """Move the alias `champion` to the committed parameters; returns why that failed, or None.
 
     Repeatable, and to be called whenever something may have been switched: a run that was
     killed before it came here, or a rollback, is made good by whoever calls it next.

@@ -1,4 +1,4 @@
-"""Where MLflow keeps things: whether it is there, found out in seconds, and how it fails."""
+"""The MLflow store: reachability within seconds, local folders, client configuration."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrackingUnavailableError(BktError):
 
 
 def require_reachable(tracking_uri: str) -> None:
-    """Find out in seconds that nobody listens."""
+    """Raise `TrackingUnavailableError` within seconds if the server accepts no connection."""
     if not tracking_uri.startswith(("http://", "https://")):
         return
     parts = urlsplit(tracking_uri)
@@ -53,18 +53,18 @@ def require_reachable(tracking_uri: str) -> None:
 
 
 def is_unused(tracking_uri: str) -> bool:
-    """Whether this is a local store into which nothing was ever logged."""
+    """Whether this is a local store whose file does not exist yet."""
     file = tracking_uri.removeprefix(_LOCAL)
     return file != tracking_uri and not Path(file).exists()
 
 
 def create_store_folder(tracking_uri: str) -> None:
-    """The folder of a local store."""
+    """Create the folder of a local store."""
     if tracking_uri.startswith(_LOCAL):
         Path(tracking_uri.removeprefix(_LOCAL)).parent.mkdir(parents=True, exist_ok=True)
 
 
 def configure_mlflow() -> None:
-    """Set how long MLflow tries, and that it stays silent; before it is imported."""
+    """Set MLflow's retries, timeouts and logging. Call before MLflow is imported."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)

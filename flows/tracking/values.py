@@ -1,4 +1,4 @@
-"""What is told to MLflow of a run, as plain values; `tracking` hands them over."""
+"""Metrics, tags and tables of a run as plain values, which `client` logs to MLflow."""
 
 from __future__ import annotations
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 LIST_SEPARATOR = "\x1e"
 #: A list of numbers or of quoted texts, as Python and JSON write them.
 _LIST = r"^\s*\[\s*(?:[-\d'\"]|\])"
-#: What programs write into a text file where there is no value.
-MISSING = frozenset({"NULL", "\\N", "NaN", "nan", "<NA>", "#N/A"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +42,8 @@ def ids_of(column: pa.ChunkedArray, source: str, plan: ColumnPlan, ours: str) ->
 
 def _text_ids(column: pa.ChunkedArray, plan: ColumnPlan, ours: str) -> Ids:
     ids = decoded(column.cast(pa.large_binary()))
-    missing = plan.null_ids | (MISSING if is_bytes(column.type) else frozenset())
-    text = without(ids.text, missing) if missing else ids.text
-    if plan.is_escaped and is_bytes(column.type):
+    text = without(ids.text, plan.null_ids) if plan.null_ids else ids.text
+    if plan.is_escaped:
         text = text.str.strip_prefix("'")
     if plan.integer_ids:
         text = text.str.replace(r"^\s*([+-]?\d+)\.0*\s*$", "$1")

@@ -1,4 +1,4 @@
-"""A user and everything of theirs, gone; the tombstone keeps them out until it is lifted."""
+"""Erase a user: a tombstone first, then all rows; the tombstone refuses the id from then on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """Rows that went."""
+    """Numbers of deleted rows."""
 
     attempts: int
     states: int
@@ -42,7 +42,7 @@ def erase_user(engine: Engine, user_id: str, *, at: datetime, actor: str) -> Era
 
 
 def write_tombstone(conn: Connection, user_id: str, *, at: datetime, actor: str) -> None:
-    """Set the tombstone, once every write of this user that began has ended."""
+    """Write the tombstone, after waiting for writes of this user that have begun."""
     lock_user(conn, user_id)
     conn.execute(
         insert_into(conn, ErasedUserRow)

@@ -1,4 +1,4 @@
-"""What a database refuses, as a sentence: what it said, and what to do."""
+"""Database errors that a person can resolve, as sentences with a remedy."""
 
 from __future__ import annotations
 

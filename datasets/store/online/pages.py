@@ -1,4 +1,4 @@
-"""Pages and plain questions that the service asks of the tables; nothing here writes."""
+"""Paged lists and existence queries of the online service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service asks about mastery and parameters beside the online path."""
+"""Read queries of the online service: mastery and parameters."""
 
 from __future__ import annotations
 

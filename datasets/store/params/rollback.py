@@ -1,4 +1,4 @@
-"""The way back: make an older row active again, or the defaults, and pin the concept."""
+"""Rollback: make an older row or the defaults active again, and pin the concept."""
 
 from __future__ import annotations
 

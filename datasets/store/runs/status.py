@@ -1,4 +1,4 @@
-"""How things stand: the last runs, what is in force, states that wait for a sweep."""
+"""Status queries: the last runs, the parameters in force, states that wait for a sweep."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RunOverview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatesStatus:
-    """Stored mastery, and what of it a reader would replay."""
+    """Counts of stored states, and of those that a reader would replay."""
 
     total: int
     #: Attempts came that the value does not know.
@@ -59,7 +59,7 @@ class StatesStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamsStatus:
-    """What concepts are judged by."""
+    """Counts of concepts by the parameters in force."""
 
     #: Concepts with states or with parameters in force.
     concepts: int
@@ -107,7 +107,7 @@ def last_runs(conn: Connection, n: int) -> tuple[RunOverview, ...]:
 def params_and_states_status(
     conn: Connection, algo_version_id: int
 ) -> tuple[ParamsStatus, StatesStatus]:
-    """What is in force and how the states stand to it, as of one moment.
+    """Counts of parameters in force and of states, as of one moment.
 
     Reads every state once: a second for some millions of them.
     """

@@ -1,4 +1,4 @@
-"""The one piece of SQL that both databases have and SQLAlchemy spells twice."""
+"""INSERT … ON CONFLICT, which SQLAlchemy has per dialect."""
 
 from __future__ import annotations
 

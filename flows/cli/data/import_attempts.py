@@ -100,7 +100,7 @@ def import_attempts(
 def _import_files(
     settings: Settings, files: tuple[Path, ...], options: ImportOptions, output: Output
 ) -> int:
-    """One file after the other; the first that fails ends it, and what was stored is told."""
+    """Import the files in order; the first failure ends the command, after a report."""
     reports: dict[str, ImportReport] = {}
     waiting = [str(path) for path in files]
     with open_database(settings) as engine:
@@ -147,7 +147,7 @@ def _import_query(
 
 
 def source_address(settings: Settings, given: str | None) -> str:
-    """Whose attempts a query gives; a password comes from the environment only."""
+    """The URL of the source database; a password is accepted from the environment only."""
     if given is not None and any(secrets_of_address(given)):
         raise UsageError(
             "A password on the command line is seen by everybody on this machine: "

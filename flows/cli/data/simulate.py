@@ -1,4 +1,4 @@
-"""`bkt simulate`: attempts out of thin air, with known parameters."""
+"""`bkt simulate`: synthetic attempts, drawn from known parameters."""
 
 from __future__ import annotations
 

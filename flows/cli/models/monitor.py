@@ -1,4 +1,4 @@
-"""`bkt monitor`: whether the parameters in force still keep their promise."""
+"""`bkt monitor`: whether the parameters in force still predict as they did when fitted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:
 
 
 def retrain_command(found: Monitored) -> str | None:
-    """The command that fits what drifted again; None where nothing did."""
+    """The `bkt retrain` command for the drifted concepts; None if none drifted."""
     if not found.drifted:
         return None
     words = ["bkt", "retrain", "--full"]
@@ -40,7 +40,7 @@ def retrain_command(found: Monitored) -> str | None:
 
 
 def show_monitored(console: Console, found: Monitored) -> None:
-    """What drifted and what to do about it, for a person."""
+    """Print the drifted concepts and the command that fits them again."""
     console.print(
         f"{found.scored} concepts scored on attempts after their fit, "
         f"{found.waiting} without any; {len(found.drifted)} drifted."

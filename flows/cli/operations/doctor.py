@@ -20,7 +20,7 @@ _LOOKS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(*, output: Output = DEFAULT_OUTPUT) -> int:
-    """Examine this installation; exit 1 where something would break a run."""
+    """Check this installation; exit 1 if something would break a run."""
     findings = examine(load_settings(), debug=output.debug)
     n_failed = sum(finding.level is Level.FAIL for finding in findings)
     payload = {"ok": not n_failed, "checks": [finding.as_json() for finding in findings]}
@@ -29,7 +29,7 @@ def doctor(*, output: Output = DEFAULT_OUTPUT) -> int:
 
 
 def show_findings(console: Console, findings: list[Finding]) -> None:
-    """Each finding in a line or two, the remedy below it, and the sum."""
+    """Print each finding with its remedy, then the counts by level."""
     width = max((len(finding.name) for finding in findings), default=0)
     for finding in findings:
         look = _LOOKS[finding.level]
