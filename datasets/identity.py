@@ -15,13 +15,13 @@ def idempotency_key(source: str, attempt_id: str, concept_id: str) -> str:
 
 def with_idempotency_keys(parts: pl.DataFrame, source: str) -> pl.DataFrame:
     """The frame with a column `idempotency_key` from source, attempt_id and concept_id."""
-    begun = hashlib.sha256(_framed(source))
+    begun, sha256 = _framed(source), hashlib.sha256
     concepts = {name: _framed(name) for name in parts["concept_id"].unique()}
-    keys = []
-    for attempt_id, concept_id in zip(parts["attempt_id"], parts["concept_id"], strict=True):
-        key = begun.copy()
-        key.update(_framed(attempt_id) + concepts[concept_id])
-        keys.append(key.hexdigest())
+    identities = zip(parts["attempt_id"].to_list(), parts["concept_id"].to_list(), strict=True)
+    keys = [
+        sha256(begun + _framed(attempt_id) + concepts[concept_id]).hexdigest()
+        for attempt_id, concept_id in identities
+    ]
     return parts.with_columns(pl.Series("idempotency_key", keys, dtype=pl.String))
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from datasets.imports.repeats import Verdicts
 
 
+#: Rows that are held between the two readings, some 500 bytes each; of more, none are.
+KEPT_ROWS = 500_000
 #: Columns that a source of rows may leave out, and what they hold then.
 _OPTIONAL = {"time_is_ambiguous": False, "time_exists": True, "is_skipped": False}
 
@@ -85,12 +87,12 @@ class Survey:
     rules: RowRules
     #: Of every good part in order; None: identities cannot repeat.
     verdicts: Verdicts | None
-    #: The only batch, where there is no other.
-    single: _Judged | None
+    #: Every batch, where they are few enough to be held; None: they are read once more.
+    kept: tuple[_Judged, ...] | None
 
     def plans(self) -> Iterator[ImportPlan]:
         """Every row, a batch at a time."""
-        batches = self._judged() if self.single is None else [self.single]
+        batches = self._judged() if self.kept is None else self.kept
         done = 0
         for one in batches:
             yield _plan(one, self._verdicts(done, one.good.height), self.rules.source)
@@ -116,15 +118,21 @@ def survey(source: AttemptRows, rules: RowRules) -> Survey:
     Rows that break a rule take no part: a broken copy never decides about a good one.
     """
     repeats = Repeats()
-    single: _Judged | None = None
+    kept: list[_Judged] | None = []
+    n_rows = 0
     for number, rows in enumerate(source.batches()):
-        judged = _judge(rows, source, rules)
-        single = None if number else judged
+        judged, n_rows = _judge(rows, source, rules), n_rows + rows.height
+        if kept is not None and n_rows <= KEPT_ROWS:
+            kept.append(judged)
+        else:
+            kept = None
         if source.has_attempt_ids:
             repeats.add(judged.good)
         elif number:
+            kept = None
             break  # known by the number of the row, which is never the same
-    return Survey(source, rules, repeats.verdicts() if source.has_attempt_ids else None, single)
+    verdicts = repeats.verdicts() if source.has_attempt_ids else None
+    return Survey(source, rules, verdicts, None if kept is None else tuple(kept))
 
 
 def plan_all(source: AttemptRows, rules: RowRules) -> ImportPlan:

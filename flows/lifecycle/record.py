@@ -93,7 +93,7 @@ def recorded_failure(engine: Engine, settings: Settings, plan: RunPlan) -> Itera
 
 
 def close_dead_runs(engine: Engine, settings: Settings, *, keep: str | None = None) -> None:
-    """Mark unfinished runs without a process, except `keep`, as abandoned, under the run lock."""
+    """Mark unfinished runs without a process, except `keep`, as abandoned; under the lock."""
     at = datetime.now(UTC)
     for run_id in abandon_dead_runs(engine, keep=keep, at=at):
         close_evidence(

@@ -45,13 +45,16 @@ _STORED = text(
     f"SELECT i.idempotency_key, a.id, a.correct AS old_correct, ({_SAME}) AS same_but_outcome "  # noqa: S608 - constants
     "FROM incoming_attempt i JOIN attempts a ON a.idempotency_key = i.idempotency_key"
 )
-_INSERT = text(
+#: On SQLite the rows of the table lie in their order already, and need no sorting.
+_ORDER = {"postgresql": "ORDER BY row", "sqlite": "ORDER BY rowid"}
+_INSERT = (
     "INSERT INTO attempts (source, idempotency_key, user_id, question_id, concept_id, correct, "
     "attempted_at, created_at) "
     "SELECT source, idempotency_key, user_id, question_id, concept_id, correct, attempted_at, "
     ":at "
-    "FROM incoming_attempt WHERE 1 = 1 ORDER BY row ON CONFLICT (idempotency_key) DO NOTHING"
-).bindparams(bindparam("at", type_=UtcDateTime()))
+    "FROM incoming_attempt WHERE 1 = 1 {order} ON CONFLICT (idempotency_key) DO NOTHING"
+)
+
 _MARK = f"""
     INSERT INTO bkt_user_skill_state
         (concept_id, user_id, p_mastery, n_attempts, algo_version_id, is_stale, version,
@@ -141,7 +144,9 @@ class AttemptWriter:
         judged = _judge(conn, incoming, corrections=self._corrections)
         inserted = judged.filter(pl.col("outcome") == "inserted")
         corrected = judged.filter(pl.col("outcome") == "corrected")
-        _insert(conn, inserted.select(INCOMING.keys()), self._at)
+        if inserted.height < incoming.height:
+            fill_temporary(conn, "incoming_attempt", INCOMING, inserted.select(INCOMING.keys()))
+        _insert(conn, inserted.height, self._at)
         reached("import: attempts inserted")
         _correct(conn, corrected, self._at, self._actor)
         if corrected.height:
@@ -192,14 +197,16 @@ def _judge(conn: Connection, incoming: pl.DataFrame, *, corrections: bool) -> pl
     )
 
 
-def _insert(conn: Connection, rows: pl.DataFrame, at: datetime) -> None:
-    if rows.is_empty():
+def _insert(conn: Connection, n_rows: int, at: datetime) -> None:
+    """Insert the rows of the table `incoming_attempt`, of which there are so many."""
+    if not n_rows:
         return
-    fill_temporary(conn, "incoming_attempt", INCOMING, rows)
-    n_inserted = conn.execute(_INSERT, {"at": at}).rowcount
-    if n_inserted != rows.height:
+    statement = text(_INSERT.format(order=_ORDER[conn.dialect.name]))
+    timed = statement.bindparams(bindparam("at", type_=UtcDateTime()))
+    n_inserted = conn.execute(timed, {"at": at}).rowcount
+    if n_inserted != n_rows:
         raise DatabaseError(
-            f"All {rows.height} new attempts must go in, and {rows.height - n_inserted} were "
+            f"All {n_rows} new attempts must go in, and {n_rows - n_inserted} were "
             "stored by another writer at the same moment; nothing was written, import again."
         )
 
