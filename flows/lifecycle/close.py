@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from bkt_core.evaluation.checks import Decision
 from datasets.extracts.extraction import open_extract
 from datasets.sequences.data_report import describe
+from datasets.store.attempts.retries import retry_share
+from datasets.store.connections.engines import reading
 from datasets.store.runs.runs import RunStatus, finish_run
 from flows.evidence.evidence import finished, write_evidence
 from flows.lifecycle.stages import SNAPSHOT_MARK, count_decisions, count_origins
@@ -56,7 +58,9 @@ def close_run(
         write_evidence(plan.run_dir, evidence)
         if fitted.goes_to_mlflow(plan):
             extract = open_extract(plan.extract_root, plan.run_dir)
-            write_data_page(plan.run_dir, describe(extract))
+            with reading(engine) as conn:
+                retries = retry_share(conn, extract.users["user_id"].to_pylist())
+            write_data_page(plan.run_dir, describe(extract), retries)
         write_page(plan.run_dir, evidence)  # links the page of the data where there is one
         if fitted.goes_to_mlflow(plan):
             logged = log_run(settings, plan, evidence)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from datasets.sequences.data_report import DataReport
+    from datasets.store.attempts.retries import RetryShare
 
 #: What the edges of `LATENESS_EDGES` are called.
 LATENESS_NAMES = ("1 s", "1 min", "1 h", "1 day", "1 week", "30 days")
@@ -30,15 +31,17 @@ _STYLE = (
 )
 
 
-def write_data_page(folder: Path, report: DataReport) -> Path:
+def write_data_page(
+    folder: Path, report: DataReport, retries: RetryShare | None = None
+) -> Path:
     """Write the page of an extraction among the files of a run."""
     path = folder / DATA_PAGE
     with whole_file(path) as unfinished:
-        unfinished.write_text(data_page(report), encoding="utf-8")
+        unfinished.write_text(data_page(report, retries), encoding="utf-8")
     return path
 
 
-def data_page(report: DataReport) -> str:
+def data_page(report: DataReport, retries: RetryShare | None = None) -> str:
     """One HTML file: figures, and the numbers beside them; no id of a user or concept."""
     drawn = {
         "Attempts per concept, the largest first.": attempts_per_concept(report),
@@ -64,8 +67,19 @@ def data_page(report: DataReport) -> str:
         f"<style>{_STYLE}</style></head><body><h1>Attempts</h1>"
         f"<p>{report.n_attempts:,} attempts of {report.n_users:,} users at "
         f"{report.n_concepts:,} concepts, {report.share_correct:.1%} right; "
-        f"{report.n_late:,} came late.</p>{body}<h2>In numbers</h2><table>{numbers}</table>"
-        "</body></html>\n"
+        f"{report.n_late:,} came late.{retries_sentence(retries)}</p>{body}"
+        f"<h2>In numbers</h2><table>{numbers}</table></body></html>\n"
+    )
+
+
+def retries_sentence(retries: RetryShare | None) -> str:
+    """The share of answers that repeat a question; empty where no question is named."""
+    if retries is None or retries.share is None:
+        return ""
+    return (
+        f" {retries.share:.1%} of the answers repeat a question that their user had answered "
+        f"({retries.n_answers:,} answers of {retries.n_users:,} users); an import with "
+        "--first-attempts leaves them out."
     )
 
 

@@ -38,7 +38,9 @@ print(json.dumps({"code": code, "modules": sorted({m.split(".")[0] for m in sys.
 """
 
 
-@pytest.mark.parametrize(("words", "code", "allowed"), COMMANDS, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(
+    ("words", "code", "allowed"), COMMANDS, ids=[" ".join(words) for words, *_ in COMMANDS]
+)
 def test_a_command_imports_what_it_needs(
     bkt_home: Path, words: list[str], code: int, allowed: set[str]
 ):

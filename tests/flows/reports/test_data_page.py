@@ -10,8 +10,9 @@ from sqlalchemy import text
 from bkt_core.params import BktParams
 from datasets.extracts.extraction import extract_attempts
 from datasets.sequences.data_report import LATENESS_EDGES, describe
+from datasets.store.attempts.retries import RetryShare
 from flows.evidence.evidence import evidence_files
-from flows.reports.data_page import LATENESS_NAMES, write_data_page
+from flows.reports.data_page import LATENESS_NAMES, data_page, write_data_page
 from tests.flows.support.attempt_logs import fill_log
 
 if TYPE_CHECKING:
@@ -65,3 +66,14 @@ def test_an_empty_log_has_a_page_too(bkt_home: Path, sqlite_engine: Engine, tmp_
     extract = extract_attempts(sqlite_engine, bkt_home, at=datetime.now(UTC))
     page = write_data_page(tmp_path, describe(extract)).read_text(encoding="utf-8")
     assert "0 attempts of 0 users" in page
+
+
+def test_the_share_of_retries_is_told_where_questions_are_named(
+    bkt_home: Path, sqlite_engine: Engine, tmp_path: Path
+):
+    """And nothing is said of a log without questions."""
+    fill_log(sqlite_engine, bkt_home, {"sums": TRUE}, n_users=2, begins=BEGINS)
+    report = describe(extract_attempts(sqlite_engine, bkt_home, at=datetime.now(UTC)))
+    page = write_data_page(tmp_path, report, RetryShare(2, 8, 2)).read_text(encoding="utf-8")
+    assert "25.0% of the answers repeat a question" in page
+    assert "repeat a question" not in data_page(report, RetryShare(2, 0, 0))
