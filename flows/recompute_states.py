@@ -84,6 +84,6 @@ def sweep_states(
             staged=staged.of_concept,
             staged_chunk=settings.recompute.states_per_chunk,
             before_chunk=check,
-            on_chunk=lambda _concept, n_states: advance(n_states),
+            on_chunk=advance,
         )
     return result.written

@@ -18,7 +18,7 @@ from datasets.extracts.extraction import ExtractOptions, extract_attempts
 from datasets.sequences.staged_states import StagedStates
 from datasets.store.connections.engines import make_engine
 from datasets.store.states.snapshots import write_snapshots
-from datasets.store.states.sweep import concepts_to_sweep, sweep
+from datasets.store.states.sweep import states_to_sweep, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def night_in_this_process(url: str, folder: str, chunk: int) -> int:
         result = sweep(
             engine,
             at=at,
-            concepts=stage.in_order(concepts_to_sweep(engine)),
+            concepts=stage.in_order(states_to_sweep(engine)),
             run_id="night",
             staged=stage.of_concept,
             staged_chunk=chunk,

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, select
 
 from bkt_core.errors import UsageError
 from datasets.store.params.algorithms import active_algorithm
-from datasets.store.params.skill_params import in_force
+from datasets.store.params.in_force import in_force
 from datasets.store.schema.tables import (
     AlgoVersionRow,
     AttemptRow,

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, text
 
 from bkt_core.model import update_mastery
 from datasets.store.online import recording as online
-from datasets.store.params.skill_params import in_force
+from datasets.store.params.in_force import in_force
 from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import UtcDateTime
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from datasets.store.attempts.new_attempt import NewAttempt
     from datasets.store.online.recording import Recorded
-    from datasets.store.params.skill_params import InForce
+    from datasets.store.params.in_force import InForce
 
 _OVERWRITE = text(
     "UPDATE bkt_user_skill_state SET p_mastery = :p, n_attempts = :n, "

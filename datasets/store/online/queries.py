@@ -12,7 +12,7 @@ from bkt_core.params import FALLBACK_PARAMS, AlgoParams, BktParams
 from datasets.store.connections.locks import lock_attempt
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY, Algorithm, active_algorithm
-from datasets.store.params.skill_params import InForce
+from datasets.store.params.in_force import InForce
 from datasets.store.schema.tables import (
     AlgoParamsRow,
     AlgoVersionRow,

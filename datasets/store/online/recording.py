@@ -25,7 +25,7 @@ from datasets.store.online.statements import (
     LOCK_STATE,
     WRITE_STATE,
 )
-from datasets.store.params.skill_params import InForce, in_force
+from datasets.store.params.in_force import InForce, in_force
 from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import in_utc
 from datasets.store.states.reads import STATE_COLUMNS, Mastery, is_current, state_of

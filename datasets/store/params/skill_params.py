@@ -9,49 +9,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy import insert, select, update
 
-from bkt_core.params import AlgoParams, BktParams
+from bkt_core.params import BktParams
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concept
-from datasets.store.errors import UnknownAlgorithmError
-from datasets.store.params.algorithms import ALGO_KEY
 from datasets.store.params.events import (
     EventDecision,
     decision_of,
     is_pinned,
     record_decision,
 )
-from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
+from datasets.store.schema.tables import SkillParamsRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
-
-_IN_FORCE = (
-    select(
-        AlgoVersionRow.id.label("algo_version_id"),
-        AlgoParamsRow.params,
-        SkillParamsRow.id.label("param_id"),
-        SkillParamsRow.run_id,
-        SkillParamsRow.p_l0,
-        SkillParamsRow.p_t,
-        SkillParamsRow.p_s,
-        SkillParamsRow.p_g,
-    )
-    .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
-    .outerjoin(
-        SkillParamsRow,
-        and_(
-            SkillParamsRow.algo_version_id == AlgoVersionRow.id,
-            SkillParamsRow.concept_id == bindparam("concept_id"),
-            SkillParamsRow.is_active,
-        ),
-    )
-    .where(AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.status == "ACTIVE")
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +45,6 @@ class StoredParams:
     fitted_on_data_to: datetime | None
     run_id: str
     is_active: bool
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """What a concept's attempts are judged by; `param_id` None means the defaults."""
-
-    algo_version_id: int
-    param_id: int | None
-    params: BktParams
-    run_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,21 +98,6 @@ def stored_params(conn: Connection, param_id: int) -> StoredParams | None:
 def params_of_run(conn: Connection, run_id: str) -> dict[str, StoredParams]:
     """The rows that a run wrote, active or not, by concept."""
     return {row.concept_id: row for row in _stored(conn, SkillParamsRow.run_id == run_id)}
-
-
-def in_force(conn: Connection, concept_id: str) -> InForce:
-    """The active row of one concept, else the defaults of the ACTIVE version.
-
-    Writers ask under the concept's lock: which row is active may change until they hold it.
-    """
-    row = conn.execute(_IN_FORCE, {"concept_id": concept_id}).one_or_none()
-    if row is None:
-        raise UnknownAlgorithmError(version=None, known=())
-    if row.param_id is None:
-        defaults = AlgoParams.from_json(row.params or {}).defaults
-        return InForce(row.algo_version_id, None, defaults, None)
-    params = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
-    return InForce(row.algo_version_id, row.param_id, params, row.run_id)
 
 
 def switch(

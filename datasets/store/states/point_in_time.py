@@ -23,8 +23,8 @@ from datasets.store.connections.engines import reading
 from datasets.store.connections.locks import lock_many_users
 from datasets.store.params.algorithms import active_algorithm, algorithm_by_id
 from datasets.store.params.events import version_at
+from datasets.store.params.in_force import InForce
 from datasets.store.params.skill_params import (
-    InForce,
     active_params,
     params_of_run,
     stored_params,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from datasets.store.params.skill_params import in_force
+from datasets.store.params.in_force import in_force
 from datasets.store.schema.tables import MasteryStateRow
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from datasets.store.params.skill_params import InForce
+    from datasets.store.params.in_force import InForce
 
 STATE_COLUMNS = (
     MasteryStateRow.concept_id,

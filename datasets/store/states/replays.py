@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import in_utc
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from polars._typing import PolarsDataType
     from sqlalchemy import Connection
 
@@ -28,6 +32,12 @@ _LOG_OF_KEYS = text(
     "SELECT k.user_id, a.id, a.correct, a.attempted_at FROM replay_key k JOIN attempts a "
     "ON a.user_id = k.user_id AND a.concept_id = :concept_id "
     "ORDER BY k.user_id, a.attempted_at, a.id"
+)
+
+_LOG_OF_PAIRS = text(
+    "SELECT k.concept_id, k.user_id, a.id, a.correct, a.attempted_at FROM replay_pair k "
+    "JOIN attempts a ON a.concept_id = k.concept_id AND a.user_id = k.user_id "
+    "ORDER BY k.concept_id, k.user_id, a.attempted_at, a.id"
 )
 
 #: Columns of a frame of replayed states, all of one concept, sorted by user.
@@ -92,6 +102,30 @@ def replay_keys(
     return users.join(replayed, on="user_id", how="left", maintain_order="left").with_columns(
         pl.col("p_mastery").fill_null(params.p_L0), pl.col("n_attempts").fill_null(0)
     )
+
+
+def replay_pairs(
+    conn: Connection, pairs: pl.DataFrame, params: Mapping[str, BktParams]
+) -> pl.DataFrame:
+    """Replay pairs of concept and user, each under its concept's parameters.
+
+    `pairs`: concept_id and user_id, sorted by both; returned with the columns of `REPLAYED`
+    added, a line for each pair in the same order.
+    """
+    fill_temporary(conn, "replay_pair", {"concept_id": "id", "user_id": "id"}, pairs)
+    parts = []
+    for concept_id, rows in groupby(conn.execute(_LOG_OF_PAIRS), key=itemgetter(0)):
+        replayed = _replayed([tuple(row[1:]) for row in rows], params[concept_id])
+        parts.append(replayed.with_columns(pl.lit(concept_id).alias("concept_id")))
+    if not parts:
+        parts.append(_replayed([], FALLBACK_PARAMS).with_columns(concept_id=pl.lit("")))
+    untouched = pl.col("concept_id").replace_strict(
+        {concept: letters.p_L0 for concept, letters in params.items()},
+        return_dtype=pl.Float64,
+    )
+    return pairs.join(
+        pl.concat(parts), on=["concept_id", "user_id"], how="left", maintain_order="left"
+    ).with_columns(pl.col("p_mastery").fill_null(untouched), pl.col("n_attempts").fill_null(0))
 
 
 def _replayed(rows: list[tuple[str, int, int, Any]], params: BktParams) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """Recomputed mastery into the state table: staged values where they still hold, else a replay.
 
-A sweep is a resumable loop of short transactions. Each takes the concept's shared lock, so that
-the active parameters cannot change under it, and locks states in the order of their key.
+A sweep is a resumable loop of short transactions. Each takes the shared locks of its concepts,
+so that the active parameters cannot change under it, and locks states in the order of their
+key. Concepts of few states share a transaction (`batch_sweep.py`), others have several.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from datasets.store.connections.copy_rows import fill_temporary
 from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concepts_shared
-from datasets.store.params.skill_params import in_force
+from datasets.store.params.in_force import in_force
 from datasets.store.schema.types import UtcDateTime
+from datasets.store.states.batch_sweep import replay_outdated_pairs, write_staged_pairs
+from datasets.store.states.batches import batches
 from datasets.store.states.replays import replay_keys, warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
-    from datasets.store.params.skill_params import InForce
+    from datasets.store.params.in_force import InForce
 
 #: States of one transaction: taken from staging, and replayed from the log.
 STAGED_CHUNK = 20_000
@@ -59,7 +62,8 @@ _OUTSTANDING = """
     {user} GROUP BY s.concept_id ORDER BY s.concept_id
 """
 _EVERY_CONCEPT = text(
-    "SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id"
+    "SELECT concept_id, count(*) AS n FROM bkt_user_skill_state "
+    "GROUP BY concept_id ORDER BY concept_id"
 )
 _TO_REPLAY = """
     SELECT user_id, version FROM bkt_user_skill_state
@@ -120,12 +124,12 @@ def outstanding(conn: Connection, *, user_id: str | None = None) -> dict[str, in
     return {row.concept_id: row.n for row in rows}
 
 
-def concepts_to_sweep(engine: Engine, *, force: bool = False) -> list[str]:
-    """Concepts with something to sweep, by id; with `force` all that have a state."""
+def states_to_sweep(engine: Engine, *, force: bool = False) -> dict[str, int]:
+    """States to sweep by concept, by id; with `force` all that there are."""
     with reading(engine) as conn:
         if not force:
-            return list(outstanding(conn))
-        return list(conn.execute(_EVERY_CONCEPT).scalars())
+            return outstanding(conn)
+        return {row.concept_id: row.n for row in conn.execute(_EVERY_CONCEPT)}
 
 
 def sweep(
@@ -139,38 +143,34 @@ def sweep(
     staged_chunk: int = STAGED_CHUNK,
     replay_chunk: int = REPLAY_CHUNK,
     before_chunk: Callable[[], None] = lambda: None,
-    on_chunk: Callable[[str, int], None] | None = None,
+    on_chunk: Callable[[int], None] = lambda _n_states: None,
 ) -> SweepResult:
-    """Bring states up to date, concept by concept; what is up to date is not written.
+    """Bring states up to date, batch of concepts by batch; what is up to date is not written.
 
     `staged(concept_id)` gives a frame of `STAGED` or None; it is used where the concept's
     active row is of `run_id`. `concepts` None: every concept with something to do. `force`
     replays states that are up to date as well. `before_chunk` is asked before each transaction
-    and may raise, as `RunLock.check` does; `on_chunk(concept_id, n_states)` is told of each. A
-    sweep that was interrupted is taken up by calling it again.
+    and may raise, as `RunLock.check` does; `on_chunk(n_states)` is told of each. A sweep that
+    was interrupted is taken up by calling it again.
     """
     warm_up()
-    if concepts is None:
-        concepts = concepts_to_sweep(engine, force=force)
-    n_staged = n_replayed = n_concepts = 0
-    for concept_id in concepts:
-        values = staged(concept_id) if staged is not None and run_id is not None else None
-        tell = _teller(on_chunk, concept_id)
-        if values is not None:
-            for part in values.iter_slices(staged_chunk):
-                before_chunk()
-                n = _write_staged(engine, concept_id, str(run_id), part, at)
-                if n is None:
-                    break  # another row became active: the rest is replayed
-                n_staged += n
-                tell(n)
-        for n in _replay_rest(
-            engine, concept_id, at, before_chunk, chunk=replay_chunk, force=force
-        ):
+    sizes = states_to_sweep(engine, force=force)
+    chosen = list(sizes) if concepts is None else list(concepts)
+    n_staged = n_replayed = 0
+    for batch in batches(chosen, sizes, most_rows=staged_chunk):
+        frames: dict[str, pl.DataFrame] = {}
+        for concept_id in batch if staged is not None and run_id is not None else ():
+            values = staged(concept_id) if staged is not None else None
+            if values is not None and not values.is_empty():
+                frames[concept_id] = values
+        for n in _write_staged(engine, frames, str(run_id), at, before_chunk, staged_chunk):
+            n_staged += n
+            on_chunk(n)
+        rest = _replay_rest if len(batch) == 1 else replay_outdated_pairs
+        for n in rest(engine, batch, at, before_chunk, chunk=replay_chunk, force=force):
             n_replayed += n
-            tell(n)
-        n_concepts += 1
-    return SweepResult(n_staged, n_replayed, n_concepts)
+            on_chunk(n)
+    return SweepResult(n_staged, n_replayed, len(chosen))
 
 
 def write_staged(
@@ -210,6 +210,28 @@ def write_staged(
 
 
 def _write_staged(
+    engine: Engine,
+    frames: Mapping[str, pl.DataFrame],
+    run_id: str,
+    at: datetime,
+    before_chunk: Callable[[], None],
+    chunk: int,
+) -> Iterator[int]:
+    """Staged states of a batch of concepts: one transaction, of a large concept several."""
+    if len(frames) > 1 and sum(map(len, frames.values())) <= chunk:
+        before_chunk()
+        yield write_staged_pairs(engine, frames, run_id, at)
+        return
+    for concept_id, values in frames.items():
+        for part in values.iter_slices(chunk):
+            before_chunk()
+            n = _write_stretch(engine, concept_id, run_id, part, at)
+            if n is None:
+                break  # another row became active: the rest is replayed
+            yield n
+
+
+def _write_stretch(
     engine: Engine, concept_id: str, run_id: str, values: pl.DataFrame, at: datetime
 ) -> int | None:
     """One transaction; None where the active row is not this run's."""
@@ -225,14 +247,15 @@ def _write_staged(
 
 def _replay_rest(
     engine: Engine,
-    concept_id: str,
+    batch: Sequence[str],
     at: datetime,
     before_chunk: Callable[[], None],
     *,
     chunk: int,
     force: bool,
 ) -> Iterator[int]:
-    """Replay what is not up to date, a transaction per chunk, in the order of users."""
+    """Replay what is not up to date of a batch of one concept, a transaction per chunk."""
+    (concept_id,) = batch
     after: str | None = None
     while True:
         before_chunk()
@@ -275,13 +298,3 @@ def _keys_to_replay(
         schema={"user_id": pl.String, "base_version": pl.Int64},
         orient="row",
     )
-
-
-def _teller(
-    on_chunk: Callable[[str, int], None] | None, concept_id: str
-) -> Callable[[int], None]:
-    def tell(n: int) -> None:
-        if on_chunk is not None:
-            on_chunk(concept_id, n)
-
-    return tell

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from datasets.store.connections.engines import reading
 from datasets.store.connections.locks import lock_concepts_shared
-from datasets.store.params.skill_params import in_force
+from datasets.store.params.in_force import in_force
 from datasets.store.schema.tables import MasteryStateRow
 from datasets.store.states.replays import replay_keys
 from datasets.store.states.sweep import write_staged

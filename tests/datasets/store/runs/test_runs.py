@@ -76,7 +76,7 @@ def test_a_sweep_whose_lock_was_lost_writes_no_further_chunk(engine):
     import_rows(engine, [{"user": f"u{i}"} for i in range(6)])
     written = []
 
-    def cut_after_two(_concept, n):
+    def cut_after_two(n):
         written.append(n)
         if len(written) == 2:
             cut_the_lock(engine)

@@ -109,7 +109,7 @@ def test_a_sweep_repairs_everything_whatever_its_chunks(engine, chunk):
     import_rows(engine, ROWS)
     promote(engine, "run-1", "c1")
     seen: list[int] = []
-    sweep(engine, at=STARTED, replay_chunk=chunk, on_chunk=lambda _c, n: seen.append(n))
+    sweep(engine, at=STARTED, replay_chunk=chunk, on_chunk=seen.append)
     assert sum(seen) == 21
     assert max(seen) <= chunk
     assert_states_equal_their_replay(engine)

@@ -1,0 +1,90 @@
+"""The parameters that attempts are judged by: those of a concept, else the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, bindparam, select
+
+from bkt_core.params import AlgoParams, BktParams
+from datasets.store.errors import UnknownAlgorithmError
+from datasets.store.params.algorithms import ALGO_KEY
+from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from sqlalchemy import Connection, Row
+
+_COLUMNS = (
+    AlgoVersionRow.id.label("algo_version_id"),
+    AlgoParamsRow.params,
+    SkillParamsRow.id.label("param_id"),
+    SkillParamsRow.concept_id,
+    SkillParamsRow.run_id,
+    SkillParamsRow.p_l0,
+    SkillParamsRow.p_t,
+    SkillParamsRow.p_s,
+    SkillParamsRow.p_g,
+)
+_OF_CONCEPTS = {
+    one: (
+        select(*_COLUMNS)
+        .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
+        .outerjoin(
+            SkillParamsRow,
+            and_(
+                SkillParamsRow.algo_version_id == AlgoVersionRow.id,
+                SkillParamsRow.concept_id == bindparam("concept_id")
+                if one
+                else SkillParamsRow.concept_id.in_(bindparam("concept_ids", expanding=True)),
+                SkillParamsRow.is_active,
+            ),
+        )
+        .where(AlgoVersionRow.algo_key == ALGO_KEY, AlgoVersionRow.status == "ACTIVE")
+    )
+    for one in (True, False)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What a concept's attempts are judged by; `param_id` None means the defaults."""
+
+    algo_version_id: int
+    param_id: int | None
+    params: BktParams
+    run_id: str | None
+
+
+def in_force(conn: Connection, concept_id: str) -> InForce:
+    """The active row of one concept, else the defaults of the ACTIVE version.
+
+    Writers ask under the concept's lock: which row is active may change until they hold it.
+    """
+    row = conn.execute(_OF_CONCEPTS[True], {"concept_id": concept_id}).one_or_none()
+    if row is None:
+        raise UnknownAlgorithmError(version=None, known=())
+    return _defaults(row) if row.param_id is None else _fitted(row)
+
+
+def in_force_of(conn: Connection, concept_ids: Sequence[str]) -> dict[str, InForce]:
+    """As `in_force`, of many concepts in one statement; an entry for each that is given."""
+    rows = conn.execute(_OF_CONCEPTS[False], {"concept_ids": list(concept_ids)}).all()
+    if not rows:
+        raise UnknownAlgorithmError(version=None, known=())
+    defaults = _defaults(rows[0])
+    fitted = {row.concept_id: _fitted(row) for row in rows if row.param_id is not None}
+    return {concept_id: fitted.get(concept_id, defaults) for concept_id in concept_ids}
+
+
+def _defaults(row: Row[Any]) -> InForce:
+    defaults = AlgoParams.from_json(row.params or {}).defaults
+    return InForce(row.algo_version_id, None, defaults, None)
+
+
+def _fitted(row: Row[Any]) -> InForce:
+    params = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
+    return InForce(row.algo_version_id, row.param_id, params, row.run_id)
