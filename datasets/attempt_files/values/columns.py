@@ -76,7 +76,7 @@ def texts_of(column: pa.ChunkedArray) -> pl.Series:
     """The values of a column as a person would read them; null where there is none."""
     if is_text(column.type) or is_bytes(column.type):
         return decoded(column.cast(pa.large_binary())).text
-    if pa.types.is_nested(column.type):
+    if pa.types.is_nested(column.type) or pa.types.is_duration(column.type):
         values = column.to_pylist()
         return pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
     return series_of(column).cast(pl.String, strict=False)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datasets.errors import FileFormatError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 LIST_SEPARATOR = "\x1e"
 #: A list of numbers or of quoted texts, as Python and JSON write them.
 _LIST = r"^\s*\[\s*(?:[-\d'\"]|\])"
+#: Bits of a float type -> from here on it skips whole numbers, so that one stands for several.
+_FIRST_SKIPPED = {16: 2**11, 32: 2**24, 64: 2**53}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +61,18 @@ def _other_ids(column: pa.ChunkedArray, source: str, ours: str) -> pl.Series:
         return repeated(None, len(column))
     if pa.types.is_integer(kind):
         return series_of(column).cast(pl.String)
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _whole_numbers(series_of(column).cast(pl.Float64), source)
+    if pa.types.is_floating(kind):
+        return _whole_floats(column, source)
+    if pa.types.is_decimal(kind):
+        return _whole_decimals(column, source)
     if isinstance(kind, pa.UuidType):
         return pl.Series(
             [None if u is None else str(UUID(str(u))) for u in column.to_pylist()],
             dtype=pl.String,
         )
-    if ours == "concept_id" and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-        return _from_lists(column)
-    raise FileFormatError(f"{source} must be text, whole numbers or UUIDs, got {kind}.")
+    if ours == "concept_id" and _is_list(kind):
+        return _from_lists(column, source)
+    raise _no_ids(source, str(kind))
 
 
 def without(text: pl.Series, values: frozenset[str]) -> pl.Series:
@@ -78,23 +83,57 @@ def without(text: pl.Series, values: frozenset[str]) -> pl.Series:
     return text.to_frame("t").select(pl.when(~missing).then(pl.col("t"))).to_series()
 
 
-def _whole_numbers(numbers: pl.Series, source: str) -> pl.Series:
+def _whole_floats(column: pa.ChunkedArray, source: str) -> pl.Series:
     """Whole numbers that a program made floats, such as pandas beside a null."""
+    numbers = series_of(column).cast(pl.Float64)
     known = numbers.is_finite() & numbers.is_not_null()
     broken = numbers.filter(known & (numbers != numbers.round()))
     if len(broken):
+        raise _no_ids(source, f"the fraction {broken[0]}")
+    large = numbers.filter(known & (numbers.abs() >= _FIRST_SKIPPED[column.type.bit_width]))
+    if len(large):
         raise FileFormatError(
-            f"{source} must be text, whole numbers or UUIDs, got the fraction {broken[0]}."
+            f"{source} holds the float {large[0]:.17g}, and floats of that size stand for "
+            f"several whole numbers: write {source} as text or whole numbers."
         )
     frame = pl.DataFrame({"n": numbers, "known": known.fill_null(value=False)})
     return frame.select(
-        pl.when("known").then(
-            pl.col("n").fill_nan(0).cast(pl.Int64, strict=False).cast(pl.String)
-        )
+        pl.when("known").then(pl.col("n").fill_nan(0).cast(pl.Int64).cast(pl.String))
     ).to_series()
 
 
-def _from_lists(column: pa.ChunkedArray) -> pl.Series:
+def _whole_decimals(column: pa.ChunkedArray, source: str) -> pl.Series:
+    """Decimal numbers without places, every digit as it stands in the file."""
+    texts = series_of(column.cast(pa.large_string()))
+    whole = texts.str.extract(r"^(-?\d+)(?:\.0*)?$")
+    broken = texts.filter(whole.is_null() & texts.is_not_null())
+    if len(broken):
+        raise _no_ids(source, f"the fraction {broken[0]}")
+    return whole
+
+
+def _no_ids(source: str, got: str) -> FileFormatError:
+    return FileFormatError(f"{source} must be text, whole numbers or UUIDs, got {got}.")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _from_lists(column: pa.ChunkedArray, source: str) -> pl.Series:
+    """Lists of texts or of whole numbers, each as the text of a row with several concepts."""
+    kind = column.type.value_type
+    if pa.types.is_floating(kind):
+        _whole_floats(pc.list_flatten(column), source)
+    elif not (is_text(kind) or pa.types.is_integer(kind)):
+        raise FileFormatError(
+            f"{source} must be text, whole numbers, UUIDs, or lists of texts or whole numbers, "
+            f"got {column.type}."
+        )
     values = column.to_pylist()
     return pl.Series([None if v is None else _joined(v) for v in values], dtype=pl.String)
 
@@ -145,6 +184,7 @@ def is_bytes(kind: pa.DataType) -> bool:
     """Whether an Arrow type is bytes; text files have no other."""
     return bool(
         pa.types.is_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
         or pa.types.is_large_binary(kind)
         or pa.types.is_binary_view(kind)
     )
@@ -192,7 +232,9 @@ def joined_ids(parts: list[pl.Series], n_rows: int, separator: str) -> pl.Series
 
 
 def series_of(column: pa.ChunkedArray) -> pl.Series:
-    """An Arrow column as a series."""
+    """An Arrow column as a series; moments in UTC, since a zone may be an offset there."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     series = pl.from_arrow(column)
     if not isinstance(series, pl.Series):
         raise FileFormatError(f"Expected one column, got {type(series).__name__}.")
