@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 
     from datasets.attempt_files.options import FileOptions
 
+#: Exports whose rows lack what a second file holds, and how it is added.
+_SECOND_FILES = MappingProxyType(
+    {
+        Layout.EDNET: (
+            "The key and the tags stand in a file beside them, and the users are the names of "
+            "the files: give --join contents/questions.csv and --user-from-name."
+        ),
+        Layout.EEDI: (
+            "Times and concepts stand in two files beside it: give "
+            "--join answer_metadata_task_1_2.csv and --join question_metadata_task_1_2.csv."
+        ),
+        Layout.RIIID: (
+            "The tags stand in a file beside it: give "
+            "--join questions.csv:content_id=question_id."
+        ),
+    }
+)
 #: What `--map` takes beside our columns: the column that orders a file without times.
 ORDER = "order"
 
@@ -161,10 +178,9 @@ def _refuse_missing(
 def _advice(columns: Sequence[str], absent: Sequence[str], options: FileOptions) -> str:
     """What would most likely help."""
     if len(columns) == 1:
-        for sign, name in (("\t", "'\\t'"), (";", "';'"), ("|", "'|'"), (",", "','")):
-            if sign in columns[0]:
-                return f"Is it the delimiter? Give it by --delimiter {name}."
-        return "Is it the delimiter? .csv is read with commas, .tsv with tabs."
+        return _advice_on_delimiter(columns[0])
+    if options.layout in _SECOND_FILES:
+        return _SECOND_FILES[options.layout]
     if any(column.strip().startswith('"') for column in columns):
         return "The names stand in quotation marks: give --quote double."
     if looks_like_data(columns) and not options.columns:
@@ -182,6 +198,13 @@ def _advice(columns: Sequence[str], absent: Sequence[str], options: FileOptions)
         if flags
         else "Name the file's column by --map column=name; --preview shows what is there."
     )
+
+
+def _advice_on_delimiter(line: str) -> str:
+    for sign, name in (("\t", "'\\t'"), (";", "';'"), ("|", "'|'"), (",", "','")):
+        if sign in line:
+            return f"Is it the delimiter? Give it by --delimiter {name}."
+    return "Is it the delimiter? .csv is read with commas, .tsv with tabs."
 
 
 def _quoted(name: str) -> str:

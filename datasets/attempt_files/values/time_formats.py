@@ -26,20 +26,30 @@ _FORMATS = (
     "%a, %d %b %Y %H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p",
     "%Y-%m-%dT%H:%M:%S%.f%:z",
 )  # fmt: skip
+#: A year of two digits is read as one of these or not at all.
+_LIKELY_YEARS = (1970, 2100)
 _SHOWN = 3
 
 
 def fitting_formats(texts: pl.Series) -> list[str]:
-    """Formats that read every one of some texts."""
+    """Formats that read every one of some texts, the first of those that read them alike."""
     given = texts.drop_nulls().str.strip_chars()
-    return [name for name in _FORMATS if len(given) and _reads(given, name)]
+    found: list[tuple[str, pl.Series]] = []
+    for name in _FORMATS if len(given) else ():
+        read = _read(given, name)
+        if read is not None and not any(read.equals(other) for _, other in found):
+            found.append((name, read))
+    return [name for name, _ in found]
 
 
-def _reads(texts: pl.Series, name: str) -> bool:
+def _read(texts: pl.Series, name: str) -> pl.Series | None:
+    """What a format makes of some texts; None where it does not read each, as a likely year."""
     try:
-        return texts.str.to_datetime(name, strict=False).null_count() == 0
+        read = texts.str.to_datetime(name, time_unit="us", strict=False)
     except pl.exceptions.PolarsError:
-        return False
+        return None
+    is_fitting = read.null_count() == 0 and read.dt.year().is_between(*_LIKELY_YEARS).all()
+    return read.dt.replace_time_zone(None) if is_fitting else None
 
 
 def require_readable_times(texts: pl.Series, reading: TimeReading) -> None:

@@ -57,7 +57,8 @@ def suggesting_flags(path: Path, options: ImportOptions) -> Iterator[None]:
             one = preview_file(path, options.file, source=options.source, latest=latest)
         if one is None or not one.flags or one.problem is not None or not _is_good(one):
             raise
-        raise FileFormatError(f"{error} Perhaps: {command_of(one)}") from error
+        sentences = (str(error), *one.doubts, f"Perhaps: {command_of(one)}")
+        raise FileFormatError(" ".join(sentences)) from error
 
 
 def _is_good(one: Preview) -> bool:
@@ -80,6 +81,7 @@ def _as_json(one: Preview) -> dict[str, Any]:
         "layout": one.layout.value,
         "mapping": one.mapping,
         "flags": list(one.flags),
+        "doubts": list(one.doubts),
         "command": command_of(one),
         "rows": None if rows is None else rows.as_dict() | {"skipped": rows.skipped},
         "reasons": one.reasons,
@@ -114,3 +116,5 @@ def _show(console: Console, one: Preview) -> None:
             console.print(f"  {count:,} set aside: {rule}")
     console.print("Nothing was written. The command would be:")
     console.print(f"  {command_of(one)}", markup=False, soft_wrap=True)
+    for doubt in one.doubts:
+        console.print(f"  note: {doubt}", markup=False, soft_wrap=True)
