@@ -50,7 +50,7 @@ def recompute_states(
                     run_id=plan.run_id,
                     at=datetime.now(UTC),
                     since=since,
-                    before_concept=check,
+                    before_batch=check,
                 )
     timed = {stage: watch.seconds[stage] for stage in ("recompute", "snapshot")}
     return Recomputed(replayed=n_states, snapshotted=n_rows, seconds=timed, mark=mark)

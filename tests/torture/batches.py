@@ -131,7 +131,7 @@ def retrain(
             replay_chunk=40,
             before_chunk=check,
         )
-    write_snapshots(engine, run_id=run_id, at=now, concepts=concepts, before_concept=check)
+    write_snapshots(engine, run_id=run_id, at=now, concepts=concepts, before_batch=check)
     check()
     with engine.begin() as conn:
         finish_run(conn, run_id=run_id, status=RunStatus.DONE, at=now)

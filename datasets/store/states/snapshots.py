@@ -11,17 +11,25 @@ from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_many_users
 from datasets.store.schema.types import UtcDateTime
+from datasets.store.states.batches import batches
 from datasets.store.states.snapshot_marks import changed_since
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
     from datasets.store.states.snapshot_marks import SnapshotMark
 
-_CONCEPTS = text("SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id")
+#: States of one transaction; a concept of more has one to itself.
+CHUNK = 20_000
+
+_CANDIDATES = """
+    SELECT s.concept_id, count(*) AS n FROM bkt_user_skill_state s
+    WHERE NOT s.is_stale AND s.n_attempts > 0 AND {changed}
+    GROUP BY s.concept_id ORDER BY s.concept_id
+"""
 _LATEST = """
     SELECT m.{columns} FROM mastery_snapshot m
     WHERE m.concept_id = s.concept_id AND m.user_id = s.user_id
@@ -40,10 +48,10 @@ _WRITE = """
     SELECT :at, :run_id, s.user_id, s.concept_id, s.p_mastery, s.n_attempts, s.param_id,
            s.algo_version_id
     FROM bkt_user_skill_state s LEFT JOIN {latest}
-    WHERE s.concept_id = :concept_id AND NOT s.is_stale AND s.n_attempts > 0 AND {changed}
+    WHERE s.concept_id IN :concepts AND NOT s.is_stale AND s.n_attempts > 0 AND {changed}
       AND (l.id IS NULL OR l.p_mastery <> s.p_mastery OR l.n_attempts <> s.n_attempts
            OR l.param_id IS DISTINCT FROM s.param_id)
-    ORDER BY s.user_id
+    ORDER BY s.concept_id, s.user_id
     ON CONFLICT (run_id, user_id, concept_id) DO NOTHING
 """
 _WEEK = {
@@ -75,26 +83,27 @@ def write_snapshots(
     at: datetime,
     concepts: Iterable[str] | None = None,
     since: SnapshotMark | None = None,
-    before_concept: Callable[[], None] = lambda: None,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> int:
     """A row for each up-to-date state that differs from its latest row; returns how many.
 
     `since` is the mark of an earlier call that came to its end: only states that may have
-    changed behind it are looked at.
-    A loop of transactions, one per concept, before each of which `before_concept` may raise;
-    called again after an interruption it adds what is missing. A state that is stale again by
-    now gets its row from the next run.
+    changed behind it are looked at, and only concepts that have such.
+    A loop of transactions, one per batch of concepts, before each of which `before_batch` may
+    raise; called again after an interruption it adds what is missing. A state that is stale
+    again by now, or changes meanwhile, gets its row from the next run.
     """
     with reading(engine) as conn:
         changed = changed_since(conn, since)
-        if concepts is None:
-            concepts = list(conn.execute(_CONCEPTS).scalars())
+        rows = conn.execute(text(_CANDIDATES.format(changed=changed)))
+        sizes = {row.concept_id: int(row.n) for row in rows}
     n_rows = 0
-    for concept_id in concepts:
-        before_concept()
+    chosen = sizes if concepts is None else concepts
+    for batch in batches(chosen, sizes, most_rows=CHUNK):
+        before_batch()
         with engine.begin() as conn:
             n_rows += write_concept_snapshots(
-                conn, concept_id, run_id=run_id, at=at, changed=changed
+                conn, batch, run_id=run_id, at=at, changed=changed
             )
             reached("snapshot: rows written")
         reached("snapshot: committed")
@@ -103,22 +112,24 @@ def write_snapshots(
 
 def write_concept_snapshots(
     conn: Connection,
-    concept_id: str,
+    concepts: Sequence[str],
     *,
     run_id: str | None,
     at: datetime,
     changed: str = "true",
 ) -> int:
-    """The rows of one concept, of states for which `changed` holds (`changed_since`).
+    """The rows of some concepts, of states for which `changed` holds (`changed_since`).
 
     An erasure waits for this transaction, so nobody comes back.
     """
-    lock_many_users(conn, [concept_id])
+    lock_many_users(conn, concepts)
     latest = _JOIN_LATEST[conn.dialect.name]
     statement = text(_WRITE.format(latest=latest, changed=changed))
-    typed = statement.bindparams(bindparam("at", type_=UtcDateTime()))
-    done = conn.execute(typed, {"concept_id": concept_id, "run_id": run_id, "at": at})
-    return int(done.rowcount)
+    typed = statement.bindparams(
+        bindparam("at", type_=UtcDateTime()), bindparam("concepts", expanding=True)
+    )
+    values = {"concepts": list(concepts), "run_id": run_id, "at": at}
+    return int(conn.execute(typed, values).rowcount)
 
 
 def mastery_as_of(

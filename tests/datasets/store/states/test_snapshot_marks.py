@@ -147,7 +147,7 @@ def test_a_night_does_not_read_all_of_history_for_each_concept(engine):
             conn.execute(text(filled))
             conn.execute(text(f"ANALYZE {table}"))
     with engine.begin() as conn:
-        assert write_concept_snapshots(conn, "7", run_id=None, at=STARTED + DAY) == 0
+        assert write_concept_snapshots(conn, ["7", "8"], run_id=None, at=STARTED + DAY) == 0
         read = text(
             "SELECT seq_tup_read FROM pg_stat_xact_user_tables"
             " WHERE relname = 'mastery_snapshot'"
