@@ -1,17 +1,17 @@
-"""Flow: the winners of a run into `bkt_skill_params`, one short transaction per concept."""
+"""Flow: the winners of a run into `bkt_skill_params`, in short transactions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prefect import flow
 from sqlalchemy.exc import DBAPIError
 
 from bkt_settings.pipeline import Settings
-from datasets.store.params.events import EventDecision, record_decision
-from datasets.store.params.skill_params import Switch, switch
+from datasets.store.params.events import EventDecision, NewEvent, record_decisions
+from datasets.store.params.switching import Switch, SwitchRequest, switch, switch_many
 from flows.evidence.decisions import read_decisions
 from flows.lifecycle.stages import Promoted
 from flows.runs.database import open_database
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from datasets.store.params.skill_params import Challenger, SwitchOutcome
+    from datasets.store.params.switching import SwitchOutcome
     from flows.evidence.decisions import ConceptDecision
 
 #: A switch whose outcome is unknown is looked up and tried again this often.
 MAX_TRIES = 3
+#: Concepts of one transaction: attempts at all of them wait until it ends.
+WINNERS_AT_ONCE = 50
+
+T = TypeVar("T")
 
 
 @flow(name="promote-params", flow_run_name="promote {plan.label}")
@@ -41,9 +45,10 @@ def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None])
     outcomes: dict[str, Switch] = {}
     with open_database(settings) as engine:
         with progress("promote", len(winners)) as advance:
-            for decided in winners:
-                outcomes[decided.concept_id] = promote(engine, plan, decided, check).switch
-                advance(1)
+            for first in range(0, len(winners), WINNERS_AT_ONCE):
+                batch = winners[first : first + WINNERS_AT_ONCE]
+                outcomes |= promote_batch(engine, plan, batch, check)
+                advance(len(batch))
         check()
         record_others(
             engine, plan, [decided for decided in decisions if decided.challenger is None]
@@ -57,51 +62,99 @@ def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None])
     )
 
 
+def promote_batch(
+    engine: Engine,
+    plan: RunPlan,
+    winners: Sequence[ConceptDecision],
+    check: Callable[[], None],
+) -> dict[str, Switch]:
+    """Switch winners in one transaction; those whose lock is held then wait, one by one."""
+    requests = [_request(decided) for decided in winners]
+
+    def all_free() -> dict[str, SwitchOutcome]:
+        with engine.begin() as conn:
+            return switch_many(
+                conn,
+                requests,
+                run_id=plan.run_id,
+                algo_version_id=plan.algo_version_id,
+                at=datetime.now(UTC),
+                actor=plan.kind,
+            )
+
+    done = _tried_again(all_free, check)
+    for request in requests:
+        if request.concept_id not in done:
+            done[request.concept_id] = promote(engine, plan, request, check)
+    return {concept: outcome.switch for concept, outcome in done.items()}
+
+
 def promote(
-    engine: Engine, plan: RunPlan, decided: ConceptDecision, check: Callable[[], None]
+    engine: Engine, plan: RunPlan, request: SwitchRequest, check: Callable[[], None]
 ) -> SwitchOutcome:
-    """One switch; after a connection is cut at its commit, a look and never a guess."""
-    challenger: Challenger | None = decided.challenger
-    if challenger is None:
-        raise ValueError(f"{decided.concept_id!r} has no challenger to promote.")
+    """One switch, which waits for its concept."""
+
+    def when_free() -> SwitchOutcome:
+        with engine.begin() as conn:
+            return switch(
+                conn,
+                run_id=plan.run_id,
+                concept_id=request.concept_id,
+                algo_version_id=plan.algo_version_id,
+                challenger=request.challenger,
+                expected_incumbent=request.expected_incumbent,
+                at=datetime.now(UTC),
+                reasons=request.reasons,
+                actor=plan.kind,
+            )
+
+    return _tried_again(when_free, check)
+
+
+def _tried_again(transaction: Callable[[], T], check: Callable[[], None]) -> T:
+    """After a connection is cut at its commit, a look and never a guess.
+
+    A switch looks (run, concept) up first: what was committed is not done twice.
+    """
     tries = 0
     while True:
         tries += 1
         check()
         try:
-            with engine.begin() as conn:
-                return switch(
-                    conn,
-                    run_id=plan.run_id,
-                    concept_id=decided.concept_id,
-                    algo_version_id=plan.algo_version_id,
-                    challenger=challenger,
-                    expected_incumbent=decided.expected_param_id,
-                    at=datetime.now(UTC),
-                    reasons=decided.reasons,
-                    actor=plan.kind,
-                )
+            return transaction()
         except DBAPIError as error:
-            # `switch` looks (run, concept) up first: what was committed is not done twice.
             if not error.connection_invalidated or tries == MAX_TRIES:
                 raise
 
 
+def _request(decided: ConceptDecision) -> SwitchRequest:
+    if decided.challenger is None:
+        raise ValueError(f"{decided.concept_id!r} has no challenger to promote.")
+    return SwitchRequest(
+        concept_id=decided.concept_id,
+        challenger=decided.challenger,
+        expected_incumbent=decided.expected_param_id,
+        reasons=decided.reasons,
+    )
+
+
 def record_others(engine: Engine, plan: RunPlan, decisions: Sequence[ConceptDecision]) -> None:
     """Append the decisions that change nothing; concepts that were not tested have none."""
+    at = datetime.now(UTC)
+    events = [
+        NewEvent(
+            run_id=plan.run_id,
+            concept_id=decided.concept_id,
+            algo_version_id=plan.algo_version_id,
+            decision=EventDecision(decided.decision.value),
+            from_param_id=decided.expected_param_id,
+            to_param_id=decided.expected_param_id,
+            reasons=decided.reasons,
+            actor=plan.kind,
+            at=at,
+        )
+        for decided in decisions
+        if not decided.untested
+    ]
     with engine.begin() as conn:
-        for decided in decisions:
-            if decided.untested:
-                continue
-            record_decision(
-                conn,
-                run_id=plan.run_id,
-                concept_id=decided.concept_id,
-                algo_version_id=plan.algo_version_id,
-                decision=EventDecision(decided.decision.value),
-                from_param_id=decided.expected_param_id,
-                to_param_id=decided.expected_param_id,
-                reasons=decided.reasons,
-                actor=plan.kind,
-                at=datetime.now(UTC),
-            )
+        record_decisions(conn, events)

@@ -50,7 +50,7 @@ def recompute(
                 )
                 return Recomputed(run_id, swept.written)
             n_states = sweep_user(
-                engine, user, at=at, concepts=concepts, before_batch=lock.check
+                engine, user, at=at, concepts=concepts, before_concept=lock.check
             )
             return Recomputed(run_id, n_states)
 

@@ -34,7 +34,7 @@ only_on_postgres = pytest.mark.parametrize(
 
 def before_the_third_switch(monkeypatch: pytest.MonkeyPatch, happens: object) -> None:
     """Let something happen when two concepts have been promoted."""
-    genuine, done = promotion.promote, []
+    genuine, done = promotion.promote_batch, []
 
     def promote(*arguments: object) -> object:
         if len(done) == 2:
@@ -42,7 +42,8 @@ def before_the_third_switch(monkeypatch: pytest.MonkeyPatch, happens: object) ->
         done.append(1)
         return genuine(*arguments)
 
-    monkeypatch.setattr(promotion, "promote", promote)
+    monkeypatch.setattr(promotion, "WINNERS_AT_ONCE", 1)
+    monkeypatch.setattr(promotion, "promote_batch", promote)
 
 
 def statuses(engine: Engine) -> dict[str, RunStatus]:

@@ -17,7 +17,8 @@ from bkt_settings.pipeline import load_settings
 from datasets.extracts.extraction import extract_attempts
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
-from datasets.store.params.skill_params import Challenger, switch
+from datasets.store.params.skill_params import Challenger
+from datasets.store.params.switching import switch
 from datasets.store.runs.runs import RunStatus, list_runs, start_run
 from flows.cli.models.monitor import retrain_command, show_monitored
 from flows.monitor_params import monitor_params

@@ -65,7 +65,7 @@ def test_a_night_that_dies_between_switches_goes_on_under_its_own_id(
     sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     """The second try promotes what is left, once each, and ends as if nothing had happened."""
-    switch, done = promotion.promote, []
+    switch, done = promotion.promote_batch, []
 
     def promote_two(*arguments: object) -> object:
         if len(done) == 2:
@@ -73,10 +73,11 @@ def test_a_night_that_dies_between_switches_goes_on_under_its_own_id(
         done.append(arguments[2])
         return switch(*arguments)
 
-    monkeypatch.setattr(promotion, "promote", promote_two)
+    monkeypatch.setattr(promotion, "WINNERS_AT_ONCE", 1)
+    monkeypatch.setattr(promotion, "promote_batch", promote_two)
     with pytest.raises(KeyboardInterrupt):
         nightly(RetrainRequest())
-    monkeypatch.setattr(promotion, "promote", switch)
+    monkeypatch.setattr(promotion, "promote_batch", switch)
     with reading(sqlite_night) as conn:
         (killed,) = list_runs(conn)
     assert killed.status is RunStatus.RUNNING

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +13,14 @@ from sqlalchemy.exc import DBAPIError
 
 from bkt_core.evaluation.checks import Decision
 from datasets.store.connections.engines import make_engine, reading
+from datasets.store.connections.locks import lock_concepts_shared
 from datasets.store.errors import RunLockLostError
 from datasets.store.params.events import history
-from datasets.store.params.skill_params import Switch, params_of_run
+from datasets.store.params.skill_params import params_of_run
+from datasets.store.params.switching import Switch, SwitchRequest, switch_many
 from datasets.store.runs.runs import start_run
 from flows.evidence.decisions import ConceptDecision
-from flows.promote_params import promote
+from flows.promote_params import promote_batch
 from flows.runs.plan import RunPlan
 from tests.datasets.store.writing import challenger
 from tests.moments import STARTED
@@ -80,7 +85,7 @@ def test_a_switch_cut_at_its_commit_is_done_exactly_once(
     engine: Engine, plan: RunPlan, after: bool, came: Switch
 ):
     fragile = cut_at_commit(engine, after=after, times=1)
-    assert promote(fragile, plan, DECIDED, lambda: None).switch is came
+    assert promote_batch(fragile, plan, [DECIDED], lambda: None) == {"fractions": came}
     fragile.dispose()
     with reading(engine) as conn:
         assert list(params_of_run(conn, "run-1")) == ["fractions"]
@@ -90,10 +95,48 @@ def test_a_switch_cut_at_its_commit_is_done_exactly_once(
 def test_a_switch_that_is_always_cut_gives_up(engine: Engine, plan: RunPlan):
     fragile = cut_at_commit(engine, after=False, times=3)
     with pytest.raises(DBAPIError):
-        promote(fragile, plan, DECIDED, lambda: None)
+        promote_batch(fragile, plan, [DECIDED], lambda: None)
     fragile.dispose()
     with reading(engine) as conn:
         assert params_of_run(conn, "run-1") == {}
+
+
+def test_a_concept_that_is_held_waits_and_the_others_do_not(engine: Engine, plan: RunPlan):
+    """Those whose locks are free are switched at once; the held one when it is let go."""
+    other = replace(DECIDED, concept_id="roots")
+    requests = [
+        SwitchRequest(concept_id=one, challenger=challenger(), expected_incumbent=None)
+        for one in ("fractions", "roots")
+    ]
+    with engine.begin() as import_of_roots:
+        lock_concepts_shared(import_of_roots, ["roots"])
+        with engine.begin() as conn:
+            done = switch_many(conn, requests, run_id="run-1", algo_version_id=1, at=STARTED)
+        assert list(done) == ["fractions"]
+    assert promote_batch(engine, plan, [DECIDED, other], lambda: None) == {
+        "fractions": Switch.ALREADY_DONE,
+        "roots": Switch.PROMOTED,
+    }
+
+
+def test_a_concept_that_stays_held_is_waited_for_alone(engine: Engine, plan: RunPlan):
+    other = replace(DECIDED, concept_id="roots")
+    with ThreadPoolExecutor(1) as pool, engine.connect() as import_of_roots:
+        held = import_of_roots.begin()
+        lock_concepts_shared(import_of_roots, ["roots"])
+        promoted = pool.submit(promote_batch, engine, plan, [DECIDED, other], lambda: None)
+        deadline = time.monotonic() + 30
+        while not _promoted(engine) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert _promoted(engine) == ["fractions"]  # and committed, while the other waits
+        assert not promoted.done()
+        held.rollback()
+        assert promoted.result(60) == dict.fromkeys(("fractions", "roots"), Switch.PROMOTED)
+
+
+def _promoted(engine: Engine) -> list[str]:
+    with reading(engine) as conn:
+        return list(params_of_run(conn, "run-1"))
 
 
 def test_a_switch_is_not_repeated_without_the_run_lock(engine: Engine, plan: RunPlan):
@@ -107,5 +150,5 @@ def test_a_switch_is_not_repeated_without_the_run_lock(engine: Engine, plan: Run
 
     fragile = cut_at_commit(engine, after=False, times=1)
     with pytest.raises(RunLockLostError):
-        promote(fragile, plan, DECIDED, check)
+        promote_batch(fragile, plan, [DECIDED], check)
     fragile.dispose()

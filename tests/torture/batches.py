@@ -25,7 +25,8 @@ from datasets.store.errors import (
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.events import pinned_concepts
 from datasets.store.params.rollback import release, roll_back
-from datasets.store.params.skill_params import Challenger, active_params, switch
+from datasets.store.params.skill_params import Challenger, active_params
+from datasets.store.params.switching import SwitchRequest, switch, switch_many
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, finish_run, list_runs, start_run
 from datasets.store.schema.tables import SkillParamsRow
@@ -97,21 +98,32 @@ def retrain(
     rng = world.rng("run", run_id)
     concepts = sorted(rng.sample(CONCEPTS, CONCEPTS_PER_RUN))
     staged, watermark, incumbents = stage(engine, world, run_id, concepts)
-    for concept in concepts:
+    requests = [
+        SwitchRequest(
+            concept_id=concept,
+            challenger=Challenger(
+                params=world.params(run_id, concept), n_attempts=1, n_users=1, fitted_at=BEGAN
+            ),
+            expected_incumbent=incumbents.get(concept),
+        )
+        for concept in concepts
+    ]
+    check()
+    with engine.begin() as conn:
+        done = switch_many(conn, requests, run_id=run_id, algo_version_id=1, at=now)
+    reached("switch: committed")
+    for request in requests:  # those that an attempt or an import held
+        if request.concept_id in done:
+            continue
         check()
         with engine.begin() as conn:
             switch(
                 conn,
                 run_id=run_id,
-                concept_id=concept,
+                concept_id=request.concept_id,
                 algo_version_id=1,
-                challenger=Challenger(
-                    params=world.params(run_id, concept),
-                    n_attempts=1,
-                    n_users=1,
-                    fitted_at=BEGAN,
-                ),
-                expected_incumbent=incumbents.get(concept),
+                challenger=request.challenger,
+                expected_incumbent=request.expected_incumbent,
                 at=now,
             )
         reached("switch: committed")

@@ -34,6 +34,9 @@ _SHARED = text(
     "SELECT pg_advisory_xact_lock_shared(key), current_setting('transaction_isolation') "
     "FROM unnest(:keys) AS key"
 ).bindparams(bindparam("keys", type_=ARRAY(BigInteger())))
+_IF_FREE = text(
+    "SELECT key, pg_try_advisory_xact_lock(key) AS locked FROM unnest(:keys) AS key"
+).bindparams(bindparam("keys", type_=ARRAY(BigInteger())))
 _EXCLUSIVE = text("SELECT pg_advisory_xact_lock(:key)")
 _WRITE_NOTHING = text("UPDATE bkt_run SET status = status WHERE 1 = 0")
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -78,6 +81,20 @@ def lock_concepts_shared(conn: Connection, concept_ids: Iterable[str]) -> None:
 def lock_concept(conn: Connection, concept_id: str) -> None:
     """The exclusive lock of one concept, to change which parameters are active."""
     _lock_exclusive(conn, concept_key(concept_id), f"concept {concept_id!r}")
+
+
+def lock_free_concepts(conn: Connection, concept_ids: Iterable[str]) -> frozenset[str]:
+    """The exclusive locks of those concepts that nobody holds; returns which.
+
+    Nothing is waited for: a transaction that holds some locks must not queue for others.
+    """
+    concepts = list(concept_ids)
+    if conn.dialect.name == "sqlite":
+        conn.execute(_WRITE_NOTHING)
+        return frozenset(concepts)
+    keys = _concept_keys(concepts)
+    free = {row.key for row in conn.execute(_IF_FREE, {"keys": keys}) if row.locked}
+    return frozenset(concept for concept in concepts if concept_key(concept) in free)
 
 
 def lock_user(conn: Connection, user_id: str) -> None:

@@ -45,34 +45,43 @@ class PromotionEvent:
     created_at: datetime
 
 
-def record_decision(
-    conn: Connection,
-    *,
-    run_id: str | None,
-    concept_id: str,
-    algo_version_id: int,
-    decision: EventDecision,
-    from_param_id: int | None,
-    to_param_id: int | None,
-    actor: str,
-    at: datetime,
-    reasons: Sequence[Any] = (),
-) -> None:
-    """Append one decision; the second of one (run, concept) changes nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """One decision to be written down; a param id of None means the defaults."""
+
+    run_id: str | None
+    concept_id: str
+    algo_version_id: int
+    decision: EventDecision
+    from_param_id: int | None
+    to_param_id: int | None
+    actor: str
+    at: datetime
+    reasons: Sequence[Any] = ()
+
+
+def record_decisions(conn: Connection, events: Sequence[NewEvent]) -> None:
+    """Append decisions; the second of one (run, concept) changes nothing."""
+    if not events:
+        return
     conn.execute(
-        insert_into(conn, PromotionEventRow)
-        .values(
-            run_id=run_id,
-            concept_id=concept_id,
-            algo_version_id=algo_version_id,
-            decision=decision.value,
-            from_param_id=from_param_id,
-            to_param_id=to_param_id,
-            reasons=list(reasons),
-            actor=actor,
-            created_at=at,
-        )
-        .on_conflict_do_nothing(index_elements=["run_id", "concept_id"])
+        insert_into(conn, PromotionEventRow).on_conflict_do_nothing(
+            index_elements=["run_id", "concept_id"]
+        ),
+        [
+            {
+                "run_id": event.run_id,
+                "concept_id": event.concept_id,
+                "algo_version_id": event.algo_version_id,
+                "decision": event.decision.value,
+                "from_param_id": event.from_param_id,
+                "to_param_id": event.to_param_id,
+                "reasons": list(event.reasons),
+                "actor": event.actor,
+                "created_at": event.at,
+            }
+            for event in events
+        ],
     )
 
 
@@ -86,29 +95,21 @@ def events_of_run(conn: Connection, run_id: str) -> tuple[PromotionEvent, ...]:
     return _events(conn, PromotionEventRow.run_id == run_id)
 
 
-def decision_of(conn: Connection, run_id: str, concept_id: str) -> PromotionEvent | None:
-    """What a run decided on a concept, if it came to that."""
+def decisions_of(
+    conn: Connection, run_id: str, concept_ids: Sequence[str]
+) -> dict[str, PromotionEvent]:
+    """What a run decided on some concepts, where it came to that."""
     found = _events(
         conn,
         PromotionEventRow.run_id == run_id,
-        PromotionEventRow.concept_id == concept_id,
+        PromotionEventRow.concept_id.in_(concept_ids),
     )
-    return next(iter(found), None)
+    return {event.concept_id: event for event in found}
 
 
 def is_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> bool:
     """Whether the concept was rolled back and not released since."""
-    latest = conn.execute(
-        select(PromotionEventRow.decision)
-        .where(
-            PromotionEventRow.concept_id == concept_id,
-            PromotionEventRow.algo_version_id == algo_version_id,
-            PromotionEventRow.decision.in_((EventDecision.ROLLED_BACK, EventDecision.RELEASED)),
-        )
-        .order_by(PromotionEventRow.id.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-    return latest == EventDecision.ROLLED_BACK
+    return concept_id in pinned_concepts(conn, algo_version_id, among=[concept_id])
 
 
 def last_switch(conn: Connection, algo_version_id: int) -> int | None:
@@ -135,14 +136,20 @@ def version_at(conn: Connection, at: datetime) -> int | None:
     return found
 
 
-def pinned_concepts(conn: Connection, algo_version_id: int) -> frozenset[str]:
-    """Concepts that were rolled back and not released since."""
+def pinned_concepts(
+    conn: Connection, algo_version_id: int, *, among: Sequence[str] | None = None
+) -> frozenset[str]:
+    """Concepts, of all or of some, that were rolled back and not released since."""
+    moves = (EventDecision.ROLLED_BACK, EventDecision.RELEASED)
+    wanted = [
+        PromotionEventRow.algo_version_id == algo_version_id,
+        PromotionEventRow.decision.in_(moves),
+    ]
+    if among is not None:
+        wanted.append(PromotionEventRow.concept_id.in_(among))
     rows = conn.execute(
         select(PromotionEventRow.concept_id, PromotionEventRow.decision)
-        .where(
-            PromotionEventRow.algo_version_id == algo_version_id,
-            PromotionEventRow.decision.in_((EventDecision.ROLLED_BACK, EventDecision.RELEASED)),
-        )
+        .where(*wanted)
         .order_by(PromotionEventRow.id)
     )
     latest = {row.concept_id: row.decision for row in rows}

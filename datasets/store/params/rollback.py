@@ -10,7 +10,7 @@ from sqlalchemy import select
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concept
 from datasets.store.errors import IncumbentChangedError, RollbackError
-from datasets.store.params.events import EventDecision, is_pinned, record_decision
+from datasets.store.params.events import EventDecision, NewEvent, is_pinned, record_decisions
 from datasets.store.params.skill_params import (
     activate,
     active_params,
@@ -77,14 +77,15 @@ def roll_back(
             concept_id=concept_id, expected=only_from, found=incumbent_id
         )
     require_target(conn, concept_id, algo_version_id, to_param_id, incumbent_id)
-    deactivate(conn, concept_id, algo_version_id)
+    deactivate(conn, [concept_id], algo_version_id)
     if to_param_id is not None:
         activate(conn, to_param_id)
-    record_decision(
-        conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
+    event = NewEvent(
+        run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
         decision=EventDecision.ROLLED_BACK, from_param_id=incumbent_id, to_param_id=to_param_id,
         reasons=[reason] if reason else [], actor=actor, at=at,
     )  # fmt: skip
+    record_decisions(conn, [event])
     reached("rollback: switched")
     return RolledBack(concept_id, incumbent_id, to_param_id)
 
@@ -105,11 +106,12 @@ def release(
     require_pinned(conn, concept_id, algo_version_id)
     incumbent = active_params(conn, algo_version_id).get(concept_id)
     incumbent_id = incumbent.param_id if incumbent else None
-    record_decision(
-        conn, run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
+    event = NewEvent(
+        run_id=run_id, concept_id=concept_id, algo_version_id=algo_version_id,
         decision=EventDecision.RELEASED, from_param_id=incumbent_id, to_param_id=incumbent_id,
         actor=actor, at=at,
     )  # fmt: skip
+    record_decisions(conn, [event])
     reached("release: recorded")
 
 

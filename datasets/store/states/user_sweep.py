@@ -27,11 +27,11 @@ def sweep_user(
     *,
     at: datetime,
     concepts: Collection[str] = (),
-    before_batch: Callable[[], None] = lambda: None,
+    before_concept: Callable[[], None] = lambda: None,
 ) -> int:
     """Replay the user's states, at these concepts or at all; returns how many were written.
 
-    One transaction per concept, before which `before_batch` may raise, so that it may be
+    One transaction per concept, before which `before_concept` may raise, so that it may be
     interrupted and repeated.
     """
     with reading(engine) as conn:
@@ -43,7 +43,7 @@ def sweep_user(
         chosen = [concept for concept in known if not concepts or concept in concepts]
     n_written = 0
     for concept in chosen:
-        before_batch()
+        before_concept()
         n_written += _sweep_one(engine, user_id, concept, at)
     return n_written
 

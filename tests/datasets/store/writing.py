@@ -11,7 +11,8 @@ from sqlalchemy import text
 from bkt_core.params import BktParams
 from datasets.store.attempts.writer import write_attempts
 from datasets.store.params.algorithms import active_algorithm
-from datasets.store.params.skill_params import Challenger, SwitchOutcome, active_params, switch
+from datasets.store.params.skill_params import Challenger, active_params
+from datasets.store.params.switching import SwitchOutcome, switch
 from datasets.store.runs.runs import start_run
 from tests.moments import STARTED
 

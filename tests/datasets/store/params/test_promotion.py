@@ -14,7 +14,8 @@ from datasets.store.errors import IncumbentChangedError, RollbackError
 from datasets.store.params.events import EventDecision, history
 from datasets.store.params.in_force import in_force
 from datasets.store.params.rollback import concepts_of_run, release, roll_back, row_before
-from datasets.store.params.skill_params import Switch, active_params
+from datasets.store.params.skill_params import active_params
+from datasets.store.params.switching import Switch
 from datasets.store.runs.runs import start_run
 from tests.datasets.store.writing import PARAMS, promote
 from tests.moments import STARTED

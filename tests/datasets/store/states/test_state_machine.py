@@ -22,7 +22,7 @@ from datasets.store.connections.fault_points import install_harness
 from datasets.store.errors import ErasedUserError
 from datasets.store.online.recording import record
 from datasets.store.params.rollback import roll_back
-from datasets.store.params.skill_params import Switch
+from datasets.store.params.switching import Switch
 from datasets.store.runs.runs import start_run
 from datasets.store.states.reads import read_mastery
 from datasets.store.states.snapshots import write_snapshots
