@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -243,14 +244,15 @@ def _xapi(columns: Sequence[str]) -> Export:
         attempt_id=("id",),
         user_id=("actor.account.name", "actor.mbox", "actor.openid", "actor.name"),
         question_id=("object.id",),
-        concept_id=(
-            "context.contextActivities.parent.0.id",
-            "context.contextActivities.grouping.0.id",
-            "context.contextActivities.category.0.id",
-        ),
         correct=("result.success",),
         attempted_at=("timestamp", "stored"),
     )
+    for kind in ("parent", "grouping", "category"):
+        activities = re.compile(rf"context\.contextActivities\.{kind}(\.\d+)?\.id")
+        named = tuple(name for name in columns if activities.fullmatch(name))
+        if named:
+            sources["concept_id"] = named
+            break
     answered = sources.get("correct", ())
     return Export(
         sources=sources,

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from datasets.attempt_files.archives import ARCHIVE_ERRORS, name_inside
 from datasets.attempt_files.first_attempts import Retries, retries_of
+from datasets.attempt_files.first_rows import refuse_marks_around_ids, with_readable_times
 from datasets.attempt_files.joins import JoinedFile, read_joins
 from datasets.attempt_files.layouts import plan_columns
 from datasets.attempt_files.raw_files import RawFile, broken, open_raw_file
 from datasets.attempt_files.text import MISSING
 from datasets.attempt_files.values.columns import attempts_from_table, texts_of
-from datasets.attempt_files.values.ids import is_bytes, is_text
-from datasets.attempt_files.values.time_formats import require_readable_times
+from datasets.attempt_files.values.ids import is_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from datasets.attempt_files.values.plans import ColumnPlan
 
 _SAMPLES = 3
-#: Rows whose times are looked at before a file is read.
-_LOOKED_AT = 1_000
 
 
 class AttemptRows(Protocol):
@@ -155,10 +153,13 @@ def open_attempt_file(path: Path, options: FileOptions) -> AttemptFile:
         columns = [*raw.columns, *(name for join in joins for name in join.added)]
         plan = _plan_for(raw, plan_columns(columns, options))
         file = AttemptFile(raw=raw, plan=plan, options=options, joins=tuple(joins))
-        _look_at_times(file)
+        first = next(file.tables())
+        if raw.text is not None and not raw.text.is_quoted and options.quote is None:
+            refuse_marks_around_ids(first, plan)
+        plan = with_readable_times(first, plan, unit_is_given=options.time_unit is not None)
     except (OSError, pa.ArrowException, *ARCHIVE_ERRORS) as error:
         raise broken(path, "a file", error) from error
-    return file
+    return replace(file, plan=plan)
 
 
 def _plan_for(raw: RawFile, plan: ColumnPlan) -> ColumnPlan:
@@ -166,11 +167,3 @@ def _plan_for(raw: RawFile, plan: ColumnPlan) -> ColumnPlan:
     if raw.text is None:
         return replace(plan, is_escaped=False)
     return replace(plan, null_ids=plan.null_ids | MISSING)
-
-
-def _look_at_times(file: AttemptFile) -> None:
-    """Refuse a file none of whose first times can be read, before anything is."""
-    if file.plan.order is None and "attempted_at" in file.plan.sources:
-        column = next(file.tables())[file.plan.sources["attempted_at"][0]]
-        if is_text(column.type) or is_bytes(column.type):
-            require_readable_times(texts_of(column).head(_LOOKED_AT), file.plan.time)

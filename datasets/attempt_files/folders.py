@@ -79,6 +79,16 @@ class AttemptFolder:
             before += n_rows
 
 
+def _opened(path: Path, options: FileOptions) -> AttemptFile:
+    """One file of a folder; what is wrong with it is said with its name."""
+    try:
+        return open_attempt_file(path, options)
+    except FileFormatError as error:
+        if str(path) in str(error):
+            raise
+        raise FileFormatError(f"{path}: {error}") from error
+
+
 def open_attempts(path: Path, options: FileOptions) -> AttemptFile | AttemptFolder:
     """Look at one attempt file, or at every one in a folder.
 
@@ -92,5 +102,5 @@ def open_attempts(path: Path, options: FileOptions) -> AttemptFile | AttemptFold
             f"Expected attempt files in the folder {path} (.parquet, .csv, .tsv, .jsonl), "
             "but there is none."
         )
-    files = tuple(open_attempt_file(file, options) for file in found)
+    files = tuple(_opened(file, options) for file in found)
     return AttemptFolder(path=path, files=files, options=options)

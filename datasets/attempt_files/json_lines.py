@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 #: Lines whose members name the columns, and lines that are read at once.
 SAMPLE_LINES, BATCH_LINES = 1_000, 50_000
+_ONE_A_LINE = (
+    "JSON is read as one object a line; `jq -c '.[]'` makes lines of an array, `jq -c .` of an "
+    "object that spans lines."
+)
 
 
 def json_columns(path: Path) -> list[str]:
@@ -69,16 +73,19 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 value = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
             except (ValueError, RecursionError) as error:
-                raise FileFormatError(
-                    f"{path}, line {number}: expected a JSON object, got "
-                    f"{line[:80].decode('utf-8', 'replace')!r}. Nothing was imported."
-                ) from error
+                shown = repr(line[:80].decode("utf-8", "replace"))
+                raise _no_object(path, number, shown) from error
             if not isinstance(value, dict):
-                raise FileFormatError(
-                    f"{path}, line {number}: expected a JSON object, got "
-                    f"{type(value).__name__}. Nothing was imported."
-                )
+                raise _no_object(path, number, type(value).__name__)
             yield value
+
+
+def _no_object(path: Path, number: int, got: str) -> FileFormatError:
+    advice = f"{_ONE_A_LINE} " if number == 1 else ""
+    return FileFormatError(
+        f"{path}, line {number}: expected a JSON object, got {got}. "
+        f"{advice}Nothing was imported."
+    )
 
 
 def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:

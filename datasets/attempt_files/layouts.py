@@ -70,6 +70,13 @@ def plan_columns(columns: Sequence[str], options: FileOptions) -> ColumnPlan:
         and not (name == "correct" and correct_if)
     ]
     _refuse_missing(columns, sources, needed, by_order, options)
+    if options.first_attempts and not (
+        "question_id" in {*sources, *options.constants} or export.answer_number
+    ):
+        raise UsageError(
+            "--first-attempts needs to know which question an attempt answers: name its column "
+            "by --map question_id=COLUMN."
+        )
     _refuse_doubles(columns, sources, options.layout)
     return ColumnPlan(
         sources=MappingProxyType(sources),

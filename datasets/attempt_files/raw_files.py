@@ -18,6 +18,7 @@ from datasets.attempt_files.text import (
     Scan,
     TextFormat,
     numbered,
+    ragged_line,
     scan,
     text_format,
     text_tables,
@@ -46,6 +47,8 @@ class RawFile:
     text: TextFormat | None
     is_json: bool
     found: Scan
+    #: Of the file when it was opened: number, size and time of the last change.
+    state: tuple[int, int, int]
 
     def tables(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
         """The wanted columns, a part at a time; as many rows as there are lines.
@@ -58,11 +61,27 @@ class RawFile:
                 n_rows += table.num_rows
                 yield table
         except (OSError, pa.ArrowException, *ARCHIVE_ERRORS) as error:
+            self._refuse_change()
+            line = ragged_line(self.path, self.text) if self.text else None
+            if line is not None:
+                raise FileFormatError(
+                    f"{self.path} cannot be read as text: {line} Nothing of it was imported; "
+                    "mend the line and repeat the import."
+                ) from error
             raise broken(self.path, "text" if self.text else self.kind, error) from error
+        self._refuse_change()
         if n_rows != self.found.n_rows:
             raise FileFormatError(
                 f"{self.path} has {self.found.n_rows:,} lines of attempts, but {n_rows:,} rows "
                 "were read; nothing was imported. Look for stray quotation marks or line ends."
+            )
+
+    def _refuse_change(self) -> None:
+        """Refuse rows that are others than those whose bytes were hashed and counted."""
+        if self.path.exists() and _state_of(self.path) != self.state:
+            raise FileFormatError(
+                f"{self.path} changed while it was read; nothing was imported. Repeat the "
+                "import when the file is complete."
             )
 
     @property
@@ -80,6 +99,11 @@ class RawFile:
 
 def open_raw_file(path: Path, options: FileOptions) -> RawFile:
     """Look at one file: what kind it is and which columns it has."""
+    if path.exists() and not path.is_file():
+        raise FileFormatError(
+            f"{path} is no regular file, and an import reads a file more than once: write "
+            "what it gives into a file, and import that."
+        )
     if not path.is_file():
         raise FileFormatError(f"Expected an attempt file at {path}, but there is none.")
     try:
@@ -89,12 +113,15 @@ def open_raw_file(path: Path, options: FileOptions) -> RawFile:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether the name of a file ends as those of attempt files do."""
+    """Whether the name of a file ends as those of attempt files do, and is not hidden."""
     name = name_inside(path) if path.is_file() else path.name
+    if path.name.startswith("."):
+        return False
     return Path(name).suffix.lower() in (*_PARQUET, *_JSON, *_DELIMITERS)
 
 
 def _looked_at(path: Path, options: FileOptions) -> RawFile:
+    state = _state_of(path)
     ending = Path(name_inside(path)).suffix.lower()
     if ending in _PARQUET and options.delimiter is None:
         if compression_of(path) is not None:
@@ -107,11 +134,17 @@ def _looked_at(path: Path, options: FileOptions) -> RawFile:
             text=None,
             is_json=False,
             found=Scan(_hash(path), n_rows),
+            state=state,
         )
     if ending in _JSON and options.delimiter is None:
         columns = tuple(json_columns(path))
         return RawFile(
-            path=path, columns=columns, text=None, is_json=True, found=json_scan(path)
+            path=path,
+            columns=columns,
+            text=None,
+            is_json=True,
+            found=json_scan(path),
+            state=state,
         )
     delimiter = options.delimiter or DELIMITERS.get(options.layout) or _DELIMITERS.get(ending)
     if delimiter is None:
@@ -122,8 +155,18 @@ def _looked_at(path: Path, options: FileOptions) -> RawFile:
     names = options.columns or HEADERLESS.get(options.layout, ())
     form = text_format(path, delimiter, options.quote, names)
     return RawFile(
-        path=path, columns=form.columns, text=form, is_json=False, found=scan(path, form)
+        path=path,
+        columns=form.columns,
+        text=form,
+        is_json=False,
+        found=scan(path, form),
+        state=state,
     )
+
+
+def _state_of(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _hash(path: Path) -> str:

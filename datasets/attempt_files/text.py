@@ -69,6 +69,11 @@ def text_format(
             f"{path} is UTF-16, and text is read as UTF-8: save it as UTF-8 and repeat."
         )
     line = re.split(rb"\r\n|\r|\n", head.removeprefix(codecs.BOM_UTF8), maxsplit=1)[0]
+    if line.lower().startswith(b"sep="):
+        raise FileFormatError(
+            f"{path} begins with {line[:8].decode('latin-1')!r}, a line for spreadsheets: take "
+            "it away, and give what stands behind the sign by --delimiter."
+        )
     if columns:
         names = list(columns)
     else:
@@ -116,9 +121,7 @@ def scan(path: Path, form: TextFormat) -> Scan:
         for block in _whole_lines(file):
             digest.update(block)
             body = block.removeprefix(codecs.BOM_UTF8) if is_first else block
-            lines = body.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-            if lines[-1] == "":
-                lines.pop()
+            lines = _lines_of(body)
             if form.is_quoted and b'"' in body:
                 _refuse_open_quotes(path, lines, line_number, well_formed)
             n_rows += len(lines) - lines.count("")
@@ -140,6 +143,33 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
             yield block[:end]
     if rest:
         yield rest
+
+
+def _lines_of(block: bytes) -> list[str]:
+    """The lines of a block, a character a byte."""
+    lines = block.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def ragged_line(path: Path, form: TextFormat) -> str | None:
+    """A sentence on the first line with too few or too many fields; None: there is none."""
+    number, expected = 0, len(form.columns)
+    with opened(path) as file:
+        for block in _whole_lines(file):
+            for line in _lines_of(block):
+                number += 1
+                if line == "" or (number == 1 and form.has_header):
+                    continue
+                n_fields = len(_fields(line, form.delimiter, form.is_quoted))
+                if n_fields != expected:
+                    shown = line[:80].encode("latin-1").decode("utf-8", errors="replace")
+                    trailing = n_fields == expected + 1 and line.endswith(form.delimiter)
+                    return (
+                        f"line {number}: expected {expected} fields, one for each name of a "
+                        f"column, got {n_fields}: {shown!r}."
+                        + (" It ends with the delimiter; the names do not." if trailing else "")
+                    )
+    return None
 
 
 def _well_formed(delimiter: str) -> str:

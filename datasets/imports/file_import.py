@@ -115,7 +115,7 @@ def import_file(
         refuse_if_nothing_was_accepted(
             report.rows, report.reasons, where=str(path), samples=file.samples
         )
-    return replace(report, remarks=remarks_on(file))
+    return replace(report, remarks=remarks_on(file, report.rows))
 
 
 def import_rows(

@@ -74,10 +74,23 @@ def guess_delimiter(path: Path, options: FileOptions) -> tuple[RawFile, Guess]:
     return raw, guess
 
 
+def guess_quotes(raw: RawFile, values: Values, guess: Guess) -> bool:
+    """Guess that marks enclose fields, where a name or all values of a column stand in them."""
+    if raw.text is None or raw.text.is_quoted or guess.options.quote is not None:
+        return False
+    marked = r'^".*"$'
+    columns = [texts for texts in values.texts.values() if len(texts)]
+    if not (
+        any(name.startswith('"') for name in raw.columns)
+        or any(texts.str.contains(marked).all() for texts in columns)
+    ):
+        return False
+    guess.add("--quote double", replace(guess.options, quote=Quote.DOUBLE))
+    return True
+
+
 def guess_columns(raw: RawFile, values: Values, guess: Guess) -> None:
     """Guess layout, mapping and times, where nothing was said of them."""
-    if raw.text is not None and any(name.startswith('"') for name in raw.columns):
-        guess.add("--quote double", replace(guess.options, quote=Quote.DOUBLE))
     if looks_like_data(raw.columns) and not guess.options.columns:
         _guess_header(raw, values, guess)
         return

@@ -12,11 +12,11 @@ from bkt_core.errors import BktError
 from datasets.accounting import RowCounts
 from datasets.attempt_files.exports import REPEATED
 from datasets.attempt_files.files import AttemptFile, open_attempt_file
-from datasets.attempt_files.raw_files import RawFile, is_readable
+from datasets.attempt_files.raw_files import RawFile, is_readable, open_raw_file
 from datasets.attempt_files.values.columns import texts_of
 from datasets.contracts import FILE_COLUMNS
 from datasets.errors import FileFormatError
-from datasets.imports.guesses import Values, guess_columns, guess_delimiter
+from datasets.imports.guesses import Values, guess_columns, guess_delimiter, guess_quotes
 from datasets.imports.plan import RowRules, plan_all
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ def preview_file(path: Path, options: FileOptions, *, source: str, latest: datet
         path = files[0]
     raw, guess = guess_delimiter(path, options)
     values = _values_of(raw)
+    if guess_quotes(raw, values, guess):
+        raw = open_raw_file(path, guess.options)
+        values = _values_of(raw)
     guess_columns(raw, values, guess)
     rows, reasons, problem, mapping = None, dict[str, int](), None, dict[str, str]()
     try:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 #: Rule -> our column that it is about, and what would help.
 _ADVICE = MappingProxyType(
     {
+        "ids_are_unicode": (
+            "user_id",
+            "Text is read as UTF-8, and the bytes of some ids are none: write the file anew, "
+            "such as by `iconv -f latin1 -t utf-8`.",
+        ),
         "correct_is_0_or_1": (
             "correct",
             "Words that mean right and wrong are given by --right WORD and --wrong WORD, "
@@ -101,9 +106,16 @@ def refuse_if_nothing_was_accepted(
     )
 
 
-def remarks_on(file: AttemptFile | AttemptFolder) -> tuple[str, ...]:
+def remarks_on(file: AttemptFile | AttemptFolder, rows: RowCounts) -> tuple[str, ...]:
     """Sentences on what looks like a mistake although it can be read."""
     told = []
+    if not rows.read:
+        told.append("There are no rows of attempts.")
+    elif rows.skipped == rows.read:
+        told.append(
+            f"All {rows.read:,} rows were skipped, so that nothing was imported: look at "
+            "--skip and --layout."
+        )
     for column in ("user_id", "concept_id", "question_id"):
         texts = file.sampled_ids(column)
         if len(texts) and texts.str.contains(r"^-?\d+\.0+$").all():
@@ -111,6 +123,12 @@ def remarks_on(file: AttemptFile | AttemptFolder) -> tuple[str, ...]:
                 f"All values of {column} that were looked at end in .0, such as {texts[0]!r}: "
                 "if they are whole numbers that a program wrote as fractions, import with "
                 "--integer-ids, or the same ids elsewhere are others."
+            )
+        blank = texts.filter(texts.str.contains(r"^\s|\s$"))
+        if len(blank):
+            told.append(
+                f"{column} holds {blank[0]!r} with blanks around it; ids are taken as they "
+                "stand."
             )
         marks = texts.filter(texts.is_in(["NA", "N/A", "None", "none", "null", "-"]))
         if len(marks):

@@ -72,11 +72,13 @@ def require_readable_times(texts: pl.Series, reading: TimeReading) -> None:
     samples = ", ".join(repr(text[:40]) for text in given.unique(maintain_order=True)[:_SHOWN])
     raise FileFormatError(
         f"attempted_at must hold times such as 2026-01-31T08:00:00Z, got {samples}. "
-        f"{_advice(given)} Nothing was imported."
+        f"{_advice(given, reading)} Nothing was imported."
     )
 
 
-def _advice(given: pl.Series) -> str:
+def _advice(given: pl.Series, reading: TimeReading) -> str:
+    if reading.unit is not None:
+        return "A unit reads numbers, and these are none: leave --time-unit out."
     formats = fitting_formats(given)
     if not formats:
         return (

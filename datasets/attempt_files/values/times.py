@@ -20,6 +20,8 @@ _MOMENT = (
 )
 #: No moment lies further from its origin: some 3,000 years, far inside 64 bits of microseconds.
 _LIMIT_US = 10**17
+#: Seconds since 1970 of the years that are likely: 1995 to 2099.
+_LIKELY = (788_918_400, 4_102_444_800)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -175,12 +177,10 @@ def numbers_without_unit(numbers: pl.Series) -> FileFormatError:
     """The sentence for a column of numbers whose unit was not given."""
     values = numbers.cast(pl.Float64, strict=False).drop_nulls()
     sample = values[0] if len(values) else 0.0
-    fitting = []
-    for unit in TimeUnit:
-        moment = sample * unit.microseconds / 1e6
-        if 788_918_400 <= moment < 4_102_444_800:  # from 1995 to 2100
-            year = datetime.fromtimestamp(moment, UTC).year
-            fitting.append(f"--time-unit {unit.value} (the year {year})")
+    years = {unit: _likely_year(sample, unit) for unit in TimeUnit}
+    fitting = [
+        f"--time-unit {unit.value} (the year {year})" for unit, year in years.items() if year
+    ]
     advice = (
         " or ".join(fitting)
         if fitting
@@ -190,6 +190,36 @@ def numbers_without_unit(numbers: pl.Series) -> FileFormatError:
     return FileFormatError(
         f"attempted_at holds numbers such as {_short(sample)}, and what they count must be "
         f"given: {advice}."
+    )
+
+
+def refuse_unlikely_unit(texts: pl.Series, reading: TimeReading) -> None:
+    """Refuse numbers whose unit ends in 1970 to 1994 where another gives a year of today.
+
+    Raises `FileFormatError`: the sentence names both. Numbers that count from a moment other
+    than 1970 may be of any size.
+    """
+    values = texts.cast(pl.Float64, strict=False).drop_nulls().sort()
+    if reading.unit is None or reading.origin != EPOCH or values.is_empty():
+        return
+    middle = values[len(values) // 2]
+    others = [unit for unit in TimeUnit if _likely_year(middle, unit) is not None]
+    if not others or not 0 < middle * reading.unit.microseconds / 1e6 < _LIKELY[0]:
+        return
+    year = datetime.fromtimestamp(middle * reading.unit.microseconds / 1e6, UTC).year
+    raise FileFormatError(
+        f"attempted_at holds numbers such as {_short(middle)}, which in {reading.unit.value} "
+        f"are the year {year}: give --time-unit {others[0].value} "
+        f"(the year {_likely_year(middle, others[0])}), or --time-origin if they count from a "
+        "moment of their own. Nothing was imported."
+    )
+
+
+def _likely_year(value: float, unit: TimeUnit) -> int | None:
+    """The year that a number since 1970 stands for, if it lies between 1995 and 2100."""
+    moment = value * unit.microseconds / 1e6
+    return (
+        datetime.fromtimestamp(moment, UTC).year if _LIKELY[0] <= moment < _LIKELY[1] else None
     )
 
 

@@ -85,6 +85,14 @@ def test_dates_of_a_parquet_file_need_a_zone_and_no_format(tmp_path):
     assert seen(tmp_path / "f.parquet").flags == (ZONE,)
 
 
+@pytest.mark.parametrize(
+    "header", [HEADER, '"user_id","concept_id","correct","attempted_at"\n']
+)
+def test_marks_between_tabs_are_taken_away_before_values_are_looked_at(tmp_path, header):
+    body = (header + f'"u","c","1","{AT}"\n').replace(",", "\t")
+    assert seen(tmp_path / "f.tsv", body).flags == ("--quote double",)
+
+
 def test_outcomes_are_guessed_from_every_value(tmp_path):
     """A column of 0 and 1 that holds a 7 further down is no outcome."""
     body = "user_id,concept_id,day,passed,attempted_at\n" + "".join(
