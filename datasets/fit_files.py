@@ -70,8 +70,12 @@ def read_fit(fits_dir: Path, key: str) -> ConceptFit | None:
 
 
 def write_fit(fits_dir: Path, key: str, fit: ConceptFit) -> None:
-    """Keep a fit under its name."""
-    write_json(_path(fits_dir, key), concept_fit_as_json(fit), on_one_line=True)
+    """Keep a fit under its name.
+
+    Nothing waits for the disk: a fit that a power cut broke is made again (`read_fit`).
+    """
+    path, values = _path(fits_dir, key), concept_fit_as_json(fit)
+    write_json(path, values, on_one_line=True, survives_power_cut=False)
 
 
 def _path(fits_dir: Path, key: str) -> Path:

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, survives_power_cut: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well.
+
+    `survives_power_cut` False: a power cut, though no kill, may leave an empty or a cut file
+    under the name. It is for files whose reader takes a broken one for none.
 
     Raises `StorageError`: if the folder cannot be written, or the disk is full.
     """
@@ -29,8 +32,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         yield unfinished
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
+        if survives_power_cut:
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
         unfinished.replace(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         refused = storage_error(error, path)
@@ -75,14 +79,21 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         ) from error
 
 
-def write_json(path: Path, value: dict[str, Any], *, on_one_line: bool = False) -> None:
+def write_json(
+    path: Path,
+    value: dict[str, Any],
+    *,
+    on_one_line: bool = False,
+    survives_power_cut: bool = True,
+) -> None:
     """Write one JSON object, keys sorted, so that the same value gives the same bytes.
 
     `on_one_line`: large, many, and read by programs; it takes a fifth of the time.
+    `survives_power_cut`: as of `whole_file`.
     """
     indent = None if on_one_line else 1
     text = json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    with whole_file(path) as unfinished:
+    with whole_file(path, survives_power_cut=survives_power_cut) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
 
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from bkt_settings.pipeline import Settings
     from datasets.extracts.extraction import Extract
+    from flows.lifecycle.stages import Fitted
 
 #: A step that ended so is not begun again.
 ENDED = (RunStatus.DONE, RunStatus.EMPTY, RunStatus.UNCHANGED)
@@ -167,7 +168,7 @@ def _run_step(
     link_session(backfill.extract, plan.run_dir)
     watch = Stopwatch()
     with recorded_failure(engine, settings, plan):
-        fitted = fit_concepts(settings, plan)
+        fitted: Fitted = fit_concepts(settings, plan).unquote()
         promoted, recomputed = NOTHING_PROMOTED, NOTHING_RECOMPUTED
         if backfill.request.promote and day == backfill.days[-1] and fitted.has_news:
             with watch.stage("promote"):

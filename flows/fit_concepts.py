@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
+from prefect.utilities.annotations import quote
 
 from bkt_core.errors import BktError
 from bkt_core.judgement.selection import decide
@@ -51,8 +52,12 @@ class BreakerError(BktError):
 
 
 @flow(name="fit-concepts", flow_run_name="fit {plan.label}")
-def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
-    """Fit and judge every shard, then decide over the whole run and write the ballot."""
+def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
+    """Fit and judge every shard, then decide over the whole run and write the ballot.
+
+    The result is quoted: Prefect would look for futures in every value of every concept, which
+    took longer than a night with nothing new needs for all else.
+    """
     extract = open_extract(plan.extract_root, plan.run_dir)
     require_same_files(settings, plan.extract_root)
     jobs = plan_shards(settings, plan, extract)
@@ -69,7 +74,7 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> Fitted:
     prior = jobs[0].plan.prior if jobs else None
     fitted = conclude(settings, plan, extract, works, seconds, prior)
     concepts_judged(fitted.evidence)
-    return log_evidence(settings, plan, fitted)
+    return quote(log_evidence(settings, plan, fitted))
 
 
 def log_evidence(settings: Settings, plan: RunPlan, fitted: Fitted) -> Fitted:

@@ -24,7 +24,7 @@ from flows.runs.summary import RunSummary, Stopwatch
 from flows.shards.dask_cluster import require_same_versions
 
 if TYPE_CHECKING:
-    pass
+    from flows.lifecycle.stages import Fitted
 
 
 @deployed("nightly")
@@ -49,7 +49,7 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
         if not plan.dry_run:
             close_dead_runs(engine, settings, keep=plan.run_id)
         with recorded_failure(engine, settings, plan):
-            fitted = fit_concepts(settings, plan)
+            fitted: Fitted = fit_concepts(settings, plan).unquote()
             promoted, recomputed = NOTHING_PROMOTED, NOTHING_RECOMPUTED
             if fitted.has_news and not plan.dry_run:
                 with watch.stage("promote"):

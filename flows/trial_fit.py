@@ -22,7 +22,7 @@ from flows.runs.summary import RunSummary, Stopwatch
 from flows.shards.dask_cluster import require_same_versions
 
 if TYPE_CHECKING:
-    pass
+    from flows.lifecycle.stages import Fitted
 
 
 @deployed("trial-fit")
@@ -44,6 +44,6 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         plan = plan_night(engine, settings, request, extract)
         log.named(plan.run_id, plan.run_dir)
         with recorded_failure(engine, settings, plan):
-            fitted = fit_concepts(settings, plan)
+            fitted: Fitted = fit_concepts(settings, plan).unquote()
             nothing = NOTHING_PROMOTED, NOTHING_RECOMPUTED
             return ended(close_run(engine, settings, plan, fitted, *nothing, watch))

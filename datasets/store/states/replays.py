@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,19 +111,51 @@ def replay_pairs(
     added, a line for each pair in the same order.
     """
     fill_temporary(conn, "replay_pair", {"concept_id": "id", "user_id": "id"}, pairs)
-    parts = []
-    for concept_id, rows in groupby(conn.execute(_LOG_OF_PAIRS), key=itemgetter(0)):
-        replayed = _replayed([tuple(row[1:]) for row in rows], params[concept_id])
-        parts.append(replayed.with_columns(pl.lit(concept_id).alias("concept_id")))
-    if not parts:
-        parts.append(_replayed([], FALLBACK_PARAMS).with_columns(concept_id=pl.lit("")))
+    rows = [tuple(row) for row in conn.execute(_LOG_OF_PAIRS)]
     untouched = pl.col("concept_id").replace_strict(
         {concept: letters.p_L0 for concept, letters in params.items()},
         return_dtype=pl.Float64,
     )
     return pairs.join(
-        pl.concat(parts), on=["concept_id", "user_id"], how="left", maintain_order="left"
+        _replayed_pairs(rows, params),
+        on=["concept_id", "user_id"],
+        how="left",
+        maintain_order="left",
     ).with_columns(pl.col("p_mastery").fill_null(untouched), pl.col("n_attempts").fill_null(0))
+
+
+def _replayed_pairs(
+    rows: list[tuple[str, str, int, int, Any]], params: Mapping[str, BktParams]
+) -> pl.DataFrame:
+    """The log of many concepts, sorted by concept and user: columns once, a replay for each."""
+    if not rows:
+        return pl.DataFrame(schema={"concept_id": pl.String, **REPLAYED})
+    concepts, users, ids, outcomes, moments = zip(*rows, strict=True)
+    keys = pl.DataFrame(
+        {"concept_id": concepts, "user_id": users},
+        schema={"concept_id": pl.String, "user_id": pl.String},
+    )
+    begins = np.flatnonzero((keys != keys.shift()).fill_null(value=True).max_horizontal())
+    offsets = np.append(begins, len(rows)).astype(np.int64)
+    named = keys[begins]
+    correct = np.array(outcomes, dtype=np.int8)
+    p_mastery, stop = np.empty(begins.size), 0
+    for concept_id, n_users in (
+        named["concept_id"].rle().struct.unnest().select("value", "len").rows()
+    ):
+        first, stop = stop, stop + n_users
+        whole = offsets[first : stop + 1]
+        sequences = AttemptSequences(correct[whole[0] : whole[-1]], whole - whole[0])
+        p_mastery[first:stop] = replay(sequences, params[concept_id])
+    lasts = offsets[1:] - 1
+    return named.with_columns(
+        pl.Series("p_mastery", p_mastery),
+        pl.Series("n_attempts", np.diff(offsets)),
+        pl.Series(
+            "last_attempt_at", [_moment(moments[i]) for i in lasts], REPLAYED["last_attempt_at"]
+        ),
+        pl.Series("last_attempt_id", [ids[i] for i in lasts], pl.Int64),
+    )
 
 
 def _replayed(rows: list[tuple[str, int, int, Any]], params: BktParams) -> pl.DataFrame:
