@@ -24,7 +24,7 @@ from bkt_settings.pipeline import load_settings  # noqa: E402
 from datasets.extracts import extraction as extract  # noqa: E402
 from datasets.extracts import shards as extract_shards  # noqa: E402
 from datasets.store.connections.fault_points import FAULT_POINTS, install_harness  # noqa: E402
-from flows import backfill_params, fit_concepts  # noqa: E402
+from flows import backfill_params, fit_concepts, promote_params  # noqa: E402
 from flows.lifecycle import close as close_run  # noqa: E402
 from flows.nightly import nightly  # noqa: E402
 from flows.runs.requests import BackfillParamsRequest, RetrainRequest  # noqa: E402
@@ -81,7 +81,7 @@ PLACES: dict[str, Callable[[], None]] = {
     "fit: between two shards": lambda: at_call(shard_work, "write_json", number=3),
     "gate: judged, no decisions": lambda: at_call(fit_concepts, "write_decisions"),
     "log: in MLflow, nothing switched": lambda: at_call(fit_concepts, "log_run", after=True),
-    "promote: inside a switch": lambda: at_point("switch: deactivated", 2),
+    "promote: inside the second batch": lambda: at_point("switch: deactivated", 2),
     "recompute: between two chunks": lambda: at_point("sweep: chunk committed", 2),
     "snapshot: rows written": lambda: at_point("snapshot: rows written", 1),
     "close: all but the end of its row": lambda: at_call(close_run, "finish_run"),
@@ -98,6 +98,7 @@ def run_one(kind: str, home: str, *, is_logged: bool) -> None:
     if not is_logged:
         os.environ["BKT_MLFLOW_TRACKING_URI"] = NOBODY
     extract_shards.SHARD_ROWS = 1
+    promote_params.WINNERS_AT_ONCE = 2
     if kind == "backfill":
         backfill_params.backfill_params(
             BackfillParamsRequest(first_day="2026-01-06", last_day="2026-01-20", promote=True)
