@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two halves of the tests beside each other, a file in one piece; each starts its own PostgreSQL.
 ALONGSIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
+.PHONY: bench-import bench-concepts wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
 # Commands that tests start must not compile our sources again each time.
 export PYTHONDONTWRITEBYTECODE :=
@@ -43,6 +43,12 @@ bench-states: $(STAMP)  ## writing a million states against COPY, replay, online
 bench-night: $(STAMP)    ## a night over 10 million attempts beside the floor of its parts, 20 minutes
 	$(BIN)/python -m benchmarks.night
 
+bench-import: $(STAMP)   ## imports of 400,000 rows beside executemany and COPY, 2 minutes
+	$(BIN)/python -m benchmarks.imports
+
+bench-concepts: $(STAMP) ## nights over 5,000 concepts of 12 attempts on SQLite: the first, and one with nothing new
+	$(BIN)/python -m benchmarks.concepts
+
 torture: $(STAMP)    ## kill everything at random for some minutes, then count what was lost
 	$(BIN)/python -m tests.torture
 
@@ -72,7 +78,7 @@ bench-serving: $(STAMP)  ## the API under load on PostgreSQL, beside a bare rout
 bench-runners: $(STAMP)  ## two Dask workers against one, on shards of some seconds
 	$(BIN)/python -m benchmarks.runners
 
-bench: bench-fitting bench-border bench-states bench-judgement bench-serving ## every speed, as a ratio against a named opponent in the same run
+bench: bench-fitting bench-border bench-import bench-states bench-judgement bench-serving ## every speed, as a ratio against a named opponent in the same run
 
 mutants: $(STAMP)    ## a sample of mutants of the decisive code: does a test notice each of them?
 	$(BIN)/python -m tests.mutants

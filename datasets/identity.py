@@ -6,6 +6,9 @@ import hashlib
 
 import polars as pl
 
+#: Ids shorter than this many bytes share the bytes of their lengths.
+_LENGTHS = 256
+
 
 def idempotency_key(source: str, attempt_id: str, concept_id: str) -> str:
     """A hash of the length-prefixed parts, so that no two identities run into each other."""
@@ -17,11 +20,15 @@ def with_idempotency_keys(parts: pl.DataFrame, source: str) -> pl.DataFrame:
     """The frame with a column `idempotency_key` from source, attempt_id and concept_id."""
     begun, sha256 = _framed(source), hashlib.sha256
     concepts = {name: _framed(name) for name in parts["concept_id"].unique()}
-    identities = zip(parts["attempt_id"].to_list(), parts["concept_id"].to_list(), strict=True)
-    keys = [
-        sha256(begun + _framed(attempt_id) + concepts[concept_id]).hexdigest()
-        for attempt_id, concept_id in identities
-    ]
+    lengths = [_length(n) for n in range(_LENGTHS)]
+    keys = []
+    for attempt_id, concept_id in zip(
+        parts["attempt_id"].to_list(), parts["concept_id"].to_list(), strict=True
+    ):
+        data = attempt_id.encode()
+        n_bytes = len(data)
+        length = lengths[n_bytes] if n_bytes < _LENGTHS else _length(n_bytes)
+        keys.append(sha256(begun + length + data + concepts[concept_id]).hexdigest())
     return parts.with_columns(pl.Series("idempotency_key", keys, dtype=pl.String))
 
 
@@ -34,4 +41,8 @@ def masked(identifier: str | None) -> str:
 
 def _framed(part: str) -> bytes:
     data = part.encode()
-    return len(data).to_bytes(8, "little") + data
+    return _length(len(data)) + data
+
+
+def _length(n_bytes: int) -> bytes:
+    return n_bytes.to_bytes(8, "little")

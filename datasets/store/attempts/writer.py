@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 from sqlalchemy import bindparam, select, text
+from sqlalchemy.exc import IntegrityError
 
-from datasets.store.connections.copy_rows import add_temporary, empty_temporary, fill_temporary
+from datasets.store.connections.copy_rows import add_rows, empty_temporary, fill_temporary
+from datasets.store.connections.database_errors import is_unique_violation
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_many_users
 from datasets.store.errors import DatabaseError
@@ -35,6 +37,11 @@ INCOMING = {
     "attempted_at": "moment",
 }
 _KEYS = {"concept_id": "id", "user_id": "id"}
+_KEY = {"idempotency_key": "id"}
+#: What goes into the log of a line.
+_ATTEMPT = {name: kind for name, kind in INCOMING.items() if name != "row"} | {
+    "created_at": "moment"
+}
 
 _ERASED = text("SELECT user_id FROM erased_user")
 _SAME = """
@@ -45,14 +52,9 @@ _STORED = text(
     f"SELECT i.idempotency_key, a.id, a.correct AS old_correct, ({_SAME}) AS same_but_outcome "  # noqa: S608 - constants
     "FROM incoming_attempt i JOIN attempts a ON a.idempotency_key = i.idempotency_key"
 )
-#: On SQLite the rows of the table lie in their order already, and need no sorting.
-_ORDER = {"postgresql": "ORDER BY row", "sqlite": "ORDER BY rowid"}
-_INSERT = (
-    "INSERT INTO attempts (source, idempotency_key, user_id, question_id, concept_id, correct, "
-    "attempted_at, created_at) "
-    "SELECT source, idempotency_key, user_id, question_id, concept_id, correct, attempted_at, "
-    ":at "
-    "FROM incoming_attempt WHERE 1 = 1 {order} ON CONFLICT (idempotency_key) DO NOTHING"
+_STORED_KEYS = text(
+    "SELECT i.idempotency_key FROM incoming_key i "
+    "WHERE EXISTS (SELECT 1 FROM attempts a WHERE a.idempotency_key = i.idempotency_key)"
 )
 
 _MARK = f"""
@@ -144,15 +146,13 @@ class AttemptWriter:
         judged = _judge(conn, incoming, corrections=self._corrections)
         inserted = judged.filter(pl.col("outcome") == "inserted")
         corrected = judged.filter(pl.col("outcome") == "corrected")
-        if inserted.height < incoming.height:
-            fill_temporary(conn, "incoming_attempt", INCOMING, inserted.select(INCOMING.keys()))
-        _insert(conn, inserted.height, self._at)
+        _insert(conn, inserted, self._at)
         reached("import: attempts inserted")
         _correct(conn, corrected, self._at, self._actor)
         if corrected.height:
             reached("import: attempts corrected")
         keys = pl.concat([inserted, corrected]).select(_KEYS.keys()).unique()
-        add_temporary(conn, "outdated_state", _KEYS, keys)
+        add_rows(conn, "outdated_state", _KEYS, keys)
         return judged.select("row", "outcome")
 
     def finish(self) -> None:
@@ -163,18 +163,8 @@ class AttemptWriter:
 
 def _judge(conn: Connection, incoming: pl.DataFrame, *, corrections: bool) -> pl.DataFrame:
     """What becomes of each line, with the id and the outcome stored under its key."""
-    fill_temporary(conn, "incoming_attempt", INCOMING, incoming)
     erased = conn.execute(_ERASED).scalars().all()
-    stored = pl.DataFrame(
-        [tuple(row) for row in conn.execute(_STORED)],
-        schema={
-            "idempotency_key": pl.String,
-            "attempt_id": pl.Int64,
-            "old_correct": pl.Int8,
-            "same_but_outcome": pl.Boolean,
-        },
-        orient="row",
-    )
+    stored = _stored(conn, incoming)
     differs = pl.when(pl.lit(corrections) & pl.col("same_but_outcome"))
     return (
         incoming.join(stored, on="idempotency_key", how="left", maintain_order="left")
@@ -197,18 +187,39 @@ def _judge(conn: Connection, incoming: pl.DataFrame, *, corrections: bool) -> pl
     )
 
 
-def _insert(conn: Connection, n_rows: int, at: datetime) -> None:
-    """Insert the rows of the table `incoming_attempt`, of which there are so many."""
-    if not n_rows:
-        return
-    statement = text(_INSERT.format(order=_ORDER[conn.dialect.name]))
-    timed = statement.bindparams(bindparam("at", type_=UtcDateTime()))
-    n_inserted = conn.execute(timed, {"at": at}).rowcount
-    if n_inserted != n_rows:
+def _stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
+    """Of the lines whose key is stored: id and outcome there, and whether the rest is equal."""
+    fill_temporary(conn, "incoming_key", _KEY, incoming.select(_KEY.keys()))
+    keys = conn.execute(_STORED_KEYS).scalars().all()
+    among = incoming.filter(pl.col("idempotency_key").is_in(keys)) if keys else incoming.clear()
+    rows = []
+    if among.height:
+        fill_temporary(conn, "incoming_attempt", INCOMING, among)
+        rows = [tuple(row) for row in conn.execute(_STORED)]
+    return pl.DataFrame(
+        rows,
+        schema={
+            "idempotency_key": pl.String,
+            "attempt_id": pl.Int64,
+            "old_correct": pl.Int8,
+            "same_but_outcome": pl.Boolean,
+        },
+        orient="row",
+    )
+
+
+def _insert(conn: Connection, new: pl.DataFrame, at: datetime) -> None:
+    """Append lines to the log in their order, without a look: none of their keys is stored."""
+    created = pl.lit(at).dt.cast_time_unit("us").alias("created_at")
+    try:
+        add_rows(conn, "attempts", _ATTEMPT, new.with_columns(created))
+    except IntegrityError as error:
+        if not is_unique_violation(error):
+            raise
         raise DatabaseError(
-            f"All {n_rows} new attempts must go in, and {n_rows - n_inserted} were "
-            "stored by another writer at the same moment; nothing was written, import again."
-        )
+            f"All {new.height} new attempts must go in, and some were stored by another "
+            "writer at the same moment; nothing was written, import again."
+        ) from error
 
 
 def _correct(conn: Connection, corrected: pl.DataFrame, at: datetime, actor: str) -> None:

@@ -1,4 +1,4 @@
-"""Frames into a temporary table of the present transaction, as fast as the database takes them.
+"""Frames into tables of the present transaction, as fast as the database takes them.
 
 PostgreSQL gets binary COPY, written whole columns at a time; SQLite gets `executemany`.
 """
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
+
+from datasets.store.connections.database_errors import driver_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +48,7 @@ def fill_temporary(
     transaction on PostgreSQL; on SQLite they stay until the next filling.
     """
     empty_temporary(conn, table, columns)
-    add_temporary(conn, table, columns, frame)
+    add_rows(conn, table, columns, frame)
 
 
 def empty_temporary(conn: Connection, table: str, columns: Mapping[str, str]) -> None:
@@ -60,10 +62,13 @@ def empty_temporary(conn: Connection, table: str, columns: Mapping[str, str]) ->
     conn.exec_driver_sql(f"DELETE FROM {table}" if on_sqlite else f"TRUNCATE {table}")  # noqa: S608 - a name of ours
 
 
-def add_temporary(
+def add_rows(
     conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
 ) -> None:
-    """Add a frame's rows to a temporary table, in their order."""
+    """Add a frame's rows to a table, temporary or not, in their order.
+
+    Raises `sqlalchemy.exc.DBAPIError` as an INSERT would.
+    """
     if conn.dialect.name == "sqlite":
         _fill_sqlite(conn, table, columns, frame)
     else:
@@ -76,7 +81,11 @@ def copy_into(
     """Binary COPY of a frame into a table of PostgreSQL, in the frame's order."""
     driver = cast("psycopg.Connection[Any]", conn.connection.driver_connection)
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
-    with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+    with (
+        driver_errors(conn, statement),
+        driver.cursor() as cursor,
+        cursor.copy(statement.encode()) as copy,
+    ):
         copy.write(_SIGNATURE)
         for part in frame.iter_slices(100_000):
             copy.write(encoded(columns, part).data)
@@ -153,8 +162,9 @@ def _fill_sqlite(
         for name, kind in columns.items()
     )
     marks = ", ".join("?" * len(columns))
+    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of ours
     if rows.height:
-        conn.connection.driver_connection.executemany(  # type: ignore[union-attr] # sqlite3's
-            f"INSERT INTO {table} VALUES ({marks})",  # noqa: S608 - a name of ours
-            rows.iter_rows(),
-        )
+        with driver_errors(conn, statement):
+            conn.connection.driver_connection.executemany(  # type: ignore[union-attr] # sqlite3's
+                statement, rows.iter_rows()
+            )

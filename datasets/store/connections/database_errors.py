@@ -13,6 +13,8 @@ from datasets.store.errors import DatabaseError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy import Connection
+
 #: By SQLSTATE (PostgreSQL) or by a part of the message (SQLite): what to do about it.
 _REMEDIES = {
     "42501": "docs/roles.sql says which role may.",
@@ -40,6 +42,36 @@ def explained_errors(url: str) -> Iterator[None]:
         if told is None:
             raise
         raise DatabaseError(told) from error
+
+
+def is_unique_violation(error: DBAPIError) -> bool:
+    """Whether a row was refused because another has its key."""
+    return (
+        getattr(error.orig, "sqlstate", None) == "23505"
+        or getattr(error.orig, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_UNIQUE"
+    )
+
+
+@contextmanager
+def driver_errors(conn: Connection, statement: str) -> Iterator[None]:
+    """Raise the driver's errors as SQLAlchemy's, where a statement goes past SQLAlchemy."""
+    base = conn.dialect.loaded_dbapi.Error
+    try:
+        yield
+    except base as error:
+        gone = conn.dialect.is_disconnect(error, None, None)
+        raised = DBAPIError.instance(
+            statement,
+            None,
+            error,
+            base,
+            hide_parameters=True,
+            connection_invalidated=gone,
+            dialect=conn.dialect,
+        )
+        if gone:
+            conn.invalidate(error)
+        raise raised from error
 
 
 def _told(error: DBAPIError, where: str) -> str | None:
