@@ -9,7 +9,7 @@ concepts needs, where a bootstrap of a thousand draws ends at 0.001.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,11 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` makes an equal comparison."""
-        return asdict(self) | {"rival": self.rival.value}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return values | {
+            "rival": self.rival.value,
+            "rival_scores": self.rival_scores.as_json(),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:

@@ -107,12 +107,15 @@ def concept_table(
 
 def check_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
     """Every check of every concept, passed or not."""
-    rows = [
-        {"concept_id": verdict.concept_id, "decision": verdict.decision.value} | check.as_json()
-        for verdict in verdicts
-        for check in verdict.report.checks
-    ]
-    return pl.DataFrame(rows, schema=CHECK_SCHEMA)
+    columns: dict[str, list[Any]] = {name: [] for name in CHECK_SCHEMA}
+    for verdict in verdicts:
+        checks = verdict.report.checks
+        columns["concept_id"] += [verdict.concept_id] * len(checks)
+        columns["decision"] += [verdict.decision.value] * len(checks)
+        columns["severity"] += [check.severity.value for check in checks]
+        for name in ("name", "passed", "measured", "limit", "sentence"):
+            columns[name] += [getattr(check, name) for check in checks]
+    return pl.DataFrame(columns, schema=CHECK_SCHEMA)
 
 
 def curve_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
