@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
 from datasets.errors import ExtractError
-from datasets.parquet import read_json, write_json
+from datasets.whole_files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from datasets.identity import masked
-from datasets.parquet import read_json, write_frame, write_json
+from datasets.parquet import write_frame
+from datasets.whole_files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,8 @@ import polars as pl
 
 from bkt_core.params import BktParams
 from bkt_core.simulation import draw_lengths, draw_params, simulate
-from datasets.parquet import write_frame, write_json
+from datasets.parquet import write_frame
+from datasets.whole_files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,7 +28,7 @@ from flows.shards.dask_cluster import require_same_files
 from flows.shards.plan import flood_remark, in_order, plan_shards
 from flows.shards.prior import prior_facts
 from flows.shards.runners import run_shards
-from flows.shards.work import ConceptWork, Origin, read_works
+from flows.shards.works import ConceptWork, Origin, read_works
 from flows.tracking.evidence_log import log_run
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from bkt_core.errors import BadInputError, UsageError
 from datasets.errors import storage_error
 from datasets.exports.files import writer_of
 from datasets.exports.tables import batches_of, schema_of
-from datasets.parquet import whole_file
 from datasets.store.attempts.erasure import erased_users
 from datasets.store.connections.engines import reading
 from datasets.store.schema.tables import (
@@ -19,6 +18,7 @@ from datasets.store.schema.tables import (
     MasteryStateRow,
     SnapshotRow,
 )
+from datasets.whole_files import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,9 @@ from datasets.extracts.shards import (
     write_index,
     write_sorted,
 )
-from datasets.parquet import read_json, read_table, write_table
+from datasets.parquet import read_table, write_table
 from datasets.row_kernels import count_new_users, read_only
+from datasets.whole_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,10 +22,11 @@ from datasets.extracts.log import log_snapshot
 from datasets.extracts.positions import as_json
 from datasets.extracts.shards import canonical_ranks, write_shards
 from datasets.extracts.versions import StateVersions
-from datasets.parquet import write_frame, write_json
+from datasets.parquet import write_frame
 from datasets.quarantine import write_quarantine
 from datasets.store.attempts.erasure import erased_users
 from datasets.store.connections.engines import reading
+from datasets.whole_files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

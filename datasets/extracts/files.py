@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.accounting import RowCounts
 from datasets.errors import AccountingError, ExtractError
-from datasets.parquet import read_json, read_table
+from datasets.parquet import read_table
 from datasets.quarantine import RuleCount, read_summary
+from datasets.whole_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path

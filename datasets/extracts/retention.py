@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from datasets.errors import ExtractError
 from datasets.extracts.broken import FILE_NAME as BROKEN_FILE
 from datasets.extracts.files import open_extract
-from datasets.parquet import read_json, write_json, write_table
+from datasets.parquet import write_table
+from datasets.whole_files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -14,8 +14,9 @@ from datasets.contracts import CONCEPTS_SCHEMA, SHARD_SCHEMA, USERS_SCHEMA
 from datasets.extracts.buckets import N_BUCKETS, sorted_rows
 from datasets.extracts.files import ShardFile
 from datasets.id_codes import ranks_of
-from datasets.parquet import whole_file, write_table
+from datasets.parquet import write_table
 from datasets.row_kernels import ConceptFacts, summarise, unpack
+from datasets.whole_files import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path

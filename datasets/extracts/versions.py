@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from datasets.contracts import STATES_SCHEMA
 from datasets.extracts.buckets import RowBuckets, sorted_rows
 from datasets.extracts.shards import buckets_of
-from datasets.parquet import read_table, whole_file
+from datasets.parquet import read_table
+from datasets.whole_files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

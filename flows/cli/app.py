@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +23,8 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 #: Plus the number of the signal that ended a command, as shells tell it.
 SIGNALLED = 128
+
+_STAYS = "what was committed stays, run again to go on."
 
 #: Each command, where it stands, and what `bkt --help` says of it.
 _COMMANDS = (
@@ -52,7 +56,7 @@ _COMMANDS = (
     ("fit", "flows.cli.models.training:fit", "Fit, gate and log without promoting anything."),
     (
         "evaluate",
-        "flows.cli.models.training:evaluate",
+        "flows.cli.models.evaluation:evaluate",
         "Score the parameters in force on attempts that are not in the database.",
     ),
     (
@@ -141,7 +145,7 @@ def run(tokens: list[str]) -> int:
         errors.print(f"bkt: {error}", style=None, markup=False)
         return EXIT_USAGE
     except KeyboardInterrupt:
-        errors.print("bkt: interrupted; what was committed stays, run again to go on.")
+        errors.print(f"bkt: interrupted; {_STAYS}")
         return EXIT_INTERRUPTED
     except BktError as error:
         if debug:
@@ -166,10 +170,16 @@ def run(tokens: list[str]) -> int:
 
 def main() -> None:
     """The entry point that `pip` installs."""
-    # Unlike the default this ends what the command started, such as a Prefect server.
+    # Unlike the default this ends what the command started, and lets a run close its row.
     signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as below `nohup`
+        signal.signal(signal.SIGHUP, _end)
     sys.exit(run(sys.argv[1:]))
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    told = f"bkt: ended by {signal.Signals(number).name}; {_STAYS}\n"
+    with suppress(OSError):  # of a closed terminal
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, told.encode())
+    signal.signal(number, signal.SIG_IGN)  # Prefect sends it once more for each flow it ends
     sys.exit(SIGNALLED + number)

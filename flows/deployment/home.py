@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bkt_core.errors import UsageError
 from datasets.errors import StorageError
-from datasets.parquet import make_folder
+from datasets.whole_files import make_folder
+from flows.deployment.own_server import start_own_server
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bkt_settings.pipeline import Settings
 
 #: A Prefect server that finds less on its disk tries to start for two minutes.
@@ -40,7 +40,7 @@ def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
 
     A configured server (`PREFECT_API_URL`) is respected. Without one, where the settings allow
     it, a run has its own below `<data_dir>/prefect`, so that neither a user's profile nor the
-    folder's prefect.toml redirects it.
+    folder's prefect.toml redirects it. It is started here; `own_server` waits for it.
     """
     stay_offline()
     # A refusal reaches the person as a sentence; Prefect would print its traceback first. The
@@ -54,16 +54,17 @@ def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
             "PREFECT_API_URL must name the Prefect server, such as http://127.0.0.1:4200/api, "
             "and is not set; the settings of this environment allow no server of a run's own."
         )
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "true")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     if "PREFECT_HOME" in os.environ:
-        return
-    home = settings.data_dir.resolve() / "prefect"
-    make_folder(home)
-    _require_room(home)
-    os.environ["PREFECT_HOME"] = str(home)
-    os.environ.setdefault("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", level)
+        home = Path(os.environ["PREFECT_HOME"])
+        make_folder(home)
+    else:
+        home = settings.data_dir.resolve() / "prefect"
+        make_folder(home)
+        _require_room(home)
+        os.environ["PREFECT_HOME"] = str(home)
+        os.environ.setdefault("PREFECT_PROFILES_PATH", str(home / "profiles.toml"))
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", level)
+    start_own_server(home)
 
 
 def _require_room(home: Path) -> None:

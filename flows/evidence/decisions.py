@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bkt_core.evaluation.checks import Decision
 from bkt_core.params import BktParams
-from datasets.parquet import read_json, write_json
 from datasets.store.params.skill_params import Challenger
+from datasets.whole_files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,8 @@ import polars as pl
 
 from bkt_core.errors import BktError
 from bkt_core.evaluation.metrics import Scores
-from datasets.parquet import read_json, write_frame, write_json
+from datasets.parquet import write_frame
+from datasets.whole_files import read_json, write_json
 from flows.evidence.scores import BoundCost, PooledScores, pooled_scores
 from flows.evidence.tables import check_table, concept_table, curve_table
 

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 from bkt_core.evaluation.checks import Decision
 from datasets.extracts.extraction import open_extract
-from datasets.sequences.data_report import describe
-from datasets.store.attempts.retries import retry_share
 from datasets.store.connections.engines import reading
 from datasets.store.runs.runs import RunStatus, finish_run
 from flows.evidence.evidence import finished, write_evidence
 from flows.lifecycle.stages import SNAPSHOT_MARK, count_decisions, count_origins
 from flows.reports.artifacts import publish_run
-from flows.reports.data_page import write_data_page
 from flows.reports.page import write_page
 from flows.runs.events import run_ended
 from flows.runs.summary import ConceptCounts, RunSummary
@@ -57,11 +54,9 @@ def close_run(
         )
         write_evidence(plan.run_dir, evidence)
         if fitted.goes_to_mlflow(plan):
-            extract = open_extract(plan.extract_root, plan.run_dir)
-            with reading(engine) as conn:
-                retries = retry_share(conn, extract.users["user_id"].to_pylist())
-            write_data_page(plan.run_dir, describe(extract), retries)
-        write_page(plan.run_dir, evidence)  # links the page of the data where there is one
+            show_data(engine, plan)
+        # It links the page of the data where there is one.
+        write_page(plan.run_dir, evidence, redraw=status is not RunStatus.UNCHANGED)
         if fitted.goes_to_mlflow(plan):
             logged = log_run(settings, plan, evidence)
         logged = update_alias(engine, settings, plan, logged)
@@ -87,6 +82,18 @@ def close_run(
             )
     run_ended(summary)
     return summary
+
+
+def show_data(engine: Engine, plan: RunPlan) -> None:
+    """Write the page of the attempts; only runs that write one import Matplotlib."""
+    from datasets.sequences.data_report import describe
+    from datasets.store.attempts.retries import retry_share
+    from flows.reports.data_page import write_data_page
+
+    extract = open_extract(plan.extract_root, plan.run_dir)
+    with reading(engine) as conn:
+        retries = retry_share(conn, extract.users["user_id"].to_pylist())
+    write_data_page(plan.run_dir, describe(extract), retries)
 
 
 def update_alias(

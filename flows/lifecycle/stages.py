@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bkt_core.evaluation.checks import Decision
 from datasets.extracts.extraction import Extract, open_extract
-from flows.shards.work import Origin
+from flows.shards.works import Origin
 from flows.tracking.evidence_log import TrackingResult
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flows.evidence.decisions import ConceptDecision
     from flows.evidence.evidence import RunEvidence
     from flows.runs.plan import RunPlan
-    from flows.shards.work import ConceptWork
+    from flows.shards.works import ConceptWork
 
 #: Key of the snapshot mark in the outcome of a run's row.
 SNAPSHOT_MARK = "snapshot_mark"

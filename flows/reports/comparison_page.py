@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.params import PARAM_NAMES
 from flows.evidence.sentences import brief
 from flows.reports.comparison import HEADLINES, difference, scalar
-from flows.reports.figures import CAPTIONS, as_svg, moves_between, reliability
+from flows.reports.figures import as_svg, moves_between, reliability
 from flows.reports.page_parts import (
+    CAPTIONS,
     Column,
     checks_of,
     figure_of,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from datasets.parquet import whole_file
+from datasets.whole_files import whole_file
 from flows.evidence.evidence import DATA_PAGE
 from flows.reports.figures import BLUE, ORANGE, as_svg
 

@@ -10,6 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from bkt_core.params import PARAM_NAMES
+from flows.reports.page_parts import MIN_POINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,8 +28,6 @@ COLOUR_OF = {
     "skipped": GREY,
     "failed": "#000000",
 }
-#: Attempts below which a point of a figure is too uncertain to draw.
-MIN_POINT = 30
 CURVES_SHOWN = 6
 #: Points that make a curve.
 MIN_POINTS = 4
@@ -193,17 +192,6 @@ DRAWERS: Mapping[str, Callable[[RunEvidence], Figure | None]] = {
     "convergence": convergence,
     "learning_curves": learning_curves,
     "parameter_moves": parameter_moves,
-}
-
-CAPTIONS = {
-    "gate_waterfall": "Where concepts stopped on their way to promotion.",
-    "reliability": "When the model says 70 %, are 70 % right? Held-out users, all concepts.",
-    "learning_curves": (
-        "Do users learn as the model says? Share right by opportunity on held-out users; "
-        f"points of fewer than {MIN_POINT} attempts are left out."
-    ),
-    "parameter_moves": "Where parameters moved: in force before the run, and as fitted now.",
-    "convergence": "Steps until the fit stopped, and how far restarts ended from each other.",
 }
 
 

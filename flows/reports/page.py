@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.params import PARAM_NAMES
 from flows.evidence.evidence import DATA_PAGE, FIGURES, PAGE
 from flows.evidence.sentences import brief, decisions, in_order, summary_sentences, when
-from flows.reports.figures import CAPTIONS, figures
 from flows.reports.page_parts import (
+    CAPTIONS,
     Column,
     checks_of,
     figure_of,
@@ -47,12 +47,29 @@ _COLUMNS = (
 )
 
 
-def write_page(folder: Path, evidence: RunEvidence) -> Path:
-    """Write the page of a run among its files, and its figures beside it."""
-    drawn = figures(evidence)
-    for name, svg in drawn.items():
-        write_whole(folder / FIGURES / f"{name}.svg", svg)
+def write_page(folder: Path, evidence: RunEvidence, *, redraw: bool = True) -> Path:
+    """Write the page of a run among its files, and its figures beside it.
+
+    `redraw` False: the figures beside it, if there are any, are of the same decisions.
+    """
+    drawn = {} if redraw else _figures_in(folder / FIGURES)
+    if not drawn:
+        drawn = _figures_of(evidence)
+        for name, svg in drawn.items():
+            write_whole(folder / FIGURES / f"{name}.svg", svg)
     return write_whole(folder / PAGE, report_page(evidence, drawn, beside=folder))
+
+
+def _figures_of(evidence: RunEvidence) -> dict[str, str]:
+    from flows.reports.figures import figures  # imports Matplotlib
+
+    return figures(evidence)
+
+
+def _figures_in(folder: Path) -> dict[str, str]:
+    """Figures that were drawn before, in their order."""
+    files = {name: folder / f"{name}.svg" for name in CAPTIONS}
+    return {name: file.read_text("utf-8") for name, file in files.items() if file.is_file()}
 
 
 def report_page(
@@ -68,7 +85,7 @@ def report_page(
     return page_of(
         title=evidence.facts.name,
         body=_run_body(
-            evidence, figures(evidence) if drawn is None else drawn, has_data=has_data
+            evidence, _figures_of(evidence) if drawn is None else drawn, has_data=has_data
         ),
         note="Decisions in their order, concepts with most users first. "
         "Click a row to see every check with its measured value; click a heading to sort.",

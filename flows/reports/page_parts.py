@@ -11,12 +11,26 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datasets.parquet import whole_file
+from datasets.whole_files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flows.evidence.evidence import RunEvidence
+
+#: Attempts below which a point of a figure is too uncertain to draw.
+MIN_POINT = 30
+#: The figures of a run in their order, and what each answers.
+CAPTIONS = {
+    "gate_waterfall": "Where concepts stopped on their way to promotion.",
+    "reliability": "When the model says 70 %, are 70 % right? Held-out users, all concepts.",
+    "learning_curves": (
+        "Do users learn as the model says? Share right by opportunity on held-out users; "
+        f"points of fewer than {MIN_POINT} attempts are left out."
+    ),
+    "parameter_moves": "Where parameters moved: in force before the run, and as fitted now.",
+    "convergence": "Steps until the fit stopped, and how far restarts ended from each other.",
+}
 
 _PLACEHOLDER = re.compile(r"\[\[(title|body|table_note|after|data)\]\]")
 TEMPLATE = Path(__file__).with_name("page.html")

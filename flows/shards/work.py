@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,13 @@ import numpy as np
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.fitting.engine import Stop
 from bkt_core.fitting.engines import engine_named
-from bkt_core.judgement.evidence import Champion, ConceptEvidence
-from bkt_core.judgement.evidence_json import evidence_as_json, evidence_from_json
 from bkt_core.judgement.selection import judge_concept, keep_untested
 from datasets.errors import StorageError
 from datasets.extracts.extraction import open_extract
 from datasets.fit_files import fit_key, read_fit, write_fit
-from datasets.parquet import read_json, read_table, write_json
+from datasets.parquet import read_table
 from datasets.sequences.readers import shard_sequences
+from flows.shards.works import ConceptWork, Origin, read_works, write_works
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,17 +32,8 @@ if TYPE_CHECKING:
     from bkt_core.evaluation.concept_fit import ConceptFit
     from bkt_core.evaluation.limits import GateLimits
     from bkt_core.fitting.engine import FitEngine
+    from bkt_core.judgement.evidence import Champion
     from datasets.sequences.readers import ConceptAttempts, Window
-
-
-class Origin(StrEnum):
-    """Where the fit of a concept comes from."""
-
-    FITTED = "fitted"  # in this run
-    REUSED = "reused"  # from an earlier run over the same attempts and settings
-    KEPT = "kept"  # what is in force is kept without a test
-    SKIPPED = "skipped"  # nothing to fit
-    FAILED = "failed"  # it raised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +71,6 @@ class ShardJob:
     left_out: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConceptWork:
-    """The result for one concept of a shard."""
-
-    concept_id: str
-    origin: Origin
-    fit_key: str | None
-    evidence: ConceptEvidence | None  # None where it failed
-    error: str | None = None
-
-
 def fit_shard(job: ShardJob) -> dict[str, Any]:
     """Fit and judge every concept of one shard; returns what is told of it.
 
@@ -115,7 +93,7 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
                 n_attempts += attempts.sequences.n_attempts
                 digest = digests[attempts.concept]
                 works.append(_work_on(attempts, digest, engine, job, seconds))
-        _write_works(job.out, works)
+        write_works(job.out, works)
     return {
         "shard": job.shard,
         "out": str(job.out),
@@ -133,7 +111,7 @@ def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any
         )
         for concept in concepts
     ]
-    _write_works(job.out, works)
+    write_works(job.out, works)
     return {
         "shard": job.shard,
         "out": str(job.out),
@@ -155,34 +133,6 @@ def _left_out(job: ShardJob, n_users: int) -> NDArray[np.bool_] | None:
 def _is_sound(out: Path) -> bool:
     """Whether a shard was finished, without a concept that failed."""
     return out.is_file() and all(work.origin is not Origin.FAILED for work in read_works(out))
-
-
-def read_works(path: Path) -> list[ConceptWork]:
-    """What `fit_shard` wrote."""
-    return [
-        ConceptWork(
-            concept_id=work["concept_id"],
-            origin=Origin(work["origin"]),
-            fit_key=work["fit_key"],
-            evidence=None if work["evidence"] is None else evidence_from_json(work["evidence"]),
-            error=work["error"],
-        )
-        for work in read_json(path)["works"]
-    ]
-
-
-def _write_works(path: Path, works: Sequence[ConceptWork]) -> None:
-    write_json(path, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
-
-
-def _work_as_json(work: ConceptWork) -> dict[str, Any]:
-    return {
-        "concept_id": work.concept_id,
-        "origin": work.origin.value,
-        "fit_key": work.fit_key,
-        "evidence": None if work.evidence is None else evidence_as_json(work.evidence),
-        "error": work.error,
-    }
 
 
 def _work_on(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from datasets.errors import ExtractError
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import active_params
+from datasets.whole_files import read_json, write_json
 from flows.tracking.client import log_monitoring_run, log_retrain, register_parameters
-from flows.tracking.store import TrackingUnavailableError
+from flows.tracking.store import TrackingUnavailableError, is_unused
+from flows.tracking.values import model_content, model_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,17 +88,24 @@ def update_champion_alias(
     """Move the alias `champion` to the committed parameters; returns why that failed, or None.
 
     Repeatable, and to be called whenever something may have been switched: a run that was
-    killed before it came here, or a rollback, is made good by whoever calls it next.
+    killed before it came here, or a rollback, is made good by whoever calls it next. A run that
+    logged nothing does not even import MLflow where the parameters are those of the last
+    success; `<data_dir>/champion.json` says which these were.
     """
     with reading(engine) as conn:
         version = active_algorithm(conn)
         active = active_params(conn, version.id)
+    params = {concept: stored.params for concept, stored in active.items()}
+    delivered = _delivery(settings, model_content(params, version.params.defaults))
+    file = settings.data_dir / "champion.json"
+    if mlflow_run_id is None and _was_delivered(settings, file, delivered):
+        return None
     try:
-        register_parameters(
+        number = register_parameters(
             settings.tracking_uri,
             settings.mlflow_experiment,
             MODEL_NAME,
-            params={concept: stored.params for concept, stored in active.items()},
+            params=params,
             defaults=version.params.defaults,
             mlflow_run_id=mlflow_run_id,
         )
@@ -103,4 +114,19 @@ def update_champion_alias(
             f"The alias `champion` of MLflow's model {MODEL_NAME} does not follow yet: "
             f"{error.reason} The next night sees to it."
         )
+    if number is not None:
+        write_json(file, delivered)
     return None
+
+
+def _delivery(settings: Settings, content: dict[str, Any]) -> dict[str, Any]:
+    """What of which parameters is where; the address is hashed, as it may hold a password."""
+    uri = hashlib.sha256(settings.tracking_uri.encode()).hexdigest()
+    return {"parameters": model_digest(content), "store": uri}
+
+
+def _was_delivered(settings: Settings, file: Path, delivered: dict[str, Any]) -> bool:
+    try:
+        return read_json(file) == delivered and not is_unused(settings.tracking_uri)
+    except ExtractError:  # there is none, or it is broken
+        return False

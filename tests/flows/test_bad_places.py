@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from datasets import parquet
+from datasets import whole_files
 from datasets.errors import StorageError, storage_error
-from datasets.parquet import make_folder, write_frame, write_json
+from datasets.parquet import write_frame
 from datasets.store.connections.database_errors import explained_errors
 from datasets.store.connections.engines import make_engine
 from datasets.store.errors import DatabaseError
 from datasets.synthetic import SimulationPlan, write_simulation
+from datasets.whole_files import make_folder, write_json
 from flows.cli.app import run
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_a_file_is_whole_or_absent_whatever_the_disk_says(
     def refuses(_descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(parquet.os, "fsync", refuses)
+    monkeypatch.setattr(whole_files.os, "fsync", refuses)
     with pytest.raises(StorageError, match=part) as refused:
         write_json(path, {"new": 2})
     assert str(path) in str(refused.value)

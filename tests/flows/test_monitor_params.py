@@ -25,7 +25,8 @@ from flows.monitor_params import monitor_params
 from flows.runs.plan import begin_run
 from flows.runs.requests import FitRequest
 from flows.shards.plan import plan_shards
-from flows.shards.work import fit_shard, read_works
+from flows.shards.work import fit_shard
+from flows.shards.works import read_works
 from tests.flows.support.attempt_logs import fill_log
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from datasets.store.params.algorithms import algorithm
 from flows.runs.plan import begin_run
 from flows.runs.requests import FitRequest
 from flows.shards.plan import plan_shards
-from flows.shards.work import fit_shard, read_works
+from flows.shards.work import fit_shard
+from flows.shards.works import read_works
 from tests.flows.support.attempt_logs import fill_log
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from rich.text import Text
 from bkt_settings.pipeline import load_settings
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.deployment.home import settle_prefect
+from flows.deployment.own_server import own_server
 from flows.tracking.store import TrackingUnavailableError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:
     settle_prefect(load_settings(), debug=output.debug)
     from flows.monitor_params import monitor as look
 
-    found = look()
+    with own_server():
+        found = look()
     payload = found.as_json() | {"retrain": retrain_command(found)}
     output.give(payload, lambda console: show_monitored(console, found))
     return TrackingUnavailableError.exit_code if found.problem else 0

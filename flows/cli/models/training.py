@@ -1,31 +1,23 @@
-"""`bkt retrain`, `bkt fit`, `bkt evaluate`: fit, judge, and score what is in force."""
+"""`bkt retrain`, `bkt fit`: fit, judge, and promote.
+
+What a run imports is imported once its Prefect server has been forked off.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from bkt_settings.pipeline import EngineName, load_settings
-from datasets.store.connections.engines import reading
-from datasets.store.params.algorithms import active_algorithm
-from datasets.store.params.skill_params import active_params
-from flows.actions.evaluation import evaluate_file
-from flows.cli.file_flags import DEFAULT_FILE_FLAGS, FileFlags
 from flows.cli.output import DEFAULT_OUTPUT, Output
-from flows.cli.run_table import show_run
 from flows.cli.usage import usage_errors
 from flows.deployment.home import settle_prefect
-from flows.runs.database import open_database
+from flows.deployment.own_server import own_server
 from flows.runs.requests import FitRequest, RetrainRequest
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from flows.actions.evaluation import FileScores
     from flows.runs.summary import RunSummary
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -75,7 +67,8 @@ def retrain(
     settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import nightly
 
-    return _give(nightly(request), output)
+    with own_server():
+        return _give(nightly(request), output)
 
 
 def fit(
@@ -94,62 +87,13 @@ def fit(
     settle_prefect(load_settings(), debug=output.debug)
     from flows.trial_fit import trial_fit
 
-    return _give(trial_fit(request), output)
-
-
-def evaluate(
-    file: Path,
-    /,
-    *,
-    flags: FileFlags = DEFAULT_FILE_FLAGS,
-    output: Output = DEFAULT_OUTPUT,
-) -> int:
-    """Score the active parameters on attempts that are not in the database.
-
-    Parameters
-    ----------
-    file
-        The attempt log; its users start from nothing.
-    """
-    settings = load_settings()
-    options = flags.import_options(settings.imports)
-    with open_database(settings) as engine:
-        rules = options.rules(engine, datetime.now(UTC))
-        with reading(engine) as conn:
-            version = active_algorithm(conn)
-            active = active_params(conn, version.id)
-    found = evaluate_file(
-        file,
-        options.file,
-        rules,
-        params={concept: stored.params for concept, stored in active.items()},
-        defaults=version.params.defaults,
-    )
-    output.give(found.as_json(), lambda console: _show_scores(console, file, found))
-    return 0
+    with own_server():
+        return _give(trial_fit(request), output)
 
 
 def _give(summary: RunSummary, output: Output) -> int:
+    from flows.cli.run_table import show_run
+
     settings = load_settings()
     output.give(summary.as_json(), lambda console: show_run(console, settings, summary))
     return summary.exit_code
-
-
-def _show_scores(console: Console, file: Path, found: FileScores) -> None:
-    scores, rows = found.scores, found.rows
-    auc = "undefined" if scores.auc is None else f"{scores.auc:.4f}"
-    console.print(
-        f"{scores.n:,} attempts of {file}: AUC {auc}, RMSE {scores.rmse:.4f}, "
-        f"log loss {scores.log_loss:.4f}, accuracy {scores.accuracy:.4f}"
-    )
-    left_out = [("repeat an earlier row", rows.duplicates), *sorted(found.reasons.items())]
-    told = ", ".join(f"{n:,} {why}" for why, n in left_out if n)
-    if told:
-        console.print(f"  of {rows.read:,} rows left out: {told}")
-    if found.at_defaults:
-        named = ", ".join(found.at_defaults[:5])
-        more = ", …" if len(found.at_defaults) > 5 else ""
-        console.print(
-            f"  {len(found.at_defaults):,} concepts have no fitted parameters and were scored "
-            f"under the defaults: {named}{more}"
-        )

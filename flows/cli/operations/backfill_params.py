@@ -15,6 +15,7 @@ from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.cli.run_table import open_mlflow
 from flows.cli.usage import usage_errors
 from flows.deployment.home import settle_prefect
+from flows.deployment.own_server import own_server
 from flows.runs.backfill_plan import days_to_fit
 from flows.runs.requests import BackfillParamsRequest
 
@@ -82,7 +83,8 @@ def backfill_params(
     settle_prefect(settings, debug=output.debug)
     from flows.backfill_params import backfill_params as walk_forward
 
-    summary = walk_forward(request)
+    with own_server():
+        summary = walk_forward(request)
     output.give(summary.as_json(), lambda console: _show(console, settings, summary))
     return summary.exit_code
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from bkt_settings.pipeline import load_settings
-from datasets.parquet import make_folder
 from datasets.store.connections.database_errors import explained_errors
 from datasets.store.connections.engines import make_engine, redacted
 from datasets.store.params.seeds import seed
 from datasets.store.schema.revision import current_revision, head_revision, upgrade
+from datasets.whole_files import make_folder
 from flows.cli.output import DEFAULT_OUTPUT, Output
 
 

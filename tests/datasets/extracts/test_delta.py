@@ -17,9 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from datasets.errors import ExtractError
 from datasets.extracts.extraction import ExtractOptions, extract_attempts, open_extract
 from datasets.extracts.log import log_snapshot
-from datasets.parquet import read_json, write_json
 from datasets.sequences.readers import concept_sequences, shard_sequences
 from datasets.store.connections.engines import make_engine
+from datasets.whole_files import read_json, write_json
 from tests.datasets.attempt_rows import NOW, Row, add, add_attempts, many
 
 #: Never a new base because of the number of new rows.

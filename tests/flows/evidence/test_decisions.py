@@ -18,7 +18,7 @@ from flows.lifecycle.stages import (
     count_decisions,
     count_origins,
 )
-from flows.shards.work import Origin
+from flows.shards.works import Origin
 
 if TYPE_CHECKING:
     from pathlib import Path

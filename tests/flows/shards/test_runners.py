@@ -34,7 +34,8 @@ from flows.shards import dask_cluster
 from flows.shards import runners as shard_runs
 from flows.shards.plan import costs_of, plan_shards
 from flows.shards.runners import MAX_TRIES, run_shards, without_parameters
-from flows.shards.work import Origin, fit_shard, read_works
+from flows.shards.work import fit_shard
+from flows.shards.works import Origin, read_works
 from tests.flows.support.attempt_logs import fill_log
 from tests.flows.support.dask_processes import PATIENCE, cluster
 

@@ -28,7 +28,7 @@ from flows import backfill_params, fit_concepts, promote_params  # noqa: E402
 from flows.lifecycle import close as close_run  # noqa: E402
 from flows.nightly import nightly  # noqa: E402
 from flows.runs.requests import BackfillParamsRequest, RetrainRequest  # noqa: E402
-from flows.shards import work as shard_work  # noqa: E402
+from flows.shards import works as shard_works  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def at_point(point: str, number: int) -> None:
 PLACES: dict[str, Callable[[], None]] = {
     "extract: files written, not kept": lambda: at_call(extract, "keep"),
     "extract: kept, the run without a name": lambda: at_call(extract, "keep", after=True),
-    "fit: between two shards": lambda: at_call(shard_work, "write_json", number=3),
+    "fit: between two shards": lambda: at_call(shard_works, "write_json", number=3),
     "gate: judged, no decisions": lambda: at_call(fit_concepts, "write_decisions"),
     "log: in MLflow, nothing switched": lambda: at_call(fit_concepts, "log_run", after=True),
     "promote: inside the second batch": lambda: at_point("switch: deactivated", 2),

@@ -1,0 +1,66 @@
+"""The results of a shard, one per concept, and their file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.judgement.evidence_json import evidence_as_json, evidence_from_json
+from datasets.whole_files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bkt_core.judgement.evidence import ConceptEvidence
+
+
+class Origin(StrEnum):
+    """Where the fit of a concept comes from."""
+
+    FITTED = "fitted"  # in this run
+    REUSED = "reused"  # from an earlier run over the same attempts and settings
+    KEPT = "kept"  # what is in force is kept without a test
+    SKIPPED = "skipped"  # nothing to fit
+    FAILED = "failed"  # it raised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptWork:
+    """The result for one concept of a shard."""
+
+    concept_id: str
+    origin: Origin
+    fit_key: str | None
+    evidence: ConceptEvidence | None  # None where it failed
+    error: str | None = None
+
+
+def read_works(path: Path) -> list[ConceptWork]:
+    """What `fit_shard` wrote."""
+    return [
+        ConceptWork(
+            concept_id=work["concept_id"],
+            origin=Origin(work["origin"]),
+            fit_key=work["fit_key"],
+            evidence=None if work["evidence"] is None else evidence_from_json(work["evidence"]),
+            error=work["error"],
+        )
+        for work in read_json(path)["works"]
+    ]
+
+
+def write_works(path: Path, works: Sequence[ConceptWork]) -> None:
+    """Write the file of a shard, whole or not at all."""
+    write_json(path, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
+
+
+def _work_as_json(work: ConceptWork) -> dict[str, Any]:
+    return {
+        "concept_id": work.concept_id,
+        "origin": work.origin.value,
+        "fit_key": work.fit_key,
+        "evidence": None if work.evidence is None else evidence_as_json(work.evidence),
+        "error": work.error,
+    }
