@@ -1,0 +1,44 @@
+"""The parameters of a concept in any version of the family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.errors import InvalidParamsError
+from bkt_core.params import PARAM_NAMES, BktParams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The probabilities, in the order in which arrays of parameters hold them.
+FAMILY_NAMES = (*PARAM_NAMES, "p_F")
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyParams:
+    """Five probabilities of one concept, each finite and in [0, 1].
+
+    `p_F`: forgotten between two attempts; None where the version does not forget.
+    """
+
+    base: BktParams
+    p_F: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.p_F is not None and not 0.0 <= self.p_F <= 1.0:  # nor where it is NaN
+            raise InvalidParamsError(name="p_F", value=self.p_F)
+
+    def as_tuple(self) -> tuple[float, float, float, float, float]:
+        """The five values in the order of `FAMILY_NAMES`; p_F is 0 where there is none."""
+        return (*self.base.as_tuple(), 0.0 if self.p_F is None else self.p_F)
+
+    def as_dict(self) -> dict[str, float]:
+        """The values that the version has, by their letters."""
+        forgotten = {} if self.p_F is None else {"p_F": self.p_F}
+        return self.base.as_dict() | forgotten
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FamilyParams:
+        """Read what `as_dict` wrote."""
+        return cls(BktParams(*(values[name] for name in PARAM_NAMES)), values.get("p_F"))

@@ -1,0 +1,105 @@
+"""Mastery and predictions of any version of the family, from attempts and parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bkt_core.errors import InvalidInputError, InvalidSequencesError
+from bkt_core.family import kernels
+from bkt_core.kernels import clamp, predict_correct, update_mastery
+from bkt_core.sequences import AttemptSequences
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bkt_core.family.params import FamilyParams
+
+    Floats = NDArray[np.float64]
+
+#: What versions without multipliers pass to the kernels.
+NO_ODDS = np.empty(0, dtype=np.float64)
+
+
+def step(
+    p_L: float | None, correct: bool, params: FamilyParams, odds: float | None = None
+) -> tuple[float, float]:
+    """One attempt: mastery to store after it, and P(correct) before it.
+
+    `p_L` is the mastery stored after the attempt before, None at the first attempt of a key.
+    `odds` is the attempt's multiplier, None where the version has none.
+    """
+    p_L0, p_T, p_S, p_G, p_F = params.as_tuple()
+    p_T, slip, guess = clamp(p_T), clamp(p_S), clamp(p_G)
+    now = clamp(p_L0) if p_L is None else kernels.forget(clamp(p_L), p_F)
+    if odds is not None:
+        if not (np.isfinite(odds) and odds > 0.0):
+            raise InvalidInputError(name="odds", value=odds, expected="a finite number above 0")
+        slip, guess = kernels.slip_at(slip, odds), kernels.guess_at(guess, odds)
+    return update_mastery(now, correct, p_T, slip, guess), predict_correct(now, slip, guess)
+
+
+def replay(
+    sequences: AttemptSequences, params: FamilyParams, odds: Floats | None = None
+) -> Floats:
+    """Mastery of each user after the last attempt, (n_users,)."""
+    out = np.empty(sequences.n_users)
+    kernels.replay_users(
+        sequences.correct, sequences.offsets, checked(sequences, odds), params.as_tuple(), out
+    )
+    return out
+
+
+def trace(
+    sequences: AttemptSequences, params: FamilyParams, odds: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Mastery stored after each attempt, and P(correct) before it, each (n_attempts,)."""
+    mastery, p_correct = np.empty(sequences.n_attempts), np.empty(sequences.n_attempts)
+    kernels.trace_users(
+        sequences.correct,
+        sequences.offsets,
+        checked(sequences, odds),
+        params.as_tuple(),
+        mastery,
+        p_correct,
+    )
+    return mastery, p_correct
+
+
+def predict(
+    sequences: AttemptSequences, params: FamilyParams, odds: Floats | None = None
+) -> Floats:
+    """P(correct) before each attempt, (n_attempts,)."""
+    return trace(sequences, params, odds)[1]
+
+
+def simulate(
+    params: FamilyParams,
+    *,
+    lengths: NDArray[np.int64],
+    rng: np.random.Generator,
+    odds: Floats | None = None,
+) -> AttemptSequences:
+    """Attempts of users who follow the model exactly; `lengths` (n_users,) of each."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    correct = np.zeros(int(offsets[-1]), dtype=np.int8)
+    multipliers = checked(AttemptSequences(correct=correct, offsets=offsets), odds)
+    draws = rng.random((correct.size, 3))
+    kernels.simulate_users(offsets, multipliers, params.as_tuple(), draws, correct)
+    return AttemptSequences(correct=correct, offsets=offsets)
+
+
+def checked(sequences: AttemptSequences, odds: Floats | None) -> Floats:
+    """Multipliers as kernels take them: one per attempt, finite and above 0."""
+    if odds is None:
+        return NO_ODDS
+    given = np.ascontiguousarray(odds, dtype=np.float64)
+    if given.shape != (sequences.n_attempts,):
+        raise InvalidSequencesError(
+            f"Multipliers must have shape ({sequences.n_attempts},), one per attempt, "
+            f"got {given.shape}."
+        )
+    if not bool(np.all(np.isfinite(given) & (given > 0.0))):
+        raise InvalidSequencesError("Every multiplier must be finite and above 0.")
+    return given

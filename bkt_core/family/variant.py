@@ -1,0 +1,66 @@
+"""Which parts of the model family an algorithm version has, and what box it is fitted in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.errors import BktError
+from bkt_core.params import Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The parts that are on; v1 has none of them."""
+
+    forgetting: bool = False  # lost between two attempts at the concept
+    questions: bool = False  # one odds multiplier of P(correct) per question
+    history: bool = False  # multipliers from what the user did lately and in all
+    gap: bool = False  # a multiplier from the time since the last attempt at the concept
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Variant:
+        """Read the object under `variant` in `algo_params`; an unknown key is refused."""
+        known = tuple(one.name for one in fields(cls))
+        wrong = [
+            key for key, value in values.items() if key not in known or value not in (0, 1)
+        ]
+        if wrong:
+            raise BktError(
+                f"variant of an algorithm must map keys among {', '.join(known)} to true or "
+                f"false, got {dict(values)!r}."
+            )
+        return cls(**{key: bool(value) for key, value in values.items()})
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether attempts have odds multipliers."""
+        return self.questions or self.history or self.gap
+
+    @property
+    def weight_names(self) -> tuple[str, ...]:
+        """The weights of covariates that the version has, in the order in which they sum."""
+        names = ("w_recent", "w_long", "w_share") if self.history else ()
+        return (*names, "w_gap", "w_first") if self.gap else names
+
+
+#: The box of v3, v4 and v5; forgetting has its own bounds beside it.
+WIDE_BOX = Bounds(L0_max=0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettingBounds:
+    """The least and the largest p_F of a fit; the keys are those of `algo_params`."""
+
+    F_min: float = 0.0
+    F_max: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.F_min < self.F_max <= 1.0:
+            raise BktError(
+                "The bounds of p_F must satisfy 0 <= min < max <= 1, "
+                f"got min {self.F_min!r} and max {self.F_max!r}."
+            )
