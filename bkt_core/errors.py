@@ -32,6 +32,18 @@ class InvalidParamsError(BktError):
         self.value = value
 
 
+class UnknownSettingsError(BktError):
+    """Settings of an algorithm version that this release cannot run."""
+
+    def __init__(self, *, unknown: list[str], known: list[str]) -> None:
+        super().__init__(
+            f"The settings of an algorithm version must be among {', '.join(known)}, got "
+            f"{', '.join(unknown)}, which this release does not know; correct the key, or run "
+            "the release that wrote it."
+        )
+        self.unknown = unknown
+
+
 class InvalidSequencesError(BktError):
     """Attempts and offsets that do not describe users."""
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from bkt_core.errors import BktError, InvalidParamsError
+from bkt_core.errors import BktError, InvalidParamsError, UnknownSettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,12 +131,32 @@ class AlgoParams:
             if not low <= value <= high:
                 raise BktError(f"{name} must lie in [{low:g}, {high:g}], got {value!r}.")
 
+    def as_json(self) -> dict[str, Any]:
+        """Every setting, as `from_json` reads it."""
+        defaults = {
+            f"default_{name.removeprefix('p_')}": value
+            for name, value in self.defaults.as_dict().items()
+        }
+        return defaults | {
+            "mastery_threshold": self.mastery_threshold,
+            "min_attempts_for_fit": self.min_attempts_for_fit,
+            "constraints": {one.name: getattr(self.bounds, one.name) for one in fields(Bounds)},
+            "degeneracy_checks": {
+                _STATES_DIFFER: self.require_learned_better_than_unlearned,
+                "min_learning_gain": self.min_learning_gain,
+            },
+        }
+
     @classmethod
     def from_json(cls, params: Mapping[str, Any]) -> AlgoParams:
-        """Read the JSON of `algo_params`; a key that is missing keeps its default."""
+        """Read the JSON of `algo_params`; a key that is missing keeps its default.
+
+        Raises `UnknownSettingsError` for keys that this release does not know.
+        """
+        require_known_settings(params)
         base = cls()
-        box = _section(params, "constraints", tuple(one.name for one in fields(Bounds)))
-        checks = _section(params, "degeneracy_checks", (_STATES_DIFFER, "min_learning_gain"))
+        box = _section(params, "constraints")
+        checks = _section(params, "degeneracy_checks")
         defaults = (
             _number(params, f"default_{name.removeprefix('p_')}", value)
             for name, value in FALLBACK_PARAMS.as_dict().items()
@@ -145,8 +165,8 @@ class AlgoParams:
             defaults=BktParams(*defaults),
             bounds=Bounds(**{key: _number(box, key, 0.0) for key in box}),
             mastery_threshold=_number(params, "mastery_threshold", base.mastery_threshold),
-            min_attempts_for_fit=int(
-                _number(params, "min_attempts_for_fit", base.min_attempts_for_fit)
+            min_attempts_for_fit=_whole(
+                params, "min_attempts_for_fit", base.min_attempts_for_fit
             ),
             require_learned_better_than_unlearned=bool(
                 checks.get(_STATES_DIFFER, base.require_learned_better_than_unlearned)
@@ -156,16 +176,46 @@ class AlgoParams:
 
 
 _STATES_DIFFER = "require_learned_better_than_unlearned"
+#: The settings that are objects, and the keys of each.
+_SECTIONS = {
+    "constraints": frozenset(one.name for one in fields(Bounds)),
+    "degeneracy_checks": frozenset((_STATES_DIFFER, "min_learning_gain")),
+}
+_SETTINGS = frozenset(
+    (
+        *(f"default_{name.removeprefix('p_')}" for name in PARAM_NAMES),
+        "mastery_threshold",
+        "min_attempts_for_fit",
+        *_SECTIONS,
+    )
+)
 
 
-def _section(params: Mapping[str, Any], name: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The object under `name`, empty if there is none; a key that means nothing is refused."""
+def unknown_settings(params: Mapping[str, Any]) -> list[str]:
+    """The keys of an algorithm's settings that this release does not know, sorted.
+
+    A key of an object is written as `constraints.L0_max`.
+    """
+    unknown = [key for key in params if key not in _SETTINGS]
+    for name, keys in _SECTIONS.items():
+        found = params.get(name)
+        if isinstance(found, dict):
+            unknown += [f"{name}.{key}" for key in found if key not in keys]
+    return sorted(unknown)
+
+
+def require_known_settings(params: Mapping[str, Any]) -> None:
+    """Raise `UnknownSettingsError` where `unknown_settings` names any."""
+    unknown = unknown_settings(params)
+    if unknown:
+        raise UnknownSettingsError(unknown=unknown, known=sorted(_SETTINGS))
+
+
+def _section(params: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object under `name`, empty if there is none."""
     found = params.get(name, {})
-    if not isinstance(found, dict) or not found.keys() <= set(keys):
-        raise BktError(
-            f"{name} of an algorithm must be an object with keys among {', '.join(keys)}, "
-            f"got {found!r}."
-        )
+    if not isinstance(found, dict):
+        raise BktError(f"{name} of an algorithm must be an object, got {found!r}.")
     return found
 
 
@@ -174,3 +224,10 @@ def _number(values: Mapping[str, Any], key: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BktError(f"{key} of an algorithm must be a number, got {value!r}.")
     return float(value)
+
+
+def _whole(values: Mapping[str, Any], key: str, default: int) -> int:
+    value = _number(values, key, default)
+    if not value.is_integer():  # nor infinity, nor NaN
+        raise BktError(f"{key} of an algorithm must be a whole number, got {value!r}.")
+    return int(value)

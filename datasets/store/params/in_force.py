@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, select
 
-from bkt_core.params import AlgoParams, BktParams
+from bkt_core.params import AlgoParams, BktParams, require_known_settings
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY
 from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
@@ -63,10 +63,12 @@ def in_force(conn: Connection, concept_id: str) -> InForce:
     """The active row of one concept, else the defaults of the ACTIVE version.
 
     Writers ask under the concept's lock: which row is active may change until they hold it.
+    A version with settings that this release does not know is refused.
     """
     row = conn.execute(_OF_CONCEPTS[True], {"concept_id": concept_id}).one_or_none()
     if row is None:
         raise UnknownAlgorithmError(version=None, known=())
+    require_known_settings(row.params or {})
     return _defaults(row) if row.param_id is None else _fitted(row)
 
 

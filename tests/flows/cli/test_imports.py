@@ -26,6 +26,9 @@ COMMANDS = [
     (["import", "--help"], 0, set(HEAVY) - {"alembic", "matplotlib", "mlflow", "prefect"}),
     (["params"], 0, TABLE),
     (["params", "--history", "x"], 2, TABLE),
+    (["algo", "list"], 0, TABLE),
+    (["algo", "show", "v2"], 0, TABLE),
+    (["algo", "show", "v0"], 1, TABLE),
     (["mastery", "nobody"], 0, TABLE),
     (["status"], 0, TABLE),
 ]
