@@ -24,12 +24,12 @@ MIN_POINT = 30
 CAPTIONS = {
     "gate_waterfall": "Where concepts stopped on their way to promotion.",
     "reliability": "When the model says 70 %, are 70 % right? Held-out users, all concepts.",
+    "convergence": "Steps until the fit stopped, and how far restarts ended from each other.",
     "learning_curves": (
         "Do users learn as the model says? Share right by opportunity on held-out users; "
         f"points of fewer than {MIN_POINT} attempts are left out."
     ),
     "parameter_moves": "Where parameters moved: in force before the run, and as fitted now.",
-    "convergence": "Steps until the fit stopped, and how far restarts ended from each other.",
 }
 
 _PLACEHOLDER = re.compile(r"\[\[(title|body|table_note|after|data)\]\]")

@@ -12,7 +12,7 @@ from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import active_params
 from datasets.whole_files import read_json, write_json
 from flows.tracking.client import log_monitoring_run, log_retrain, register_parameters
-from flows.tracking.store import TrackingUnavailableError, is_unused
+from flows.tracking.store import TrackingUnavailableError, local_alias
 from flows.tracking.values import model_content, model_digest
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def update_champion_alias(
 
     Repeatable, and to be called whenever something may have been switched: a run that was
     killed before it came here, or a rollback, is made good by whoever calls it next. A run that
-    logged nothing does not even import MLflow where the parameters are those of the last
-    success; `<data_dir>/champion.json` says which these were.
+    logged nothing does not import MLflow where its store is local, and the alias still names
+    the version of these parameters; `<data_dir>/champion.json` says which that is.
     """
     with reading(engine) as conn:
         version = active_algorithm(conn)
@@ -115,18 +115,20 @@ def update_champion_alias(
             f"{error.reason} The next night sees to it."
         )
     if number is not None:
-        write_json(file, delivered)
+        write_json(file, delivered | {"version": number})
     return None
 
 
 def _delivery(settings: Settings, content: dict[str, Any]) -> dict[str, Any]:
-    """What of which parameters is where; the address is hashed, as it may hold a password."""
+    """Which parameters, and where; the address is hashed, as it may hold a password."""
     uri = hashlib.sha256(settings.tracking_uri.encode()).hexdigest()
     return {"parameters": model_digest(content), "store": uri}
 
 
 def _was_delivered(settings: Settings, file: Path, delivered: dict[str, Any]) -> bool:
+    """Whether the alias names the version that holds these parameters, as far as is known."""
+    number = local_alias(settings.tracking_uri, MODEL_NAME, "champion")
     try:
-        return read_json(file) == delivered and not is_unused(settings.tracking_uri)
-    except ExtractError:  # there is none, or it is broken
+        return number is not None and read_json(file) == delivered | {"version": number}
+    except ExtractError:  # there is no such file, or it is broken
         return False

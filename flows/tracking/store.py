@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,6 +58,26 @@ def is_unused(tracking_uri: str) -> bool:
     """Whether this is a local store whose file does not exist yet."""
     file = tracking_uri.removeprefix(_LOCAL)
     return file != tracking_uri and not Path(file).exists()
+
+
+def local_alias(tracking_uri: str, model: str, alias: str) -> int | None:
+    """The version that an alias names in a local store, read without importing MLflow.
+
+    None where the store is a server, or has no such alias, or keeps it elsewhere than MLflow 3
+    does: then MLflow itself is to be asked.
+    """
+    file = tracking_uri.removeprefix(_LOCAL)
+    if file == tracking_uri or not Path(file).exists():
+        return None
+    asked = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+    try:
+        with closing(
+            sqlite3.connect(f"{Path(file).absolute().as_uri()}?mode=ro", uri=True)
+        ) as db:
+            found = db.execute(asked, (model, alias)).fetchone()
+    except sqlite3.Error:
+        return None
+    return None if found is None else int(found[0])
 
 
 def create_store_folder(tracking_uri: str) -> None:

@@ -178,13 +178,6 @@ def test_the_json_is_strict_and_holds_every_concept(evidence):
     assert sum(read["decisions"].values()) == evidence.concepts.height
 
 
-@pytest.mark.slow
-def test_every_figure_is_drawn_and_is_the_same_twice(evidence):
-    drawn = figures(evidence)
-    assert drawn.keys() == DRAWERS.keys()
-    assert figures(evidence) == drawn
-
-
 def test_a_run_without_fits_has_a_report_without_their_figures():
     nothing = evidence_of([])
     assert "gate_waterfall" in figures(nothing)

@@ -18,7 +18,7 @@ from flows.evidence.evidence import write_evidence
 from flows.evidence.scalars import run_scalars
 from flows.reports.page import write_page
 from flows.tracking.client import RUN_TAG, log_retrain, register_parameters
-from flows.tracking.store import TrackingUnavailableError
+from flows.tracking.store import TrackingUnavailableError, local_alias
 from tests.bkt_core.evaluation.fits import SOUND, simulated
 from tests.flows.support.judged_runs import LIMITS, evidence_of, judged
 
@@ -155,6 +155,23 @@ def _register(store, params, *, mlflow_run_id=None):
         defaults=DEFAULTS,
         mlflow_run_id=mlflow_run_id,
     )
+
+
+def test_the_alias_of_a_local_store_is_read_without_mlflow(store, evidence, folder, tmp_path):
+    """What MLflow says; None where it must be asked: a server, no store, alias or table."""
+    from mlflow.tracking import MlflowClient  # noqa: TID251 - the store is read back
+
+    assert local_alias(store, "bkt-mastery", "champion") is None
+    log_retrain(store, "bkt-retrain", str(tmp_path / "artifacts"), evidence, folder)
+    for p_L0 in (0.2, 0.3):
+        number = _register(store, {"a": BktParams(p_L0, 0.1, 0.1, 0.2)})
+        told = MlflowClient(store).get_model_version_by_alias("bkt-mastery", "champion")
+        assert local_alias(store, "bkt-mastery", "champion") == number == int(told.version)
+    assert local_alias(store, "another", "champion") is None
+    assert local_alias("http://127.0.0.1:9", "bkt-mastery", "champion") is None
+    assert local_alias(f"sqlite:///{tmp_path / 'none.db'}", "bkt-mastery", "champion") is None
+    (tmp_path / "empty.db").touch()
+    assert local_alias(f"sqlite:///{tmp_path / 'empty.db'}", "bkt-mastery", "champion") is None
 
 
 def test_the_alias_is_at_the_parameters_in_force_which_have_one_version(
