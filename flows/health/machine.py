@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from bkt_settings.home import HOME
 from flows.health.findings import fail, ok, warn
+from flows.health.kernels import cached_kernels, is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,11 +116,8 @@ def examine_disks(settings: Settings) -> Iterator[Finding]:
 def examine_kernels(settings: Settings) -> Iterator[Finding]:
     """Whether compiled code is at hand, and whether it can be kept."""
     del settings
-    from bkt_core import kernels
-    from datasets import row_kernels
-
-    cached = [one for module in (kernels, row_kernels) for one in _cached_kernels(module)]
-    ready = sum(_is_compiled(one) for one in cached)
+    cached = cached_kernels()
+    ready = sum(map(is_compiled, cached))
     folders = sorted({Path(one.stats.cache_path) for one in cached})
     closed = [folder for folder in folders if not _can_be_written(folder)]
     if closed:
@@ -130,7 +128,7 @@ def examine_kernels(settings: Settings) -> Iterator[Finding]:
     elif not ready:
         yield warn(
             "kernels", f"none of {len(cached)} is compiled yet; kept in {folders[0]}",
-            "Nothing to do: the first run compiles them, which takes a minute, once.",
+            "Nothing to do: the first run compiles them, which takes half a minute, once.",
         )  # fmt: skip
     else:
         yield ok("kernels", f"{ready} of {len(cached)} compiled, kept in {folders[0]}")
@@ -183,20 +181,6 @@ def _disks(settings: Settings) -> dict[int, Path]:
         folders.append(Path(address.database).resolve().parent)
     there = [next(p for p in (f, *f.parents) if p.exists()) for f in folders]
     return {folder.stat().st_dev: folder for folder in reversed(there)}
-
-
-def _cached_kernels(module: Any) -> list[Any]:  # noqa: ANN401 - a module, and Numba's dispatchers
-    """Compiled functions that Numba keeps on disk."""
-    found = [one for one in vars(module).values() if hasattr(one, "stats")]
-    return [one for one in found if one.stats.cache_path is not None]
-
-
-def _is_compiled(kernel: Any) -> bool:  # noqa: ANN401 - Numba's dispatcher
-    """Whether Numba's index on disk has code of this function for the source as it is.
-
-    Numba compares a hash of the source, not its time; an index of other source is empty.
-    """
-    return bool(kernel._cache._cache_file._load_index())
 
 
 def _can_be_written(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from bkt_settings.pipeline import load_settings
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.deployment.home import settle_prefect
 from flows.deployment.own_server import own_server
+from flows.health.kernels import announce_compilation
 from flows.tracking.store import TrackingUnavailableError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:
     settle_prefect(load_settings(), debug=output.debug)
     from flows.monitor_params import monitor as look
 
+    announce_compilation()
     with own_server():
         found = look()
     payload = found.as_json() | {"retrain": retrain_command(found)}

@@ -15,6 +15,7 @@ from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.cli.usage import usage_errors
 from flows.deployment.home import settle_prefect
 from flows.deployment.own_server import own_server
+from flows.health.kernels import announce_compilation
 from flows.runs.requests import FitRequest, RetrainRequest
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def retrain(
     settle_prefect(load_settings(), debug=output.debug)
     from flows.nightly import nightly
 
+    announce_compilation()
     with own_server():
         return _give(nightly(request), output)
 
@@ -87,6 +89,7 @@ def fit(
     settle_prefect(load_settings(), debug=output.debug)
     from flows.trial_fit import trial_fit
 
+    announce_compilation()
     with own_server():
         return _give(trial_fit(request), output)
 

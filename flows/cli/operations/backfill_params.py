@@ -16,6 +16,7 @@ from flows.cli.run_table import open_mlflow
 from flows.cli.usage import usage_errors
 from flows.deployment.home import settle_prefect
 from flows.deployment.own_server import own_server
+from flows.health.kernels import announce_compilation
 from flows.runs.backfill_plan import days_to_fit
 from flows.runs.requests import BackfillParamsRequest
 
@@ -83,6 +84,7 @@ def backfill_params(
     settle_prefect(settings, debug=output.debug)
     from flows.backfill_params import backfill_params as walk_forward
 
+    announce_compilation()
     with own_server():
         summary = walk_forward(request)
     output.give(summary.as_json(), lambda console: _show(console, settings, summary))

@@ -16,6 +16,7 @@ from flows.cli.app import run
 from flows.health import machine as doctor_machine
 from flows.health.doctor import _examined, examine
 from flows.health.findings import Level
+from flows.health.kernels import is_compiled, kernels_of
 from tests.flows.support.examining import faulty, found
 
 pytestmark = pytest.mark.usefixtures("no_server")
@@ -112,7 +113,7 @@ def test_stale_and_unkept_kernels_are_found(monkeypatch: pytest.MonkeyPatch, tmp
 
     def level() -> Level:
         kernel = _import_of(source).double
-        monkeypatch.setattr(doctor_machine, "_cached_kernels", lambda _module: [kernel])
+        monkeypatch.setattr(doctor_machine, "cached_kernels", lambda: [kernel])
         return found(doctor_machine.examine_kernels)["kernels"].level
 
     assert level() is Level.OK
@@ -136,9 +137,9 @@ def test_the_real_kernels_are_known_by_their_indexes():
 
     one = AttemptSequences(np.ones(1, dtype=np.int8), np.array([0, 1], dtype=np.int64))
     replay(one, BktParams(0.1, 0.1, 0.1, 0.25))
-    compiled = [k for k in doctor_machine._cached_kernels(kernels) if k.nopython_signatures]
+    compiled = [k for k in kernels_of(kernels) if k.nopython_signatures]
     assert compiled
-    assert all(map(doctor_machine._is_compiled, compiled))
+    assert all(map(is_compiled, compiled))
 
 
 def test_an_examination_that_breaks_hides_no_other(

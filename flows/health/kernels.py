@@ -1,0 +1,73 @@
+"""Compiled code: whether it is at hand, and `python -m flows.health.kernels`, which makes it.
+
+Numba keeps what it compiled beside the sources. `make install` compiles all of it; elsewhere
+the first run does, and says so.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from types import ModuleType
+from typing import Any
+
+#: Two halves that share no kernel, compiled beside each other.
+_FIT = (
+    "from bkt_core.fitting.em_engine import EmEngine; "
+    "from bkt_core.evaluation.limits import GateLimits; "
+    "from bkt_core.judgement.warm_up import compile_kernels; "
+    "compile_kernels(EmEngine(), GateLimits())"
+)
+_ROWS = (
+    "from datasets.sequences.warm_up import compile_row_kernels; "
+    "from datasets.store.states.replays import warm_up; "
+    "compile_row_kernels(); warm_up()"
+)
+
+
+def cached_kernels() -> list[Any]:
+    """Compiled functions of both halves that Numba keeps on disk."""
+    from bkt_core import kernels
+    from datasets import row_kernels
+
+    return [one for module in (kernels, row_kernels) for one in kernels_of(module)]
+
+
+def kernels_of(module: ModuleType) -> list[Any]:
+    """Those of one module."""
+    found = [one for one in vars(module).values() if hasattr(one, "stats")]
+    return [one for one in found if one.stats.cache_path is not None]
+
+
+def is_compiled(kernel: Any) -> bool:  # noqa: ANN401 - Numba's dispatcher
+    """Whether Numba's index on disk has code of this function for the source as it is.
+
+    Numba compares a hash of the source, not its time; an index of other source is empty.
+    """
+    return bool(kernel._cache._cache_file._load_index())
+
+
+def announce_compilation() -> None:
+    """Say on stderr that the run will compile, where nothing is compiled yet."""
+    if not any(map(is_compiled, cached_kernels())):
+        sys.stderr.write(
+            "bkt: compiling the kernels, once for this installation; that takes about half a "
+            "minute.\n"
+        )
+
+
+def main() -> int:
+    """Compile what is missing; returns the exit code."""
+    before = time.monotonic()
+    sys.stdout.write("Compiling the kernels, once: about half a minute ...\n")
+    sys.stdout.flush()
+    halves = [subprocess.Popen([sys.executable, "-c", half]) for half in (_FIT, _ROWS)]  # noqa: S603 - our own code
+    codes = [half.wait() for half in halves]
+    told = f"compiled in {time.monotonic() - before:.0f} s" if not any(codes) else "failed"
+    sys.stdout.write(f"The kernels: {told}.\n")
+    return max(map(abs, codes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
