@@ -12,7 +12,8 @@
 -- bkt_import      `bkt import`, corrections included: deletes nothing
 -- bkt_erasure     `bkt erase` and `bkt prune`: the only one that deletes
 --
--- Nobody but the owner may change or delete an event, a correction or an algorithm version.
+-- Nobody but the owner may change or delete an event, a correction or the settings of an
+-- algorithm version.
 
 DO $$
 DECLARE
@@ -60,6 +61,7 @@ GRANT INSERT ON bkt_run, bkt_skill_params, bkt_promotion_event, mastery_snapshot
     TO bkt_promotion;
 GRANT UPDATE ON bkt_run TO bkt_promotion;
 GRANT UPDATE (is_active) ON bkt_skill_params TO bkt_promotion;
+GRANT UPDATE (status) ON algo_versions TO bkt_promotion;
 GRANT UPDATE ON bkt_user_skill_state TO bkt_promotion;
 GRANT USAGE ON SEQUENCE bkt_skill_params_id_seq, bkt_promotion_event_id_seq,
     mastery_snapshot_id_seq TO bkt_promotion;

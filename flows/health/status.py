@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from flows.deployment.api import PrefectServer
 
 #: Decisions as the counts of a run name them, in their order.
-COUNTED = ("promoted", "kept", "rejected", "skipped", "failed", "rolled_back", "released")
+COUNTED = (
+    "promoted",
+    "kept",
+    "rejected",
+    "skipped",
+    "failed",
+    "rolled_back",
+    "released",
+    "activated",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

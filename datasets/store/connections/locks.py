@@ -4,7 +4,8 @@ On PostgreSQL these are advisory locks that end with the transaction. Concepts s
 number of keys, so that an import of any number of concepts needs a bounded number of locks. On
 SQLite one writer at a time is the lock: `lock_*` takes it by a write that changes nothing.
 
-Order, everywhere: the gate, then users, then concepts by key, then states by (concept, user).
+Order, everywhere: the algorithm version, the gate, then users, then concepts by key, then
+states by (concept, user).
 """
 
 from __future__ import annotations
@@ -63,6 +64,25 @@ def gate_key() -> int:
     return named_key("many users")
 
 
+def version_key() -> int:
+    """What all take shared who ask what is in force, and an activation exclusively."""
+    return named_key("algorithm version")
+
+
+def lock_version(conn: Connection) -> None:
+    """The exclusive lock of the algorithm version, to put another one in force.
+
+    Nobody who holds a lock of `lock_attempt`, `lock_many_users`, `lock_concepts_shared` or
+    `hold_version` is left then, and nobody gets one until the end.
+    """
+    _lock_exclusive(conn, version_key(), "the algorithm version")
+
+
+def hold_version(conn: Connection) -> None:
+    """The shared lock of the version alone: which one is in force stays so until the end."""
+    _lock_shared(conn, [])
+
+
 def lock_attempt(conn: Connection, user_id: str, concept_ids: Iterable[str]) -> None:
     """Shared locks of one user and some concepts, for one attempt."""
     _lock_shared(conn, [user_key(user_id), *_concept_keys(concept_ids)])
@@ -108,10 +128,11 @@ def _concept_keys(concept_ids: Iterable[str]) -> list[int]:
 
 
 def _lock_shared(conn: Connection, keys: list[int]) -> None:
+    """Take shared locks in this order, that of the version first."""
     if conn.dialect.name == "sqlite":
         conn.execute(_WRITE_NOTHING)
         return
-    rows = conn.execute(_SHARED, {"keys": keys}).all()
+    rows = conn.execute(_SHARED, {"keys": [version_key(), *keys]}).all()
     if any(isolation != "read committed" for _, isolation in rows):
         raise DatabaseError(
             "Attempts must be written in a READ COMMITTED transaction, got "

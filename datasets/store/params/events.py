@@ -27,6 +27,7 @@ class EventDecision(StrEnum):
     SKIPPED = "skipped"
     ROLLED_BACK = "rolled_back"
     RELEASED = "released"
+    ACTIVATED = "activated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,12 @@ def is_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> bool:
 
 def last_switch(conn: Connection, algo_version_id: int) -> int | None:
     """The newest event that changed what is in force, or may be; None before the first."""
-    moves = (EventDecision.PROMOTED, EventDecision.ROLLED_BACK, EventDecision.RELEASED)
+    moves = (
+        EventDecision.PROMOTED,
+        EventDecision.ROLLED_BACK,
+        EventDecision.RELEASED,
+        EventDecision.ACTIVATED,
+    )
     return conn.execute(
         select(func.max(PromotionEventRow.id)).where(
             PromotionEventRow.algo_version_id == algo_version_id,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from datasets.store.connections.fault_points import reached
-from datasets.store.connections.locks import lock_concept
+from datasets.store.connections.locks import hold_version, lock_concept
 from datasets.store.errors import IncumbentChangedError, RollbackError
+from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.events import EventDecision, NewEvent, is_pinned, record_decisions
 from datasets.store.params.skill_params import (
     activate,
@@ -66,10 +67,16 @@ def roll_back(
     row: another one by now raises `IncumbentChangedError`. The states of the concept are
     old-stamped then, until a sweep.
     """
+    hold_version(conn)
     lock_concept(conn, concept_id)
     done = _event_of(conn, run_id, concept_id)
     if done is not None:
         return done
+    if active_algorithm(conn).id != algo_version_id:
+        raise RollbackError(
+            "Another algorithm version came into force while the rollback began; nothing more "
+            "was changed. Look at `bkt algo list`, then ask again."
+        )
     incumbent = active_params(conn, algo_version_id).get(concept_id)
     incumbent_id = incumbent.param_id if incumbent else None
     if only_from not in (None, incumbent_id):

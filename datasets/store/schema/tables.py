@@ -52,7 +52,9 @@ __all__ = [
 ]
 
 RUN_STATUSES = ("running", "done", "unchanged", "empty", "failed", "abandoned")
-DECISIONS = ("promoted", "kept", "rejected", "skipped", "rolled_back", "released")
+DECISIONS = (
+    "promoted", "kept", "rejected", "skipped", "rolled_back", "released", "activated",
+)  # fmt: skip
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:

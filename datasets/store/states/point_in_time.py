@@ -61,7 +61,8 @@ _BORDER = text(
 )
 _SWITCHES = text(
     "SELECT concept_id, to_param_id FROM bkt_promotion_event "
-    "WHERE algo_version_id = :algo_version_id AND decision IN ('promoted', 'rolled_back') "
+    "WHERE algo_version_id = :algo_version_id "
+    "AND decision IN ('promoted', 'rolled_back', 'activated') "
     "AND created_at <= :at ORDER BY id"
 ).bindparams(bindparam("at", type_=UtcDateTime()))
 _ROWS = {

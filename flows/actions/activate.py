@@ -1,0 +1,152 @@
+"""Put an algorithm version in force: flip, sweep, snapshots, alias; resumable at each point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from getpass import getuser
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.errors import BktError
+from datasets.store.connections.engines import reading
+from datasets.store.connections.fault_points import reached
+from datasets.store.params.activation import flip_version
+from datasets.store.params.algorithms import active_algorithm, algorithm
+from datasets.store.params.skill_params import active_params
+from datasets.store.runs.run_lock import run_lock
+from datasets.store.runs.runs import RunStatus, list_runs
+from datasets.store.states.snapshots import write_snapshots
+from datasets.store.states.sweep import sweep
+from datasets.store.states.version_impact import version_impact
+from flows.lifecycle.record import close_dead_runs, recorded
+from flows.runs.database import open_database
+from flows.tracking.evidence_log import update_champion_alias
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from bkt_settings.pipeline import Settings
+    from datasets.store.states.version_impact import VersionImpact
+
+KIND = "activate"
+
+
+class NotApprovedError(BktError):
+    """An activation that a person must approve first."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationPlan:
+    """What an activation would do."""
+
+    before: str
+    after: str
+    #: Concepts fitted under the version in force, and those of them without a fit under the
+    #: new one: they would fall to its defaults.
+    concepts_fitted: int
+    to_defaults: tuple[str, ...]
+    impact: VersionImpact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationReport:
+    """What an activation did; `run_id` is None where there was nothing to do."""
+
+    run_id: str | None
+    before: str
+    after: str
+    states: int
+    snapshots: int
+    #: Why MLflow does not follow; None where it does.
+    problem: str | None
+
+
+def plan_activation(settings: Settings, version: str) -> ActivationPlan:
+    """What `activate` would do; reads only."""
+    with open_database(settings) as engine:
+        return _plan(engine, version)
+
+
+def activate(
+    settings: Settings, version: str, *, approve: bool = False, actor: str | None = None
+) -> ActivationReport:
+    """Make `version` the one in force and bring every state under it.
+
+    Raises `NotApprovedError` without `approve`. Repeated after a kill it goes on where that
+    stopped; a version that is in force, with nothing unfinished, is left alone.
+    """
+    with (
+        open_database(settings) as engine,
+        run_lock(engine, holder=f"bkt algo activate {version}") as lock,
+    ):
+        asked = {"version": version}
+        unfinished = _unfinished(engine, version)
+        with reading(engine) as conn:
+            before = active_algorithm(conn).version
+            algorithm(conn, version)  # there, and of settings that this release knows
+        if before == version and unfinished is None:
+            return ActivationReport(
+                run_id=None, before=version, after=version, states=0, snapshots=0, problem=None
+            )
+        if unfinished is None and not approve:
+            raise NotApprovedError(_sentence(_plan(engine, version)))
+        close_dead_runs(engine, settings, keep=unfinished)
+        manifest = {"asked": asked, "before": before}
+        with recorded(engine, KIND, run_id=unfinished, manifest=manifest) as run_id:
+            lock.check()
+            with engine.begin() as conn:
+                at = datetime.now(UTC)
+                flip_version(
+                    conn, run_id=run_id, version=version, at=at, actor=actor or getuser()
+                )
+            reached("activate: committed")
+            swept = sweep(engine, at=datetime.now(UTC), before_chunk=lock.check)
+            n_rows = write_snapshots(
+                engine, run_id=run_id, at=datetime.now(UTC), before_batch=lock.check
+            )
+            problem = update_champion_alias(engine, settings)
+        return ActivationReport(
+            run_id=run_id,
+            before=before,
+            after=version,
+            states=swept.written,
+            snapshots=n_rows,
+            problem=problem,
+        )
+
+
+def _unfinished(engine: Engine, version: str) -> str | None:
+    """The newest activation if it is of this version, flipped, and did not come to its end."""
+    with reading(engine) as conn:
+        last: Any = next(iter(list_runs(conn, kind=KIND)), None)
+        if last is None or last.status is RunStatus.DONE:
+            return None
+        mine = last.manifest.get("asked") == {"version": version}
+        flipped = active_algorithm(conn).version == version
+        return last.run_id if mine and flipped else None
+
+
+def _plan(engine: Engine, version: str) -> ActivationPlan:
+    with reading(engine) as conn:
+        before, after = active_algorithm(conn), algorithm(conn, version)
+        was, now = active_params(conn, before.id), active_params(conn, after.id)
+        return ActivationPlan(
+            before=before.version,
+            after=after.version,
+            concepts_fitted=len(was),
+            to_defaults=tuple(sorted(was.keys() - now.keys())),
+            impact=version_impact(conn, before, after),
+        )
+
+
+def _sentence(plan: ActivationPlan) -> str:
+    moved = plan.impact
+    return (
+        f"Version {plan.after} must be approved before it takes the place of {plan.before}: "
+        f"{moved.users_crossing:,} of {moved.users:,} users ({moved.share:.1%}) would cross "
+        f"the mastery threshold, and {len(plan.to_defaults):,} of {plan.concepts_fitted:,} "
+        f"concepts would fall to the defaults. Look at `bkt fit --algo {plan.after}`, then "
+        "repeat this with --approve."
+    )

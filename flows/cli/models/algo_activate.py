@@ -1,0 +1,91 @@
+"""`bkt algo activate`: another algorithm version in force."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bkt_settings.pipeline import load_settings
+from flows.actions.activate import activate as activate_version
+from flows.actions.activate import plan_activation
+from flows.cli.output import DEFAULT_OUTPUT, Output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.actions.activate import ActivationPlan, ActivationReport
+
+#: Done, but MLflow does not follow.
+EXIT_NOT_LOGGED = 6
+#: Concepts named in the terminal.
+NAMED = 5
+
+
+def activate(
+    version: str,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    approve: Annotated[bool, Parameter(negative="")] = False,
+    actor: str | None = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Make a version the one in force; every state follows. Going back is the same command.
+
+    Parameters
+    ----------
+    version
+        Its name, as `bkt algo list` tells.
+    dry_run
+        Tell what would happen; change nothing.
+    approve
+        Do it: without this the command tells what would happen, and exits 3.
+    actor
+        Who asks for it, as `bkt params --history` will tell; else the account that runs this.
+    """
+    settings = load_settings()
+    if dry_run:
+        plan = plan_activation(settings, version)
+        payload = asdict(plan) | {"dry_run": True, "share": plan.impact.share}
+        output.give(payload, lambda console: _show_plan(console, plan))
+        return 0
+    report = activate_version(settings, version, approve=approve, actor=actor)
+    output.give(asdict(report), lambda console: _show_report(console, report))
+    return EXIT_NOT_LOGGED if report.problem else 0
+
+
+def _show_plan(console: Console, plan: ActivationPlan) -> None:
+    if plan.before == plan.after:
+        console.print(f"Version {plan.after} is in force already.")
+        return
+    moved = plan.impact
+    console.print(f"{plan.before} → {plan.after}")
+    lost = len(plan.to_defaults)
+    named = ", ".join(plan.to_defaults[:NAMED]) + (", …" if lost > NAMED else "")
+    console.print(
+        f"concepts: {plan.concepts_fitted:,} fitted under {plan.before}; {lost:,} of them fall "
+        f"to the defaults of {plan.after}" + (f": {named}." if lost else ".")
+    )
+    console.print(
+        f"states: {moved.states:,}; {moved.mastered_before:,} mastered now, {moved.up:,} would "
+        f"become so, {moved.down:,} would cease to be; mastery moves by {moved.mean_move:.4f} "
+        "on average."
+    )
+    console.print(
+        f"users: {moved.users_crossing:,} of {moved.users:,} ({moved.share:.1%}) would cross "
+        "the threshold at some concept."
+    )
+
+
+def _show_report(console: Console, report: ActivationReport) -> None:
+    if report.run_id is None:
+        console.print(f"Version {report.after} is in force already; nothing was changed.")
+        return
+    console.print(
+        f"Version {report.after} is in force: {report.states:,} states replayed, "
+        f"{report.snapshots:,} snapshot rows (run {report.run_id})."
+    )
+    if report.problem:
+        console.print(f"note: {report.problem}")
