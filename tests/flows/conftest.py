@@ -36,10 +36,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """One Prefect server for every test that runs a flow."""
+    """One Prefect server for every test that runs a flow.
+
+    No heartbeats: the end of each flow would wait for its thread, up to a second.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=300):
+    with (
+        prefect_test_harness(server_startup_timeout=300),
+        temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
         yield
 
 

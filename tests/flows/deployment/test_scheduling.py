@@ -50,6 +50,19 @@ def wait_for(found: Callable[[], Any]) -> Any:
         time.sleep(1)
 
 
+def planned_run(
+    api: httpx.Client, deployment: str, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """A run of a deployment, as the server answers; while SQLite is locked it refuses."""
+
+    def made() -> dict[str, Any] | None:
+        answer = api.post(f"{deployment}/create_flow_run", json={"parameters": parameters})
+        return answer.json() if answer.is_success else None
+
+    found: dict[str, Any] = wait_for(made)
+    return found
+
+
 def _weekday(run: dict[str, Any]) -> int:
     return datetime.fromisoformat(run["expected_start_time"]).isoweekday()
 
@@ -160,10 +173,7 @@ def test_a_server_plans_nights_and_a_worker_runs_one(
         }
         assert fulls == {day: day == 7 for day in fulls}
         deployment = api.get(f"{url}/deployments/name/nightly/manual").json()["id"]
-        begun = api.post(
-            f"{url}/deployments/{deployment}/create_flow_run",
-            json={"parameters": {"request": {}}},
-        ).json()
+        begun = planned_run(api, f"{url}/deployments/{deployment}", {"request": {}})
         worker = ["prefect", "worker", "start", "--pool", "bkt", "--run-once"]
         with running(worker, env, tmp_path / "worker.log"):
             ended = wait_for(
@@ -175,7 +185,7 @@ def test_a_server_plans_nights_and_a_worker_runs_one(
                 )
             )
         other = api.get(f"{url}/deployments/name/recompute/recompute").json()["id"]
-        killed = api.post(f"{url}/deployments/{other}/create_flow_run", json={}).json()
+        killed = planned_run(api, f"{url}/deployments/{other}", {})
         crashed = {"state": {"type": "CRASHED", "message": "It was killed."}, "force": True}
         api.post(f"{url}/flow_runs/{killed['id']}/set_state", json=crashed).raise_for_status()
         wait_for(lambda: messages)
