@@ -21,7 +21,7 @@ from flows.evidence.evidence import FACTS, read_evidence
 from flows.extract_attempts import extract_attempts
 from flows.fit_concepts import fit_concepts
 from flows.lifecycle.close import close_run
-from flows.lifecycle.deployed import deployed, ended
+from flows.lifecycle.deployed import deployed, ended, quiet_subflows
 from flows.lifecycle.record import close_dead_runs, recorded, recorded_failure
 from flows.lifecycle.stages import NOTHING_PROMOTED, NOTHING_RECOMPUTED
 from flows.promote_params import promote_params
@@ -109,6 +109,7 @@ def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
     refuse_future(request)
     days = days_to_fit(request)
     with (
+        quiet_subflows(),
         run_log(settings, KIND, request) as log,
         open_database(settings) as engine,
         run_lock(engine, holder="bkt backfill") as lock,

@@ -12,7 +12,7 @@ from flows.extract_attempts import extract_attempts
 from flows.fit_concepts import fit_concepts
 from flows.lifecycle.begin import engine_of, plan_night
 from flows.lifecycle.close import close_run
-from flows.lifecycle.deployed import deployed, ended
+from flows.lifecycle.deployed import deployed, ended, quiet_subflows
 from flows.lifecycle.record import recorded_early_failure, recorded_failure
 from flows.lifecycle.stages import NOTHING_PROMOTED, NOTHING_RECOMPUTED
 from flows.runs.database import open_database
@@ -31,6 +31,7 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
     settings, request, watch = load_settings(), request or FitRequest(), Stopwatch()
     request.check()
     with (
+        quiet_subflows(),
         run_log(settings, "fit", request) as log,
         open_database(settings) as engine,
         alongside(engine),

@@ -126,7 +126,7 @@ def start_own_server(home: Path) -> OwnServer:
 def own_server() -> Iterator[None]:
     """Around a flow: this process's own server, if it has one, answers.
 
-    Nobody looks for heartbeats there, and closing the thread of each flow's takes a second.
+    Nobody looks for heartbeats there, and the end of a flow would wait for their thread.
     """
     server = _running.get(os.getpid())
     if server is None:

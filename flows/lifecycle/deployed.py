@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
 
 from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed
 
 from flows.lifecycle.names import run_namer
@@ -12,7 +14,7 @@ from flows.lifecycle.notifications import notify
 from flows.runs.summary import RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from prefect import Flow
 
@@ -53,6 +55,16 @@ def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
         )(work)
 
     return as_flow
+
+
+@contextmanager
+def quiet_subflows() -> Iterator[None]:
+    """The flows below a run send no heartbeats: its own says that it lives.
+
+    Each flow that sends them waits up to a second for that thread as it ends.
+    """
+    with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def ended(summary: S, *, told: str | None = None) -> S:
