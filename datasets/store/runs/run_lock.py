@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -45,6 +45,7 @@ _IS_MINE = text(
     "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' "
     "AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = :key"
 )
+_GIVE_BACK = text("SELECT pg_advisory_unlock_all()")
 _NAME = text("SELECT set_config('application_name', :name, false)")
 #: A server may end sessions that do nothing, and to hold a lock is to do nothing.
 _MAY_IDLE = text(
@@ -188,13 +189,19 @@ class _FileLock:
 
 @contextmanager
 def _session(engine: Engine, name: str) -> Iterator[Connection]:
-    """A connection of its own, closed at the end: that frees its locks, come what may."""
+    """A connection of its own, closed at the end: that frees its locks, come what may.
+
+    The server frees them some time after the connection is closed; they are given back before,
+    so that whoever asks next finds them free.
+    """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         try:
             conn.execute(_NAME, {"name": name[:63]})  # what PostgreSQL keeps
             conn.execute(_MAY_IDLE)
             yield conn
         finally:
+            with suppress(DBAPIError, PendingRollbackError):
+                conn.execute(_GIVE_BACK)
             conn.invalidate()
 
 

@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from datasets.store.connections.engines import reading
 from datasets.store.errors import LockedError, RunLockLostError
@@ -20,6 +20,11 @@ from tests.moments import STARTED
 #: A lock of the operating system is not lost while its process lives.
 only_on_postgres = pytest.mark.parametrize(
     "database_kind", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+
+ADVISORY_LOCKS = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
 
@@ -123,6 +128,21 @@ def test_dead_runs_of_every_kind_are_abandoned_and_the_living_are_not(engine):
         assert abandon_dead_runs(engine, keep="a", at=STARTED) == ()
     assert status(engine, "a") is RunStatus.RUNNING
     assert status(engine, "ended") is RunStatus.FAILED
+
+
+@only_on_postgres
+def test_locks_are_given_back_before_their_connection_is_closed(engine):
+    """A server frees the locks of a closed connection some time later."""
+    seen = []
+
+    def ask(*_):
+        with engine.connect() as conn:
+            seen.append(conn.execute(text(ADVISORY_LOCKS)).scalar_one())
+
+    event.listen(engine, "invalidate", ask)
+    with alongside(engine), run_lock(engine, holder="bkt retrain"), engine.connect() as conn:
+        assert conn.execute(text(ADVISORY_LOCKS)).scalar_one() == 2
+    assert seen == [1, 0]
 
 
 ALONGSIDE = """
