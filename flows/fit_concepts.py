@@ -53,7 +53,7 @@ class BreakerError(BktError):
 
 @flow(name="fit-concepts", flow_run_name="fit {plan.label}")
 def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
-    """Fit and judge every shard, then decide over the whole run and write the ballot.
+    """Fit and judge every shard, then decide over the whole run and write the decisions.
 
     The result is quoted: Prefect would look for futures in every value of every concept, which
     took longer than a night with nothing new needs for all else.
@@ -95,7 +95,7 @@ def conclude(
     seconds: Mapping[str, float],
     prior: Prior | None = None,
 ) -> Fitted:
-    """The verdicts of the whole run, and its ballot on disk."""
+    """The verdicts of the whole run, and its decisions on disk."""
     known = [work for work in works if work.evidence is not None]
     with open_database(settings) as engine, reading(engine) as conn:
         pinned = pinned_concepts(conn, plan.algo_version_id)
