@@ -130,10 +130,13 @@ def build_app() -> App:
     )
     backfill.command("flows.cli.operations.backfill_params:backfill_params", name="params")
     app.command(backfill)
-    algo = App(name="algo", help="The algorithm versions: list, show, add, activate, retire.")
+    algo = App(
+        name="algo", help="The algorithm versions: list, show, add, compare, activate, retire."
+    )
     for name in ("list", "show", "add", "retire"):
         function = "list_" if name == "list" else name
         algo.command(f"flows.cli.models.algo:{function}", name=name)
+    algo.command("flows.cli.models.algo_compare:compare", name="compare")
     algo.command("flows.cli.models.algo_activate:activate", name="activate")
     app.command(algo)
     return app

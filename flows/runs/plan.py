@@ -121,7 +121,7 @@ def begin_run(
         engine=engine_name,
         shrink=settings.fit.shrink,
         window=window,
-        left_out=_left_out(settings, extract),
+        left_out=left_out_digest(settings, extract),
         version=PACKAGE_VERSION,
     )
     asked = request.model_dump(mode="json")
@@ -195,7 +195,7 @@ def flood_of(settings: Settings, extract: Extract) -> Flood | None:
     return flooding_users(extract, per_hour=per_hour) if per_hour else None
 
 
-def _left_out(settings: Settings, extract: Extract) -> str:
+def left_out_digest(settings: Settings, extract: Extract) -> str:
     """The users left out of the fit, as a text that changes with them."""
     flood = flood_of(settings, extract)
     if flood is None:

@@ -107,6 +107,24 @@ class FitRequest(Request):
     )
 
 
+class CompareRequest(Request):
+    """Two algorithm versions on the same held-out users."""
+
+    a: str = Field(description="The version that is compared with, such as the active one.")
+    b: str = Field(description="The version that wants to take its place.")
+    in_force: bool = Field(
+        False,
+        description="Compare the rows of parameters that each version has now; else fits "
+        "of both on the attempts of today.",
+    )
+
+    def check(self) -> None:
+        """Two versions, and a window that runs forward."""
+        super().check()
+        if self.a == self.b:
+            raise UsageError(f"Two versions are compared, got {self.a!r} twice.")
+
+
 class MonitorRequest(FlowRequest):
     """A look at how the parameters in force predict what came after their fit."""
 

@@ -13,7 +13,7 @@ from datasets.store.params.skill_params import active_params
 from datasets.whole_files import read_json, write_json
 from flows.tracking.client import log_monitoring_run, log_retrain, register_parameters
 from flows.tracking.store import TrackingUnavailableError, local_alias
-from flows.tracking.values import model_content, model_digest
+from flows.tracking.values import MonitoringReport, model_content, model_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
     from flows.evidence.evidence import RunEvidence
     from flows.runs.plan import RunPlan
-    from flows.tracking.values import MonitoringReport
+    from flows.versions.report import VersionReport
 
+#: Concepts of a comparison in the table that MLflow shows; its file holds all.
+SHOWN = 100
 #: The registered model whose alias `champion` is what is in force.
 MODEL_NAME = "bkt-mastery"
 
@@ -70,6 +72,37 @@ def log_monitoring(
             log_monitoring_run(
                 settings.tracking_uri,
                 f"{settings.mlflow_experiment}-{look.kind}",
+                settings.artifact_root,
+                look=look,
+                files=files,
+            )
+        )
+    except TrackingUnavailableError as error:
+        where = ", ".join(str(file) for file in files)
+        return TrackingResult(
+            problem=f"Not delivered to MLflow: {error.reason} It is kept in {where}."
+        )
+
+
+def log_comparison(
+    settings: Settings, report: VersionReport, files: Sequence[Path]
+) -> TrackingResult:
+    """Log a comparison of versions beside the nights, under their keys."""
+    shown = report.comparison.concepts.head(SHOWN)
+    look = MonitoringReport(
+        run_id=report.run_id,
+        kind=report.tags["kind"],
+        name=report.name,
+        metrics=report.metrics(),
+        sentences=report.sentences(),
+        table=shown,
+        about=report.tags,
+    )
+    try:
+        return TrackingResult(
+            log_monitoring_run(
+                settings.tracking_uri,
+                settings.mlflow_experiment,
                 settings.artifact_root,
                 look=look,
                 files=files,

@@ -1,0 +1,1 @@
+"""Algorithm versions compared: what runs and activations judge a candidate by."""

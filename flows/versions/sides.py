@@ -1,0 +1,176 @@
+"""What two versions have for each concept: fresh fits, or the rows that would serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bkt_core.errors import BktError
+from bkt_core.judgement.versions import params_in_force, params_of_fit
+from datasets.fit_files import settings_digest
+from datasets.store.params.algorithms import algorithm
+from datasets.store.params.skill_params import active_params
+from flows.runs.plan import PACKAGE_VERSION, RunPlan, fit_plan_of, left_out_digest
+from flows.shards.plan import incumbent_of, plan_shards
+from flows.shards.runners import run_shards
+from flows.shards.works import read_works
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from bkt_core.evaluation.concept_fit import ConceptFit
+    from bkt_core.judgement.versions import VersionParams
+    from bkt_settings.pipeline import Settings
+    from datasets.extracts.extraction import Extract
+    from datasets.store.params.algorithms import Algorithm
+    from flows.runs.requests import Request
+    from flows.versions.comparison import Sides
+
+KIND = "compare"
+
+
+class FitFailedError(BktError):
+    """A version could not be fitted, so that it cannot be compared."""
+
+    def __init__(self, *, version: str, failed: int, concept: str, error: str | None) -> None:
+        super().__init__(
+            f"{failed} concepts could not be fitted under {version}, so it was not compared; "
+            f"the first was {concept!r}: {error}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """The two that are compared."""
+
+    a: Algorithm
+    b: Algorithm
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Their names."""
+        return self.a.version, self.b.version
+
+
+def versions_named(conn: Connection, a: str, b: str) -> Versions:
+    """Both by name; raises where one is not there or has settings of another release."""
+    return Versions(a=algorithm(conn, a), b=algorithm(conn, b))
+
+
+def rows_in_force(conn: Connection, versions: Versions) -> Sides:
+    """What each version would serve by now: its active rows, else its defaults."""
+    rows = {
+        one.id: {
+            concept: incumbent_of(row, newest=None).champion
+            for concept, row in active_params(conn, one.id).items()
+        }
+        for one in (versions.a, versions.b)
+    }
+
+    def sides(concept_id: str) -> tuple[VersionParams, VersionParams]:
+        a, b = versions.a, versions.b
+        return (
+            params_in_force(rows[a.id].get(concept_id), a.params),
+            params_in_force(rows[b.id].get(concept_id), b.params),
+        )
+
+    return sides
+
+
+def fresh_fits(
+    settings: Settings,
+    request: Request,
+    extract: Extract,
+    versions: Versions,
+    *,
+    run_id: str,
+    at: datetime,
+) -> Sides:
+    """Each version fitted on the same attempts; fits that a night made are read again."""
+    folder = settings.data_dir / "runs" / run_id
+    fits = {
+        one.id: _fits_of(
+            settings,
+            version_plan(settings, request, extract, one, run_id=run_id, folder=folder, at=at),
+            extract,
+        )
+        for one in (versions.a, versions.b)
+    }
+
+    def sides(concept_id: str) -> tuple[VersionParams, VersionParams]:
+        a, b = versions.a, versions.b
+        return (
+            params_of_fit(fits[a.id].get(concept_id), a.params),
+            params_of_fit(fits[b.id].get(concept_id), b.params),
+        )
+
+    return sides
+
+
+def version_plan(
+    settings: Settings,
+    request: Request,
+    extract: Extract,
+    version: Algorithm,
+    *,
+    run_id: str,
+    folder: Path,
+    at: datetime,
+) -> RunPlan:
+    """How a night would fit one version, under the id of a comparison."""
+    engine = request.engine.value if request.engine else settings.fit.engine.value
+    seed = settings.fit.seed if request.seed is None else request.seed
+    plan = RunPlan(
+        run_id=run_id,
+        kind=KIND,
+        identity="",
+        started_at=at,
+        resumed=False,
+        extract_root=extract.root,
+        run_dir=folder,
+        fits_dir=settings.data_dir / "fits",
+        algo_version=version.version,
+        algo_version_id=version.id,
+        since=request.since,
+        until=request.until,
+        concepts=request.concepts,
+        approve=(),
+        engine=engine,
+        seed=seed,
+        settings_digest="",
+        full=request.full,
+        dry_run=False,
+    )
+    made_by = settings_digest(
+        fit_plan_of(settings, version, seed=seed),
+        engine=engine,
+        shrink=settings.fit.shrink,
+        window=plan.window,
+        left_out=left_out_digest(settings, extract),
+        version=PACKAGE_VERSION,
+    )
+    return plan.model_copy(update={"settings_digest": made_by})
+
+
+def _fits_of(settings: Settings, plan: RunPlan, extract: Extract) -> dict[str, ConceptFit]:
+    """Every concept fitted as a night would, without regard to what is in force."""
+    folder = plan.run_dir / f"shards-{plan.algo_version}"
+    jobs = [
+        replace(job, incumbents={}, out=(folder / job.out.name).absolute())
+        for job in plan_shards(settings, plan, extract)
+    ]
+    for _ in run_shards(settings, jobs, extract):
+        pass
+    works = [work for job in jobs for work in read_works(job.out)]
+    failed = [work for work in works if work.evidence is None]
+    if failed:
+        raise FitFailedError(
+            version=plan.algo_version,
+            failed=len(failed),
+            concept=failed[0].concept_id,
+            error=failed[0].error,
+        )
+    return {work.concept_id: work.evidence.fit for work in works if work.evidence is not None}
