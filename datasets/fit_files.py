@@ -31,8 +31,8 @@ def settings_digest(
 ) -> str:
     """Digest of what was chosen for the fits of a run: all they depend on besides attempts.
 
-    `left_out` names the users whose attempts do not train, `version` this package. That fits
-    are drawn to a prior is chosen; the prior itself comes from attempts (`fit_key`).
+    `left_out` names the users whose attempts do not train, `version` the code that fits. That
+    fits are drawn to a prior is chosen; the prior itself comes from attempts (`fit_key`).
     """
     chosen = {
         "plan": asdict(replace(plan, prior=None)),

@@ -10,24 +10,29 @@ from prefect import flow
 from prefect.utilities.annotations import quote
 
 from bkt_core.errors import BktError
+from bkt_core.fitting.engines import engine_named
 from bkt_core.judgement.selection import decide
+from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import Settings
 from datasets.extracts.extraction import open_extract
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import algorithm
 from datasets.store.params.events import pinned_concepts
-from flows.evidence.decisions import concept_decision, write_decisions
+from flows.evidence.decisions import DECISIONS, concept_decision, write_decisions
 from flows.evidence.evidence import gather_evidence, write_evidence
+from flows.lifecycle.repeats import judged_before
 from flows.lifecycle.stages import Fitted
 from flows.reports.artifacts import shard_progress
 from flows.runs.database import open_database
 from flows.runs.events import concepts_judged, shard_done
 from flows.runs.plan import RunPlan
+from flows.runs.summary import Stopwatch
 from flows.runs.tags import tags_of
 from flows.shards.dask_cluster import require_same_files
 from flows.shards.plan import flood_remark, in_order, plan_shards
 from flows.shards.prior import prior_facts
 from flows.shards.runners import run_shards
+from flows.shards.work import is_repeatable
 from flows.shards.works import ConceptWork, Origin, read_works
 from flows.tracking.evidence_log import log_run
 
@@ -55,10 +60,18 @@ class BreakerError(BktError):
 def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
     """Fit and judge every shard, then decide over the whole run and write the decisions.
 
+    A run that would repeat one that has ended reads what that one decided.
+
     The result is quoted: Prefect would look for futures in every value of every concept, which
     took longer than a night with nothing new needs for all else.
     """
-    extract = open_extract(plan.extract_root, plan.run_dir)
+    extract, watch = open_extract(plan.extract_root, plan.run_dir), Stopwatch()
+    repeated = judged_before(settings, plan, flood_remark(settings, extract))
+    if repeated is not None:
+        concepts_judged(repeated.evidence)
+        return quote(repeated)
+    with watch.stage("compile"):
+        compile_kernels(engine_named(plan.engine), settings.gates)
     require_same_files(settings, plan.extract_root)
     jobs = plan_shards(settings, plan, extract)
     reports: list[dict[str, Any]] = []
@@ -70,7 +83,7 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
     works = [work for job in in_order(jobs) for work in read_works(job.out)]
     seconds = {
         stage: sum(report["seconds"][stage] for report in reports) for stage in ("fit", "gate")
-    }
+    } | {"compile": watch.seconds["compile"]}
     prior = jobs[0].plan.prior if jobs else None
     fitted = conclude(settings, plan, extract, works, seconds, prior)
     concepts_judged(fitted.evidence)
@@ -128,9 +141,11 @@ def conclude(
     )
     write_evidence(plan.run_dir, evidence)
     _break_if_too_many_failed(works, settings.run.max_failed_share)
-    write_decisions(plan.run_dir / "decisions.json", decisions)
+    write_decisions(
+        plan.run_dir / DECISIONS, decisions, is_repeatable=all(map(is_repeatable, works))
+    )
     return Fitted(
-        works=tuple(works),
+        origins=tuple(work.origin for work in works),
         decisions=tuple(decisions),
         evidence=evidence,
         seconds=seconds,

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from bkt_settings.pipeline import Settings
 from datasets.store.params.events import EventDecision, NewEvent, record_decisions
 from datasets.store.params.switching import Switch, SwitchRequest, switch, switch_many
-from flows.evidence.decisions import read_decisions
+from flows.evidence.decisions import DECISIONS, read_decisions
 from flows.lifecycle.stages import Promoted
 from flows.runs.database import open_database
 from flows.runs.plan import RunPlan
@@ -40,7 +40,7 @@ def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None])
 
     `check` raises where the run must not go on writing: `RunLock.check`.
     """
-    decisions = read_decisions(plan.run_dir / "decisions.json")
+    decisions = read_decisions(plan.run_dir / DECISIONS)
     winners = [decided for decided in decisions if decided.challenger is not None]
     outcomes: dict[str, Switch] = {}
     with open_database(settings) as engine:

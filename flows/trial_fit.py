@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import load_settings
 from datasets.sequences.warm_up import compile_row_kernels
 from datasets.store.runs.run_lock import alongside
 from flows.extract_attempts import extract_attempts
 from flows.fit_concepts import fit_concepts
-from flows.lifecycle.begin import engine_of, plan_night
+from flows.lifecycle.begin import plan_night, require_engine
 from flows.lifecycle.close import close_run
 from flows.lifecycle.deployed import deployed, ended, quiet_subflows
 from flows.lifecycle.record import recorded_early_failure, recorded_failure
@@ -37,8 +36,8 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         alongside(engine),
     ):
         require_same_versions(settings)
+        require_engine(settings, request)
         with watch.stage("compile"):
-            compile_kernels(engine_of(settings, request), settings.gates)
             compile_row_kernels()
         with watch.stage("extract"), recorded_early_failure(engine, "fit", request):
             extract = extract_attempts(settings, full=request.full)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from bkt_core.judgement.evidence import Verdict
 
+#: The file of a run's decisions in its folder.
+DECISIONS = "decisions.json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptDecision:
@@ -68,14 +71,29 @@ def concept_decision(
     )
 
 
-def write_decisions(path: Path, decisions: Sequence[ConceptDecision]) -> None:
-    """Write the decisions of a run."""
-    write_json(path, {"decisions": [_as_json(decided) for decided in decisions]})
+def write_decisions(
+    path: Path, decisions: Sequence[ConceptDecision], *, is_repeatable: bool
+) -> None:
+    """Write the decisions of a run.
+
+    `is_repeatable`: whether the same run would come to them again, as one without a failed
+    concept and without a fit that ran out of time does.
+    """
+    decided = [_as_json(decision) for decision in decisions]
+    write_json(path, {"is_repeatable": is_repeatable, "decisions": decided})
 
 
 def read_decisions(path: Path) -> list[ConceptDecision]:
     """Read what `write_decisions` wrote."""
     return [_from_json(values) for values in read_json(path)["decisions"]]
+
+
+def read_repeatable(path: Path) -> list[ConceptDecision] | None:
+    """Read decisions that the same run would come to again; None where it might not."""
+    values = read_json(path)
+    if not values.get("is_repeatable"):
+        return None
+    return [_from_json(decided) for decided in values["decisions"]]
 
 
 def _as_json(decision: ConceptDecision) -> dict[str, Any]:

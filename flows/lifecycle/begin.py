@@ -16,13 +16,12 @@ from flows.runs.requests import FitRequest, RetrainRequest
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from bkt_core.fitting.engine import FitEngine
     from bkt_settings.pipeline import Settings
 
 
-def engine_of(settings: Settings, request: RetrainRequest | FitRequest) -> FitEngine:
-    """The engine that was asked for, else that of the settings."""
-    return engine_named(request.engine or settings.fit.engine)
+def require_engine(settings: Settings, request: RetrainRequest | FitRequest) -> None:
+    """Raise `UsageError` if there is no engine of the name that the run asks for."""
+    engine_named(request.engine or settings.fit.engine)
 
 
 def plan_night(

@@ -126,7 +126,7 @@ def summarise(
         promoted=decisions[Decision.PROMOTED],
         kept=decisions[Decision.KEPT],
         rejected=decisions[Decision.REJECTED],
-        **count_origins(fitted.works),
+        **count_origins(fitted.origins),
     )
     extract = open_extract(plan.extract_root, plan.run_dir)
     remarks = [*fitted.remarks]

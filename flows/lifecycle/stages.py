@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from flows.evidence.decisions import ConceptDecision
     from flows.evidence.evidence import RunEvidence
     from flows.runs.plan import RunPlan
-    from flows.shards.works import ConceptWork
 
 #: Key of the snapshot mark in the outcome of a run's row.
 SNAPSHOT_MARK = "snapshot_mark"
@@ -42,9 +41,10 @@ class Extracted(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Result of the fit stage: one work and one decision per concept, and their evidence."""
+    """Result of the fit stage: one origin and one decision per concept, and their evidence."""
 
-    works: tuple[ConceptWork, ...]
+    #: Where the fit of each concept comes from, those that failed among them.
+    origins: tuple[Origin, ...]
     decisions: tuple[ConceptDecision, ...]
     evidence: RunEvidence
     seconds: Mapping[str, float]
@@ -66,12 +66,12 @@ class Fitted:
     @property
     def is_empty(self) -> bool:
         """Whether no concept had an attempt in the window."""
-        return not self.works
+        return not self.origins
 
     @property
     def is_unchanged(self) -> bool:
         """Whether the attempts are the last night's, nothing was fitted, failed or won."""
-        fresh = any(work.origin in (Origin.FITTED, Origin.FAILED) for work in self.works)
+        fresh = any(origin in (Origin.FITTED, Origin.FAILED) for origin in self.origins)
         return (
             not self.data_is_new
             and not fresh
@@ -103,11 +103,11 @@ NOTHING_PROMOTED = Promoted(promoted=(), kept_after_all={})
 NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})
 
 
-def count_origins(works: Sequence[ConceptWork]) -> dict[str, int]:
+def count_origins(origins: Sequence[Origin]) -> dict[str, int]:
     """Concepts by where their fit comes from, as the summary names them."""
     counts = dict.fromkeys(("fitted", "reused", "skipped", "failed"), 0)
-    for work in works:
-        counts["reused" if work.origin is Origin.KEPT else work.origin.value] += 1
+    for origin in origins:
+        counts["reused" if origin is Origin.KEPT else origin.value] += 1
     return counts
 
 

@@ -18,7 +18,7 @@ from datasets.sequences.readers import shard_rows
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.runs.runs import RunStatus, list_runs, start_run
-from flows.runs.plan import PACKAGE_VERSION, Step
+from flows.runs.plan import PACKAGE_VERSION, Step, code_version
 from flows.runs.requests import BackfillParamsRequest, FitRequest
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def begin_backfill(
             "request": asked,
             "algo_version": version,
             "sections": settings.model_dump(mode="json", include={"fit", "gates", "extract"}),
-            "version": PACKAGE_VERSION,
+            "version": code_version(),
         }
     )
     left = [run for run in earlier if run.identity == identity and run.status in UNFINISHED]

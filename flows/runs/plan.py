@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from bkt_core.evaluation.concept_fit import FitPlan
+from bkt_core.sources import sources_digest
 from datasets.fit_files import digest_of, settings_digest
 from datasets.sequences.floods import Flood, flooding_users
 from datasets.sequences.readers import Window
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flows.runs.requests import Request
 
 PACKAGE_VERSION = version("bkt-pipeline")
+ENDED_WELL = (RunStatus.DONE, RunStatus.UNCHANGED)
 
 
 class RunPlan(BaseModel):
@@ -57,6 +59,8 @@ class RunPlan(BaseModel):
     dry_run: bool
     #: Whether attempts have come, or gone, since the last night that ended.
     data_is_new: bool = True
+    #: Whether this very run has ended before: the same attempts, settings, parameters in force.
+    has_ended_before: bool = False
     #: The run that this one is a step of.
     parent_run_id: str | None = None
 
@@ -122,7 +126,7 @@ def begin_run(
         shrink=settings.fit.shrink,
         window=window,
         left_out=left_out_digest(settings, extract),
-        version=PACKAGE_VERSION,
+        version=code_version(),
     )
     asked = request.model_dump(mode="json")
     identity = digest_of(
@@ -150,6 +154,7 @@ def begin_run(
         }
         run_id = step.run_id if step else unfinished.run_id if unfinished else digest_of(named)
         data_is_new = step is not None or last_data_digest(conn) != extract.digest
+        before = None if step else find_run(conn, run_id)
         manifest = _manifest(settings, asked, extract, algorithm, incumbents)
         if not getattr(request, "dry_run", False):
             start_run(
@@ -176,16 +181,22 @@ def begin_run(
         full=request.full,
         dry_run=getattr(request, "dry_run", False),
         data_is_new=data_is_new,
+        has_ended_before=before is not None and before.status in ENDED_WELL,
         known_by=step.known_by if step else None,
         known_in=step.known_in if step else None,
         parent_run_id=step.parent_run_id if step else None,
     )
 
 
+def code_version() -> str:
+    """The version of the package, and a digest of the code that fits and judges."""
+    return f"{PACKAGE_VERSION} {sources_digest()}"
+
+
 def last_data_digest(conn: Connection) -> str | None:
     """Which attempts the last night that ended well had; None before the first."""
-    ended = (RunStatus.DONE, RunStatus.UNCHANGED)
-    last = (run.manifest for run in list_runs(conn, kind="retrain") if run.status in ended)
+    runs = list_runs(conn, kind="retrain")
+    last = (run.manifest for run in runs if run.status in ENDED_WELL)
     return next((manifest.get("data_digest") for manifest in last), None)
 
 

@@ -242,6 +242,11 @@ def _fit_of(
     return fit, Origin.SKIPPED if fit.evidence is None else origin
 
 
+def is_repeatable(work: ConceptWork) -> bool:
+    """Whether the same attempts and settings would give the same result again."""
+    return work.evidence is not None and not _ran_out_of_time(work.evidence.fit)
+
+
 def _ran_out_of_time(fit: ConceptFit) -> bool:
     """Whether a fit ended by its time limit."""
     if fit.evidence is None:

@@ -10,7 +10,12 @@ import pytest
 from bkt_core.evaluation.checks import Decision
 from bkt_core.params import BktParams
 from datasets.store.params.skill_params import Challenger
-from flows.evidence.decisions import ConceptDecision, read_decisions, write_decisions
+from flows.evidence.decisions import (
+    ConceptDecision,
+    read_decisions,
+    read_repeatable,
+    write_decisions,
+)
 from flows.lifecycle.stages import (
     NOTHING_PROMOTED,
     Fitted,
@@ -50,8 +55,12 @@ def test_what_is_written_is_read(tmp_path: Path):
         decided(Decision.PROMOTED, CHALLENGER),
         decided(Decision.KEPT, untested=True, expected_param_id=None, reasons=()),
     ]
-    write_decisions(tmp_path / "decisions.json", decisions)
-    assert read_decisions(tmp_path / "decisions.json") == decisions
+    file = tmp_path / "decisions.json"
+    write_decisions(file, decisions, is_repeatable=True)
+    assert read_decisions(file) == read_repeatable(file) == decisions
+    write_decisions(file, decisions, is_repeatable=False)
+    assert read_decisions(file) == decisions
+    assert read_repeatable(file) is None
 
 
 def test_winners_that_kept_what_they_had_count_as_kept():
@@ -65,13 +74,6 @@ def test_winners_that_kept_what_they_had_count_as_kept():
     assert count_decisions(decisions, NOTHING_PROMOTED)[Decision.PROMOTED] == 3
 
 
-class _Work:
-    """What the counts look at of a work."""
-
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-
-
 @pytest.mark.parametrize(
     ("origin", "name"),
     [
@@ -82,7 +84,7 @@ class _Work:
 def test_each_origin_counts_under_its_name(origin: Origin, name: str):
     """A concept that was kept without a test counts as reused."""
     none = dict.fromkeys(("fitted", "reused", "skipped", "failed"), 0)
-    assert count_origins([_Work(origin), _Work(origin)]) == none | {name: 2}
+    assert count_origins([origin, origin]) == none | {name: 2}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_each_origin_counts_under_its_name(origin: Origin, name: str):
 def test_a_run_is_unchanged_only_if_nothing_is_new(origins, decision, is_new, unchanged):
     """The same attempts, nothing fitted, nothing failed, nothing won."""
     fitted = Fitted(
-        works=tuple(map(_Work, origins)), decisions=(decision,), evidence=None, seconds={},
+        origins=tuple(origins), decisions=(decision,), evidence=None, seconds={},
         data_is_new=is_new,
     )  # fmt: skip
     assert fitted.is_unchanged is unchanged
