@@ -12,7 +12,7 @@ from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import active_params
 from datasets.whole_files import read_json, write_json
 from flows.tracking.client import log_monitoring_run, log_retrain, register_parameters
-from flows.tracking.store import TrackingUnavailableError, local_alias
+from flows.tracking.store import TrackingUnavailableError, local_alias, local_model_is_unknown
 from flows.tracking.values import MonitoringReport, model_content, model_digest
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def update_champion_alias(
     params = {concept: stored.params for concept, stored in active.items()}
     delivered = _delivery(settings, model_content(params, version.params.defaults))
     file = settings.data_dir / "champion.json"
+    if not params and local_model_is_unknown(settings.tracking_uri, MODEL_NAME):
+        return None  # nothing was ever promoted
     if mlflow_run_id is None and _was_delivered(settings, file, delivered):
         return None
     try:

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from bkt_core.errors import BktError
@@ -66,18 +67,28 @@ def local_alias(tracking_uri: str, model: str, alias: str) -> int | None:
     None where the store is a server, or has no such alias, or keeps it elsewhere than MLflow 3
     does: then MLflow itself is to be asked.
     """
+    asked = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+    rows = _local_rows(tracking_uri, asked, model, alias)
+    return int(rows[0][0]) if rows else None
+
+
+def local_model_is_unknown(tracking_uri: str, model: str) -> bool:
+    """Whether a local store certainly has no version of a model; read as `local_alias` is."""
+    asked = "SELECT 1 FROM model_versions WHERE name = ? LIMIT 1"
+    return _local_rows(tracking_uri, asked, model) == []
+
+
+def _local_rows(tracking_uri: str, query: str, *values: str) -> list[tuple[Any, ...]] | None:
+    """Rows of a local store; None where it is a server or cannot be read."""
     file = tracking_uri.removeprefix(_LOCAL)
     if file == tracking_uri or not Path(file).exists():
         return None
-    asked = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+    uri = f"{Path(file).absolute().as_uri()}?mode=ro"
     try:
-        with closing(
-            sqlite3.connect(f"{Path(file).absolute().as_uri()}?mode=ro", uri=True)
-        ) as db:
-            found = db.execute(asked, (model, alias)).fetchone()
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            return db.execute(query, values).fetchall()
     except sqlite3.Error:
         return None
-    return None if found is None else int(found[0])
 
 
 def create_store_folder(tracking_uri: str) -> None:

@@ -18,7 +18,7 @@ from flows.evidence.evidence import write_evidence
 from flows.evidence.scalars import run_scalars
 from flows.reports.page import write_page
 from flows.tracking.client import RUN_TAG, log_retrain, register_parameters
-from flows.tracking.store import TrackingUnavailableError, local_alias
+from flows.tracking.store import TrackingUnavailableError, local_alias, local_model_is_unknown
 from tests.bkt_core.evaluation.fits import SOUND, simulated
 from tests.flows.support.judged_runs import LIMITS, evidence_of, judged
 
@@ -163,6 +163,7 @@ def test_the_alias_of_a_local_store_is_read_without_mlflow(store, evidence, fold
 
     assert local_alias(store, "bkt-mastery", "champion") is None
     log_retrain(store, "bkt-retrain", str(tmp_path / "artifacts"), evidence, folder)
+    assert local_model_is_unknown(store, "bkt-mastery")
     for p_L0 in (0.2, 0.3):
         number = _register(store, {"a": BktParams(p_L0, 0.1, 0.1, 0.2)})
         told = MlflowClient(store).get_model_version_by_alias("bkt-mastery", "champion")
@@ -172,6 +173,9 @@ def test_the_alias_of_a_local_store_is_read_without_mlflow(store, evidence, fold
     assert local_alias(f"sqlite:///{tmp_path / 'none.db'}", "bkt-mastery", "champion") is None
     (tmp_path / "empty.db").touch()
     assert local_alias(f"sqlite:///{tmp_path / 'empty.db'}", "bkt-mastery", "champion") is None
+    assert not local_model_is_unknown(store, "bkt-mastery")
+    for elsewhere in ("http://127.0.0.1:9", f"sqlite:///{tmp_path / 'empty.db'}"):
+        assert not local_model_is_unknown(elsewhere, "bkt-mastery")
 
 
 def test_the_alias_is_at_the_parameters_in_force_which_have_one_version(
