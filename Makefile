@@ -21,6 +21,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	$(BIN)/python -m flows.health.kernels
+	$(BIN)/python -m flows.deployment.prefect_database
 	touch $@
 
 run: $(STAMP)        ## a night on simulated attempts, from nothing to mastery

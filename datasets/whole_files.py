@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import orjson
+
 from datasets.errors import ExtractError, storage_error
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def write_json(
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object that we wrote."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ExtractError(
             f"Expected a whole JSON file at {path}, but it cannot be read ({error})."

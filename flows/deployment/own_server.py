@@ -22,6 +22,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, NoReturn
 
 from datasets.errors import StorageError
+from flows.deployment.prefect_database import provide_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +107,8 @@ def start_own_server(home: Path) -> OwnServer:
     Call it while this process has one thread, before Prefect is used. The server ends with this
     process, however that ends.
     """
+    if provide_database(home):
+        os.environ["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
     listening = socket.create_server((HOST, 0), backlog=128)
     log = home / "server.log"
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{listening.getsockname()[1]}/api"
