@@ -36,7 +36,7 @@ class AttemptSequences:
                 f"Offsets must run from 0 to the {correct.size} attempts, "
                 f"got {offsets[:1].tolist()} to {offsets[-1:].tolist()}."
             )
-        if offsets.size > 1 and int(np.diff(offsets).min()) < 1:
+        if offsets.size > 1 and int((offsets[1:] - offsets[:-1]).min()) < 1:
             raise InvalidSequencesError("Every user needs at least one attempt.")
         if correct.size and not 0 <= int(correct.min()) <= int(correct.max()) <= 1:
             raise InvalidSequencesError("Every outcome must be 0 or 1.")
@@ -63,7 +63,7 @@ class AttemptSequences:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Attempts of each user, (n_users,)."""
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     def of_users(self, chosen: NDArray[np.bool_]) -> AttemptSequences:
         """The sequences of the users that a mask (n_users,) chooses, in their order."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
 from datasets.errors import ExtractError
-from datasets.whole_files import read_json, write_json
+from datasets.whole_files import one_line, read_json, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,13 +69,15 @@ def read_fit(fits_dir: Path, key: str) -> ConceptFit | None:
         return None  # broken on disk: it is made again, and replaced
 
 
-def write_fit(fits_dir: Path, key: str, fit: ConceptFit) -> None:
-    """Keep a fit under its name.
+def write_fit(fits_dir: Path, key: str, fit: ConceptFit) -> bytes:
+    """Keep a fit under its name; returns its JSON.
 
     Nothing waits for the disk: a fit that a power cut broke is made again (`read_fit`).
     """
-    path, values = _path(fits_dir, key), concept_fit_as_json(fit)
-    write_json(path, values, on_one_line=True, survives_power_cut=False)
+    content = one_line(concept_fit_as_json(fit))
+    with whole_file(_path(fits_dir, key), survives_power_cut=False) as unfinished:
+        unfinished.write_bytes(content)
+    return content
 
 
 def _path(fits_dir: Path, key: str) -> Path:

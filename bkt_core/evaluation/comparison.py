@@ -9,7 +9,7 @@ concepts needs, where a bootstrap of a thousand draws ends at 0.001.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` makes an equal comparison."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {name: getattr(self, name) for name in self.__slots__}
         return values | {
             "rival": self.rival.value,
             "rival_scores": self.rival_scores.as_json(),

@@ -43,7 +43,7 @@ def fold_of(user_hashes: NDArray[np.uint64], *, seed: int, n_folds: int) -> NDAr
 
 def usable_folds(folds: NDArray[np.int8], *, n_folds: int) -> list[int]:
     """The folds that leave users on both sides."""
-    sizes = np.bincount(folds, minlength=n_folds)
+    sizes = np.bincount(folds, minlength=n_folds).tolist()
     return [fold for fold in range(n_folds) if 0 < sizes[fold] < folds.size]
 
 

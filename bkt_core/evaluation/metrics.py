@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Scores:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` makes equal scores."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scores:
@@ -63,8 +63,8 @@ def score(correct: NDArray[np.int8], p_correct: NDArray[np.float64]) -> Scores:
     error = np.where(right, 1.0 - p_correct, p_correct)
     return Scores(
         n=n,
-        log_loss=float(attempt_losses(correct, p_correct).mean()),
-        rmse=math.sqrt(float(np.square(error).mean())),
+        log_loss=float(np.add.reduce(attempt_losses(correct, p_correct))) / n,
+        rmse=math.sqrt(float(np.add.reduce(error * error)) / n),
         accuracy=int(np.count_nonzero((p_correct >= 0.5) == right)) / n,
         auc=area_under_curve(right, p_correct),
         calibration_error=_calibration_error(right, p_correct),
@@ -76,7 +76,7 @@ def attempt_losses(
 ) -> NDArray[np.float64]:
     """Minus the log of the probability given to each outcome, (n_attempts,), in nats."""
     p_outcome = np.where(correct != 0, p_correct, 1.0 - p_correct)
-    losses: NDArray[np.float64] = -np.log(np.clip(p_outcome, EPSILON, 1.0))
+    losses: NDArray[np.float64] = -np.log(np.minimum(np.maximum(p_outcome, EPSILON), 1.0))
     return losses
 
 
@@ -94,12 +94,18 @@ def area_under_curve(right: NDArray[np.bool_], p_correct: NDArray[np.float64]) -
     bits = (np.asarray(p_correct, dtype=np.float64) + 0.0).view(np.uint64)
     keys = (bits << np.uint64(1)) | right
     keys.sort()
-    last_of_tie = np.flatnonzero(np.append(np.diff(keys >> np.uint64(1)) != 0, True))
+    sorted_p = keys >> np.uint64(1)
+    ends_tie = np.empty(keys.size, np.bool_)
+    ends_tie[-1] = True
+    np.not_equal(sorted_p[1:], sorted_p[:-1], out=ends_tie[:-1])
+    last_of_tie = np.flatnonzero(ends_tie)
     rights = np.cumsum(keys & np.uint64(1), dtype=np.int64)[last_of_tie]
     wrongs = last_of_tie + 1 - rights
     # Twice the number of (right, wrong) pairs in order: each tie adds below + half of its own.
-    twice = np.diff(rights, prepend=0) * (wrongs + np.concatenate([[0], wrongs[:-1]]))
-    return int(twice.sum()) / (2 * n_right * n_wrong)
+    own, below = rights.copy(), wrongs.copy()
+    own[1:] -= rights[:-1]
+    below[1:] += wrongs[:-1]
+    return int(own @ below) / (2 * n_right * n_wrong)
 
 
 def _calibration_error(right: NDArray[np.bool_], p_correct: NDArray[np.float64]) -> float:

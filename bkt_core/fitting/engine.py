@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -63,7 +63,7 @@ class FitResult:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` makes an equal result."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {name: getattr(self, name) for name in self.__slots__}
         return values | {
             "params": self.params.as_dict(),
             "log_likelihoods": list(self.log_likelihoods),

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def evidence_as_json(evidence: ConceptEvidence) -> dict[str, Any]:
-    """Plain values from which `evidence_from_json` makes evidence with the same bits."""
+def evidence_as_json(evidence: ConceptEvidence, *, fit: object = None) -> dict[str, Any]:
+    """Plain values from which `evidence_from_json` makes evidence with the same bits.
+
+    `fit`: those of its fit, where they are at hand.
+    """
     champion, against, moved = evidence.champion, evidence.against_champion, evidence.impact
     return {
-        "fit": concept_fit_as_json(evidence.fit),
+        "fit": concept_fit_as_json(evidence.fit) if fit is None else fit,
         "champion": None if champion is None else _champion_as_json(champion),
         "against_champion": None if against is None else against.as_json(),
         "impact": None if moved is None else moved.as_json(),

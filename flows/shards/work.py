@@ -205,7 +205,7 @@ def _judged(
     seconds: dict[str, float],
 ) -> ConceptWork:
     before = time.perf_counter()
-    fit, origin = _fit_of(attempts, key, engine, job)
+    fit, origin, fit_json = _fit_of(attempts, key, engine, job)
     fitted = time.perf_counter()
     incumbent = job.incumbents.get(attempts.concept_id)
     evidence = judge_concept(
@@ -219,15 +219,19 @@ def _judged(
     seconds["fit"] += fitted - before
     seconds["gate"] += time.perf_counter() - fitted
     return ConceptWork(
-        concept_id=attempts.concept_id, origin=origin, fit_key=key, evidence=evidence
+        concept_id=attempts.concept_id,
+        origin=origin,
+        fit_key=key,
+        evidence=evidence,
+        fit_json=fit_json,
     )
 
 
 def _fit_of(
     attempts: ConceptAttempts, key: str, engine: FitEngine, job: ShardJob
-) -> tuple[ConceptFit, Origin]:
+) -> tuple[ConceptFit, Origin, bytes | None]:
     fit = None if job.full else read_fit(job.fits_dir, key)
-    origin = Origin.REUSED
+    origin, fit_json = Origin.REUSED, None
     if fit is None:
         origin = Origin.FITTED
         fit = fit_concept(
@@ -238,8 +242,8 @@ def _fit_of(
             plan=job.plan,
         )
         if not _ran_out_of_time(fit):  # a quieter machine may do better
-            write_fit(job.fits_dir, key, fit)
-    return fit, Origin.SKIPPED if fit.evidence is None else origin
+            fit_json = write_fit(job.fits_dir, key, fit)
+    return fit, Origin.SKIPPED if fit.evidence is None else origin, fit_json
 
 
 def is_repeatable(work: ConceptWork) -> bool:

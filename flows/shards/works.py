@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.judgement.evidence_json import evidence_as_json, evidence_from_json
-from datasets.whole_files import read_json, write_json
+from datasets.whole_files import already_json, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,8 @@ class ConceptWork:
     fit_key: str | None
     evidence: ConceptEvidence | None  # None where it failed
     error: str | None = None
+    #: The JSON of the fit, where it was just written.
+    fit_json: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def read_works(path: Path) -> list[ConceptWork]:
@@ -57,10 +59,11 @@ def write_works(path: Path, works: Sequence[ConceptWork]) -> None:
 
 
 def _work_as_json(work: ConceptWork) -> dict[str, Any]:
+    fit = None if work.fit_json is None else already_json(work.fit_json)
     return {
         "concept_id": work.concept_id,
         "origin": work.origin.value,
         "fit_key": work.fit_key,
-        "evidence": None if work.evidence is None else evidence_as_json(work.evidence),
+        "evidence": None if work.evidence is None else evidence_as_json(work.evidence, fit=fit),
         "error": work.error,
     }
