@@ -10,7 +10,7 @@ from bkt_core.judgement.versions import params_in_force, params_of_fit
 from datasets.fit_files import settings_digest
 from datasets.store.params.algorithms import algorithm
 from datasets.store.params.skill_params import active_params
-from flows.runs.plan import PACKAGE_VERSION, RunPlan, fit_plan_of, left_out_digest
+from flows.runs.plan import RunPlan, code_version, fit_plan_of, left_out_digest
 from flows.shards.plan import incumbent_of, plan_shards
 from flows.shards.runners import run_shards
 from flows.shards.works import read_works
@@ -150,7 +150,7 @@ def version_plan(
         shrink=settings.fit.shrink,
         window=plan.window,
         left_out=left_out_digest(settings, extract),
-        version=PACKAGE_VERSION,
+        version=code_version(),
     )
     return plan.model_copy(update={"settings_digest": made_by})
 
