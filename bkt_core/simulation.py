@@ -1,4 +1,4 @@
-"""Synthetic users from known parameters and a generator."""
+"""Simulate users who follow the BKT model with known parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def draw_lengths(
     longest: int = 60,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Attempts of each user, (n_users,): geometric with this mean, then held in the limits."""
+    """Draw the number of attempts of each user, (n_users,) int64.
+
+    The numbers follow a geometric distribution with the given mean and are then clipped to
+    [shortest, longest]. Raises `UsageError` unless mean >= 1 and 1 <= shortest <= longest.
+    """
     if not (mean >= 1.0 and 1 <= shortest <= longest):
         raise UsageError(
             "Lengths need a mean of at least 1 and 1 <= shortest <= longest, "
@@ -36,7 +40,10 @@ def draw_lengths(
 def simulate(
     params: BktParams, *, lengths: NDArray[np.int64], rng: np.random.Generator
 ) -> AttemptSequences:
-    """Attempts of users who follow the model exactly; `lengths` (n_users,) of each."""
+    """Simulate the attempts of users who follow the model exactly.
+
+    `lengths`, (n_users,), holds the number of attempts of each user.
+    """
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     n_attempts = int(offsets[-1])
     correct = np.empty(n_attempts, dtype=np.int8)
@@ -53,6 +60,6 @@ def simulate(
 
 
 def draw_params(n: int, *, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Plausible parameters of `n` concepts, (n, 4) in the order of `PARAM_NAMES`."""
+    """Draw plausible parameters of `n` concepts, (n, 4) in the order of `PARAM_NAMES`."""
     lower, upper = np.array([0.05, 0.02, 0.02, 0.05]), np.array([0.5, 0.3, 0.25, 0.3])
     return np.asarray(rng.uniform(lower, upper, size=(n, 4)))

@@ -75,7 +75,7 @@ def write_fit(fits_dir: Path, key: str, fit: ConceptFit) -> bytes:
     Nothing waits for the disk: a fit that a power cut broke is made again (`read_fit`).
     """
     content = one_line(concept_fit_as_json(fit))
-    with whole_file(_path(fits_dir, key), survives_power_cut=False) as unfinished:
+    with whole_file(_path(fits_dir, key), durable=False) as unfinished:
         unfinished.write_bytes(content)
     return content
 

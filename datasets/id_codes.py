@@ -1,6 +1,7 @@
-"""Ids to integer codes and back: one dictionary for a whole extraction.
+"""Map ids to integer codes and back, with one dictionary for an extraction.
 
-Not Polars' categoricals: their codes differ between batches once no categorical is alive.
+Polars' categoricals are not used: their codes differ between batches as soon as no categorical
+column is alive.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=np.generic)
 
-_FIRST_IDS = 1 << 12
-_FIRST_BYTES = 1 << 17
+_INITIAL_IDS = 1 << 12
+_INITIAL_BYTES = 1 << 17
 _NOTHING, _NO_OFFSETS = np.frombuffer(b"", np.uint8), np.frombuffer(bytes(4), np.int32)
 
 
 def text_column(array: pa.Array) -> TextColumn:
-    """The buffers of an Arrow text array; anything else that holds text is cast first."""
+    """Return the buffers of an Arrow text array; other text types are cast to string first."""
     if pa.types.is_binary(array.type):
-        array = array.view(pa.string())  # whether it is UTF-8 is judged with the rules
+        array = array.view(pa.string())  # the row rules check later that it is valid UTF-8
     elif not pa.types.is_string(array.type):
         array = array.cast(pa.string())
     validity, offsets, data = array.buffers()
@@ -53,21 +54,24 @@ def text_column(array: pa.Array) -> TextColumn:
 
 
 def stable_hash(identifier: str) -> int:
-    """The 64-bit hash of an id that digests and folds stand on."""
+    """Return the 64-bit hash of an id.
+
+    Data digests and the assignment of users to folds depend on it: never change it.
+    """
     data = np.frombuffer(identifier.encode(), np.uint8)
     return int(np.uint64(hash_bytes(data, 0, data.size)))
 
 
 class IdCodes:
-    """Codes of ids in the order in which they were first seen."""
+    """Codes 0, 1, 2, ... of ids, in the order in which the ids were first seen."""
 
     def __init__(self) -> None:
         self.known = Dictionary(
-            slots=np.full(_FIRST_IDS * 2, -1, np.int32),
-            hashes=np.zeros(_FIRST_IDS, np.uint64),
-            starts=np.zeros(_FIRST_IDS + 1, np.int64),
-            arena=np.zeros(_FIRST_BYTES, np.uint8),
-            standing=np.zeros(_FIRST_IDS, np.uint8),
+            slots=np.full(_INITIAL_IDS * 2, -1, np.int32),
+            hashes=np.zeros(_INITIAL_IDS, np.uint64),
+            starts=np.zeros(_INITIAL_IDS + 1, np.int64),
+            arena=np.zeros(_INITIAL_BYTES, np.uint8),
+            status=np.zeros(_INITIAL_IDS, np.uint8),
             size=np.zeros(1, np.int64),
         )
 
@@ -75,7 +79,7 @@ class IdCodes:
         return int(self.known.size[0])
 
     def encode(self, array: pa.Array) -> NDArray[np.int32]:
-        """Codes of the array's ids, -1 for null; ids not seen before are entered."""
+        """Return the code of each id, (n,), -1 for null; ids not seen before are added."""
         column = text_column(array)
         codes = np.empty(len(array), np.int32)
         done = 0
@@ -84,17 +88,17 @@ class IdCodes:
         return codes
 
     def lookup(self, array: pa.Array) -> NDArray[np.int32]:
-        """Codes of the array's ids, -1 for null and for ids not seen before."""
+        """Return the code of each id, (n,), -1 for null and for ids not seen before."""
         codes = np.empty(len(array), np.int32)
         encode(text_column(array), self.known, codes, 0, add=False)
         return codes
 
     def hashes(self) -> NDArray[np.uint64]:
-        """The stable hash of each id, by code."""
+        """Return the stable hash of each id, (n_ids,), indexed by code."""
         return self.known.hashes[: len(self)]
 
     def ids(self, codes: NDArray[np.int64]) -> pa.Array:
-        """The ids of some codes, in their order; each must be UTF-8."""
+        """Return the ids of `codes`, in the same order; each id must be valid UTF-8."""
         n = len(self)
         texts = pa.LargeStringArray.from_buffers(
             n,
@@ -104,14 +108,14 @@ class IdCodes:
         return texts.take(pa.array(codes)).cast(pa.string())
 
     def in_byte_order(self, used: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The codes that are used, in the order of the UTF-8 bytes of their ids."""
+        """Return the codes marked in `used`, sorted by the UTF-8 bytes of their ids."""
         codes = np.flatnonzero(used[: len(self)])
         order = pc.array_sort_indices(self.ids(codes).cast(pa.binary()))
         ranked: NDArray[np.int64] = codes[order.to_numpy()]
         return ranked
 
     def _grow(self, length: int) -> None:
-        """Make room for as many ids again, and for one of this many bytes."""
+        """Double the capacity where it is exhausted, with room for an id of `length` bytes."""
         known, n = self.known, len(self)
         if n >= known.hashes.size:
             size = known.hashes.size * 2
@@ -121,7 +125,7 @@ class IdCodes:
                 slots=slots,
                 hashes=_resized(known.hashes, size),
                 starts=_resized(known.starts, size + 1),
-                standing=_resized(known.standing, size),
+                status=_resized(known.status, size),
             )
         if known.starts[n] + length > known.arena.size:
             known = known._replace(
@@ -137,7 +141,7 @@ def _resized(array: NDArray[T], size: int) -> NDArray[T]:
 
 
 def ranks_of(order: NDArray[np.int64], size: int) -> NDArray[np.int32]:
-    """The rank of each code, -1 where `order` does not name it."""
+    """Return the position of each code in `order`, (size,), -1 for codes not in `order`."""
     ranks = np.full(size, -1, np.int32)
     ranks[order] = np.arange(order.size, dtype=np.int32)
     return ranks

@@ -88,7 +88,7 @@ class Dictionary(NamedTuple):
     hashes: NDArray[np.uint64]  # by code
     starts: NDArray[np.int64]  # by code; the id is arena[starts[code]:starts[code + 1]]
     arena: NDArray[np.uint8]
-    standing: NDArray[np.uint8]  # by code: FITS, UNFIT or BARRED
+    status: NDArray[np.uint8]  # by code: FITS, UNFIT or BARRED
     size: NDArray[np.int64]  # (1,), ids so far
 
 
@@ -264,7 +264,7 @@ def encode(
             known.starts[code + 1] = at + length
             known.hashes[code] = hashed
             fits = id_fits(column.data, start, start + length)
-            known.standing[code] = FITS if fits else UNFIT
+            known.status[code] = FITS if fits else UNFIT
             known.slots[slot] = code
             known.size[0] = code + 1
         codes[row] = code
@@ -291,13 +291,13 @@ def _broken_rule(
     rule = ACCEPTED
     if user < 0:
         rule = NO_USER
-    elif users.standing[user] == BARRED:
+    elif users.status[user] == BARRED:
         rule = ERASED
-    elif users.standing[user] == UNFIT:
+    elif users.status[user] == UNFIT:
         rule = LONG_USER
     elif concept < 0:
         rule = NO_CONCEPT
-    elif concepts.standing[concept] == UNFIT:
+    elif concepts.status[concept] == UNFIT:
         rule = LONG_CONCEPT
     elif not 0 <= correct <= 1:
         rule = NOT_0_OR_1

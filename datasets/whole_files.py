@@ -1,6 +1,7 @@
-"""Files that are whole or absent: written under a temporary name, then renamed.
+"""Atomic file writes: a reader sees the complete file or no file.
 
-Imports neither Polars nor Arrow: what only makes a folder or reads a JSON file starts at once.
+A file is written under a temporary name and then renamed. This module imports neither Polars
+nor Arrow, so that commands which only create a folder or read a JSON file start quickly.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def whole_file(path: Path, *, survives_power_cut: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends well.
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    `survives_power_cut` False: a power cut, though no kill, may leave an empty or a cut file
-    under the name. It is for files whose reader takes a broken one for none.
+    With `durable` False the file is not synced to disk before it is renamed: a power failure
+    (but not a killed process) may leave an empty or truncated file at `path`. Use it only for
+    files whose reader treats a corrupt file as missing.
 
-    Raises `StorageError`: if the folder cannot be written, or the disk is full.
+    Raises `StorageError` if the folder cannot be written or the disk is full.
     """
     make_folder(path.parent)
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         yield unfinished
-        if survives_power_cut:
+        if durable:
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
         unfinished.replace(path)
@@ -47,9 +49,9 @@ def whole_file(path: Path, *, survives_power_cut: bool = True) -> Iterator[Path]
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless they are there.
+    """Create a folder and its parents if they are missing.
 
-    Raises `StorageError`: if that cannot be.
+    Raises `StorageError` if the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,43 +64,47 @@ def write_json(
     value: dict[str, Any],
     *,
     on_one_line: bool = False,
-    survives_power_cut: bool = True,
+    durable: bool = True,
 ) -> None:
-    """Write one JSON object, keys sorted, so that the same value gives the same bytes.
+    """Write one JSON object with sorted keys, so that equal values give equal bytes.
 
-    `on_one_line`: for large or numerous files that only programs read (`one_line`).
-    `survives_power_cut`: see `whole_file`.
+    `on_one_line` is for large or numerous files that only programs read (`one_line`). For
+    `durable`, see `whole_file`.
     """
     if on_one_line:
         content = one_line(value)
     else:
         text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         content = text.encode() + b"\n"
-    with whole_file(path, survives_power_cut=survives_power_cut) as unfinished:
+    with whole_file(path, durable=durable) as unfinished:
         unfinished.write_bytes(content)
 
 
 def one_line(value: dict[str, Any]) -> bytes:
-    """One JSON object as a line; NaN becomes null.
+    """Return one JSON object as one line of UTF-8; NaN becomes null.
 
-    Text that `one_line` gave before goes in as `already_json`, without being made again.
+    A nested value that is already encoded is passed as `already_json`.
     """
     options = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
     return orjson.dumps(value, option=options)
 
 
 def already_json(line: bytes) -> object:
-    """A value for `one_line`: a line that it gave before."""
+    """Wrap a line that `one_line` returned, for use as a value in another object."""
     return orjson.Fragment(line.rstrip(b"\n"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read one JSON object that we wrote."""
+    """Read one JSON object that this pipeline wrote.
+
+    Raises `ExtractError` if the file is missing, unreadable or not a JSON object. That class is
+    used for every file below the data folder: all of them can be rebuilt by extracting again.
+    """
     try:
         value = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ExtractError(
-            f"Expected a whole JSON file at {path}, but it cannot be read ({error})."
+            f"Expected a complete JSON file at {path}, but it cannot be read ({error})."
         ) from error
     if not isinstance(value, dict):
         raise ExtractError(f"Expected one JSON object in {path}, got {type(value).__name__}.")

@@ -1,4 +1,4 @@
-"""Flow: the parameters in force, scored on what users answered after the data of their fit."""
+"""Flow: score the active parameters on attempts made after the data they were fitted on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @deployed("monitor")
 def monitor(request: MonitorRequest | None = None) -> Monitored:
-    """Extract, score what came after each fit, and name the concepts that drifted."""
+    """Extract the attempts, score those after each fit, and report the drifted concepts."""
     settings, request = load_settings(), request or MonitorRequest()
     with open_database(settings) as engine:
         return monitor_params(
@@ -58,7 +58,10 @@ def monitor(request: MonitorRequest | None = None) -> Monitored:
 
 
 def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Monitored:
-    """Score the active parameters on an extraction; writes a row of `bkt_run` and a table."""
+    """Score the active parameters on an extraction.
+
+    Writes a row of `bkt_run` and the table `drift.parquet`, and logs both to MLflow.
+    """
     with recorded(engine, KIND) as run_id:
         folder = settings.data_dir / "runs" / run_id
         extract = extract.file_under(folder)
@@ -71,26 +74,30 @@ def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Moni
         )
         table = drift_table(verdicts)
         write_frame(folder / TABLE, table)
-    named = sorted(
-        (one for one in verdicts if one.drifted), key=lambda one: -abs(one.drift.excess)
+    drifted = sorted(
+        (verdict for verdict in verdicts if verdict.drifted),
+        key=lambda verdict: -abs(verdict.drift.excess),
     )
-    found = Monitored(
+    monitored = Monitored(
         run_id=run_id,
         scored=len(verdicts),
         waiting=len(active) - len(verdicts),
-        drifted=tuple(drifted_concept(one) for one in named),
+        drifted=tuple(drifted_concept(verdict) for verdict in drifted),
         table=str(folder / TABLE),
     )
-    look = monitoring_report(found, table, at=datetime.now(UTC))
-    logged = log_monitoring(settings, look, [folder / TABLE])
-    publish_monitoring(look)
-    return replace(found, mlflow_run_id=logged.mlflow_run_id, problem=logged.problem)
+    report = monitoring_report(monitored, table, at=datetime.now(UTC))
+    logged = log_monitoring(settings, report, [folder / TABLE])
+    publish_monitoring(report)
+    return replace(monitored, mlflow_run_id=logged.mlflow_run_id, problem=logged.problem)
 
 
 def _drifts(
-    extract: Extract, active: dict[str, StoredParams], left_out: NDArray[np.bool_] | None
+    extract: Extract, active: dict[str, StoredParams], flooding: NDArray[np.bool_] | None
 ) -> Iterator[ConceptDrift]:
-    """Each fitted concept that has attempts later than the data of its fit."""
+    """Yield the drift of each fitted concept that has attempts after the data of its fit.
+
+    `flooding`, (n_users,), marks users whose attempts are not scored; None means nobody.
+    """
     names = np.array(extract.concepts["concept_id"].to_pylist(), dtype=object)
     shards = extract.concepts["shard"].to_numpy()
     hashes = extract.users["user_hash"].to_numpy()
@@ -99,7 +106,7 @@ def _drifts(
             names[shards == shard], shard_rows(extract, shard), strict=True
         ):
             stored = active.get(concept_id)
-            kept = rows if left_out is None else rows.only(~left_out[rows.users])
+            kept = rows if flooding is None else rows.only(~flooding[rows.users])
             if stored is not None and kept.users.size:
                 drift = _drift_of(stored, kept, hashes)
                 if drift is not None:
@@ -109,9 +116,13 @@ def _drifts(
 def _drift_of(
     stored: StoredParams, rows: ShardRows, hashes: NDArray[np.uint64]
 ) -> ConceptDrift | None:
-    """The full history is replayed; attempts before the data of the fit count for neither."""
+    """Measure the drift of one concept; None without attempts after the data of its fit.
+
+    The complete history is replayed. Attempts earlier than the data of the fit are scored
+    neither as data of the fit nor as later attempts.
+    """
     if stored.fitted_on_data_to is None:
-        return None  # not known where its data ended
+        return None  # the end of the fitted data is unknown
     later = rows.times > _microseconds(stored.fitted_on_data_to)
     p_correct = _predictions(stored, rows, hashes, later)
     if stored.fitted_on_data_from is not None:
@@ -131,13 +142,17 @@ def _predictions(
     hashes: NDArray[np.uint64],
     later: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Later attempts by the parameters in force, earlier ones by those without their fold."""
+    """Predict P(correct) of each attempt, (n_attempts,).
+
+    Later attempts are predicted with the active parameters, earlier ones with the parameters
+    fitted without the user's fold.
+    """
     offsets = rows.offsets
     sequences = AttemptSequences(rows.correct, offsets)
     in_force = predict(sequences, stored.params)
     champion = Champion.from_metrics(stored.params, stored.metrics)
     if champion.fold_seed is None or not champion.fold_params:
-        return in_force  # a row of another make promises what it did in its own sample
+        return in_force  # a row not written by this pipeline: only in-sample predictions exist
     folds = fold_of(
         hashes[rows.users[offsets[:-1]]],
         seed=champion.fold_seed,
@@ -147,5 +162,5 @@ def _predictions(
     return np.where(later, in_force, held_out)
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND

@@ -1,7 +1,7 @@
 """The writing half of the service layer: apply attempts; the caller commits.
 
-Every function takes an `AsyncSession` or an `AsyncConnection`. Writers need a transaction of
-their own at READ COMMITTED, and acknowledge nothing before it is committed.
+Every function takes an `AsyncSession` or an `AsyncConnection`. The caller opens a transaction
+for the call at READ COMMITTED, and acknowledges nothing before that transaction is committed.
 """
 
 from __future__ import annotations
@@ -32,22 +32,21 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from bkt_core.errors import BadInputError
-from datasets.store.attempts.history import AttemptHistory, Place
+    from datasets.store.attempts.history import AttemptHistory, Place
 
-#: What `attempts.source` says of attempts that came through this layer.
+#: The value of `attempts.source` for attempts stored by this layer.
 SOURCE = "service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptOfBatch:
-    """One answer in a batch of one user's."""
+    """One attempt in a batch of one user's attempts."""
 
     correct: bool
     question_id: str | None = None
     concept_id: str | None = None
-    idempotency_key: str | None = None  # None: one of its own
-    attempted_at: datetime | None = None  # None: now
+    idempotency_key: str | None = None  # None means a new unique key
+    attempted_at: datetime | None = None  # None means now
     create_snapshot: bool = False
 
 
@@ -59,10 +58,11 @@ async def get_or_create_user_state(
     *,
     at: datetime | None = None,
 ) -> MasteryStateResponse:
-    """The user's state, locked until the transaction ends; inserted where it is absent.
+    """Return the user's state, locked until the transaction ends; insert it if it is missing.
 
-    Mastery before any attempt is the p_L0 in force, or `default_from_L0` where that is a number
-    of the caller's. Commit a state that was inserted here together with an attempt.
+    Mastery before any attempt is the p_L0 in force, or `default_from_L0` if the caller passes a
+    number. The caller must commit an inserted state together with an attempt. Raises
+    `BadInputError` if `default_from_L0` is outside [0, 1].
     """
     if not 0.0 <= default_from_L0 <= 1.0:
         raise BadInputError(f"default_from_L0 must lie in [0, 1], got {default_from_L0!r}.")
@@ -93,10 +93,12 @@ async def update_from_attempt(
     cache: ParamsCache | None = None,
     at: datetime | None = None,
 ) -> UpdateFromAttemptResponse:
-    """Store one attempt and update the mastery of its concept, or of all of its question's.
+    """Store one attempt and update mastery of its concept, or of all concepts of its question.
 
-    A key that was stored before changes nothing and tells the present state. `p_mastery_prior`
-    is mastery by all other attempts, so that an attempt that comes late tells what it changed.
+    A repeated key stores nothing and returns the current state; raises
+    `IdempotencyConflictError` if the key was stored with another outcome. `p_mastery_prior` is
+    mastery computed from all other attempts, so that `mastery_change` is the effect of this
+    attempt even if it arrives late.
     """
     attempt = AttemptOfBatch(
         correct=correct,
@@ -119,7 +121,10 @@ async def batch_update_from_attempts(
     cache: ParamsCache | None = None,
     at: datetime | None = None,
 ) -> list[UpdateFromAttemptResponse]:
-    """Apply one user's attempts in the order of their times; answers in the order given."""
+    """Apply one user's attempts in the order of their times.
+
+    The responses have the order of `attempts`. Errors are those of `update_from_attempt`.
+    """
     now = at or datetime.now(UTC)
     conn = await connection_of(db)
 
@@ -127,21 +132,22 @@ async def batch_update_from_attempts(
         lock_existing(sync, user_id, {a.concept_id for a in attempts if a.concept_id})
         in_time = sorted(range(len(attempts)), key=lambda i: attempts[i].attempted_at or now)
         writer = _Writer(sync, user_id, now, cache)
-        answers = {i: writer.apply(attempts[i]) for i in in_time}
-        return [answers[i] for i in range(len(attempts))]
+        responses = {i: writer.apply(attempts[i]) for i in in_time}
+        return [responses[i] for i in range(len(attempts))]
 
     return await conn.run_sync(applied)
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """One user's attempts within one transaction, applied one after the other."""
+    """Applies attempts of one user, one after the other, within one transaction."""
 
     conn: Connection
     user_id: str
     now: datetime
     cache: ParamsCache | None
-    #: By concept, as long as nothing is added: a batch that is repeated reads each once.
+    #: Histories read so far, by concept: a repeated batch reads each of them once. A new
+    #: attempt removes the history of its concept.
     histories: dict[str, AttemptHistory] = field(default_factory=dict)
 
     def apply(self, attempt: AttemptOfBatch) -> UpdateFromAttemptResponse:
@@ -155,12 +161,12 @@ class _Writer:
             source=SOURCE,
         )
         recorded = record(self.conn, new, at=self.now)
-        for one in recorded:
-            if one.outcome is RecordOutcome.RECORDED:
-                self.histories.pop(one.mastery.concept_id, None)
+        for update in recorded:
+            if update.outcome is RecordOutcome.RECORDED:
+                self.histories.pop(update.mastery.concept_id, None)
                 if attempt.create_snapshot:
-                    write_own_snapshot(self.conn, self.user_id, one.mastery, at=self.now)
-        first, *others = (self._told(new, one) for one in recorded)
+                    write_own_snapshot(self.conn, self.user_id, update.mastery, at=self.now)
+        first, *others = (self._response(new, update) for update in recorded)
         return UpdateFromAttemptResponse(
             user_id=self.user_id,
             question_id=attempt.question_id,
@@ -169,7 +175,7 @@ class _Writer:
             **dict(first),
         )
 
-    def _told(self, attempt: NewAttempt, recorded: Recorded) -> ConceptUpdateResponse:
+    def _response(self, attempt: NewAttempt, recorded: Recorded) -> ConceptUpdateResponse:
         mastery = recorded.mastery
         prior, p_correct = recorded.p_mastery_prior, recorded.p_correct
         attempted_at = attempt.attempted_at
@@ -177,7 +183,7 @@ class _Writer:
             place = self._place(attempt, recorded)
             prior, p_correct = place.p_mastery_without, place.p_correct
             attempted_at = place.attempted_at
-        versions = self.cache or ParamsCache(0)
+        cache = self.cache or ParamsCache(0)
         return ConceptUpdateResponse(
             concept_id=mastery.concept_id,
             p_mastery_prior=prior,
@@ -188,14 +194,17 @@ class _Writer:
             bkt_metadata=BKTMetadata(
                 p_correct_predicted=p_correct,
                 observation=1 if attempt.correct else 0,
-                algo_version=versions.version_name(self.conn, mastery.algo_version_id),
+                algo_version=cache.version_name(self.conn, mastery.algo_version_id),
                 param_id=mastery.param_id,
                 attempted_at=attempted_at,
             ),
         )
 
     def _place(self, attempt: NewAttempt, recorded: Recorded) -> Place:
-        """The stored attempt in its history; a key with another outcome is no repetition."""
+        """Find the stored attempt in the user's history.
+
+        Raises `IdempotencyConflictError` if the key was stored with another outcome.
+        """
         concept_id = recorded.mastery.concept_id
         history = self.histories.get(concept_id)
         if history is None:

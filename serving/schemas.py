@@ -1,4 +1,4 @@
-"""What goes over the wire: requests that refuse what is wrong, and answers."""
+"""Request and response models of the API; requests are validated when they are parsed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from pydantic import (
     model_validator,
 )
 
-#: An id has at most this many characters and UTF-8 bytes (docs/tables.md).
+#: Limits of an id in characters and in UTF-8 bytes (docs/tables.md).
 MAX_ID_CHARACTERS = 255
 MAX_ID_BYTES = 1000
-#: Concepts that one request may name.
+#: Most concepts that one request may name.
 MAX_CONCEPTS = 100
-#: More than the settings can allow, for the document; the settings decide.
+#: Upper limit of a batch in the API document; the limit in the settings is never higher and
+#: is the one that applies.
 MOST_ATTEMPTS = 10_000
-#: No moment before this one: what came was no time.
+#: Earliest time that is accepted; anything earlier is taken for an error of the client.
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
-#: How a moment begins; a number of seconds is not taken for one.
+#: Start of a time in ISO 8601; a number of seconds is refused.
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_SERIAL = 2**63 - 1
-#: What the document shows; it is a request that succeeds.
+#: Examples in the API document; together they form a request that succeeds.
 EXAMPLE_USER: dict[str, JsonValue] = {"user_id": "ann"}
 EXAMPLE_ATTEMPT: dict[str, JsonValue] = {
     "question_id": "fractions-3-q7",
@@ -43,7 +44,7 @@ EXAMPLE_ATTEMPT: dict[str, JsonValue] = {
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("must not hold the character NUL")
+        raise ValueError("must not contain the NUL character")
     if len(text.encode()) > MAX_ID_BYTES:
         raise ValueError(f"must have at most {MAX_ID_BYTES} bytes in UTF-8")
     return text
@@ -55,13 +56,13 @@ def _is_text(value: object) -> object:
     raise ValueError("must be text such as 2026-01-31T12:00:00+00:00")
 
 
-def _in_utc(moment: datetime) -> datetime:
-    if moment < FIRST_MOMENT:
-        raise ValueError("must not lie before 1970")
+def _in_utc(time: datetime) -> datetime:
+    if time < FIRST_MOMENT:
+        raise ValueError("must not be before 1970")
     try:
-        return moment.astimezone(UTC)
+        return time.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("lies beyond what a calendar holds") from error
+        raise ValueError("is out of range") from error
 
 
 Id = Annotated[
@@ -69,21 +70,21 @@ Id = Annotated[
     Field(min_length=1, max_length=MAX_ID_CHARACTERS, examples=["fractions-3"]),
     AfterValidator(_storable),
 ]
-#: A moment with its time zone, from 1970 on.
+#: A time with a time zone, not before 1970.
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_text), AfterValidator(_in_utc)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Serial = Annotated[int, Field(ge=1, le=MAX_SERIAL)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Wire(BaseModel):
-    """Unknown fields are refused, and nothing changes after it was read."""
+class ApiModel(BaseModel):
+    """Base of all models: unknown fields are refused and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class BKTParams(Wire):
-    """The four parameters by their letters."""
+class BKTParams(ApiModel):
+    """The four BKT parameters."""
 
     p_L0: Probability
     p_T: Probability
@@ -91,16 +92,18 @@ class BKTParams(Wire):
     p_G: Probability
 
 
-class Attempt(Wire):
-    """One answer. It names its concept, or a question whose concepts are known, or both."""
+class Attempt(ApiModel):
+    """One attempt. It names its concept, or a question whose concepts are known, or both."""
 
     question_id: Id | None = None
     concept_id: Id | None = None
     correct: StrictBool
     idempotency_key: Id = Field(
-        description="The same in every repetition of this attempt, and in no other attempt."
+        description="The same key for every retry of this attempt; unique among attempts."
     )
-    attempted_at: Moment | None = Field(None, description="Empty: when the request arrives.")
+    attempted_at: Moment | None = Field(
+        None, description="If omitted: the time at which the request arrives."
+    )
     create_snapshot: StrictBool = False
 
     @model_validator(mode="after")
@@ -111,15 +114,15 @@ class Attempt(Wire):
 
 
 class UpdateFromAttemptRequest(Attempt):
-    """One answer of one user."""
+    """One attempt of one user."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_USER | EXAMPLE_ATTEMPT]})
 
     user_id: Id
 
 
-class BatchUpdateRequest(Wire):
-    """Answers of one user, all stored or none, applied in the order of their times."""
+class BatchUpdateRequest(ApiModel):
+    """Attempts of one user: all are stored or none; they apply in the order of their times."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [EXAMPLE_USER | {"attempts": [EXAMPLE_ATTEMPT]}]}
@@ -129,18 +132,18 @@ class BatchUpdateRequest(Wire):
     attempts: list[Attempt] = Field(min_length=1, max_length=MOST_ATTEMPTS)
 
 
-class BKTMetadata(Wire):
-    """How one update came about."""
+class BKTMetadata(ApiModel):
+    """How one update was computed."""
 
     p_correct_predicted: Probability
     observation: Literal[0, 1]
     algo_version: str
-    param_id: int | None = Field(description="None: the defaults of the algorithm version.")
+    param_id: int | None = Field(description="null: the version's defaults.")
     attempted_at: datetime
 
 
-class ConceptUpdateResponse(Wire):
-    """What one attempt did at one concept."""
+class ConceptUpdateResponse(ApiModel):
+    """The effect of one attempt on one concept."""
 
     concept_id: str
     p_mastery_prior: Probability
@@ -152,37 +155,39 @@ class ConceptUpdateResponse(Wire):
 
 
 class UpdateFromAttemptResponse(ConceptUpdateResponse):
-    """What one attempt did; further concepts of its question follow in `also_updated`."""
+    """The effect of one attempt; `also_updated` has the other concepts of its question."""
 
     user_id: str
     question_id: str | None
     is_duplicate: bool = Field(
-        description="The attempt was stored before; the answer tells its present effect."
+        description="The attempt was stored before; the response gives its current effect."
     )
     also_updated: list[ConceptUpdateResponse]
 
 
-class BatchUpdateResponse(Wire):
-    """One answer per attempt, in the order of the request."""
+class BatchUpdateResponse(ApiModel):
+    """One update per attempt, in the order of the request."""
 
     user_id: str
     updates: list[UpdateFromAttemptResponse]
 
 
-class GetMasteryRequest(Wire):
-    """Whose mastery, of which concepts, as of when."""
+class GetMasteryRequest(ApiModel):
+    """The user whose mastery is read, the concepts, and optionally a time in the past."""
 
     user_id: Id
     concept_ids: list[Id] = Field(
-        [], max_length=MAX_CONCEPTS, description="Empty: every concept with attempts."
+        [], max_length=MAX_CONCEPTS, description="If omitted: every concept with attempts."
     )
-    as_of: Moment | None = Field(None, description="From the snapshots; empty: now.")
+    as_of: Moment | None = Field(
+        None, description="Mastery at this time, from the snapshots. If omitted: now."
+    )
     limit: int = Field(100, ge=1, le=10_000)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class MasteryStateResponse(Wire):
-    """Mastery of one concept; without attempts it is what the parameters begin with."""
+class MasteryStateResponse(ApiModel):
+    """Mastery of one concept; without attempts it is the p_L0 in force."""
 
     concept_id: str
     p_mastery: Probability
@@ -192,7 +197,7 @@ class MasteryStateResponse(Wire):
     updated_at: datetime | None
 
 
-class GetMasteryResponse(Wire):
+class GetMasteryResponse(ApiModel):
     """One page of a user's mastery, by concept."""
 
     user_id: str
@@ -202,14 +207,14 @@ class GetMasteryResponse(Wire):
     next_cursor: str | None
 
 
-class GetParamsRequest(Wire):
-    """Whose parameters."""
+class GetParamsRequest(ApiModel):
+    """The concept whose parameters are read."""
 
     concept_id: Id
 
 
 class BKTParamsResponse(BKTParams):
-    """The parameters in force for a concept, and which level of the hierarchy answered."""
+    """The parameters in force for a concept, and the level of the hierarchy they come from."""
 
     concept_id: str
     level: Literal["concept", "algorithm", "constants"]
@@ -219,7 +224,7 @@ class BKTParamsResponse(BKTParams):
     fitted_at: datetime | None
 
 
-class ParamsEventResponse(Wire):
+class ParamsEventResponse(ApiModel):
     """One decision on a concept's parameters."""
 
     event_id: int
@@ -233,15 +238,15 @@ class ParamsEventResponse(Wire):
     reasons: list[object]
 
 
-class ParamsHistoryRequest(Wire):
-    """Which concept's history, newest first."""
+class ParamsHistoryRequest(ApiModel):
+    """The concept whose history is read, newest event first."""
 
     concept_id: Id
     limit: int = Field(100, ge=1, le=10_000)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class ParamsHistoryResponse(Wire):
+class ParamsHistoryResponse(ApiModel):
     """One page of a concept's history."""
 
     concept_id: str

@@ -1,9 +1,10 @@
-"""Which of two sets of predictions is better, paired by user, and how sure that is.
+"""Compare two sets of predictions, paired by user, and test which one is better.
 
-If neither were better, each user's difference in log loss would as likely point the other way:
-the sign-flip test (Fisher 1935). It needs no equal variances, which users of 2 and of 3,000
-attempts do not have, no seed, and reaches the small p-values that a run over hundreds of
-concepts needs, where a bootstrap of a thousand draws ends at 0.001.
+The test is the sign-flip test (Fisher 1935): if neither set were better, the difference in log
+loss of each user would be as likely to have the opposite sign. The test does not assume equal
+variances (one user may have 2 attempts and another 3,000), it needs no random seed, and it
+reaches the small p-values that a run over hundreds of concepts needs; a bootstrap of a thousand
+draws cannot go below 0.001.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
     from bkt_core.sequences import AttemptSequences
 
-#: Up to this many users all sign patterns are counted, 2**12 of them.
+#: Up to this many users, the test enumerates all sign patterns (2**12 for 12 users).
 MAX_ENUMERATED = 12
-#: Below this many standard deviations from the centre the normal curve is exact enough.
-CENTRAL = 1e-4
+#: Within this many standard deviations of the mean, the normal approximation is used.
+NORMAL_BELOW = 1e-4
 NEWTON_STEPS = 60
 
 
@@ -35,13 +36,13 @@ class Rival(StrEnum):
     """What a challenger is compared with."""
 
     DEFAULTS = "defaults"
-    MEAN = "mean"  # the concept's share of right answers among the training users
+    MEAN = "mean"  # the concept's share of correct attempts among the training users
     CHAMPION = "champion"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A challenger against one rival on the same held-out attempts."""
+    """The result of comparing a challenger with one rival on the same held-out attempts."""
 
     rival: Rival
     n_attempts: int
@@ -50,13 +51,14 @@ class Comparison:
     standard_error: float | None  # of the gain, over users; None for a single user
     p_not_better: float  # one-sided; small: the challenger is shown to be better
     p_not_worse: float  # one-sided; small: the challenger is shown to be worse
-    #: One-sided, of "worse by the margin or more"; None where no margin was asked for.
+    #: One-sided; small: the challenger is shown not to be worse by the margin or more.
+    #: None means that no margin was given.
     p_worse_by_margin: float | None
     rival_in_sample: bool  # the rival was fitted on users it is scored on
     rival_scores: Scores
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal comparison."""
+        """Return the fields as plain values; `from_json` is the inverse."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return values | {
             "rival": self.rival.value,
@@ -65,7 +67,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:
-        """Read what `as_json` wrote."""
+        """Build a comparison from the values that `as_json` returned."""
         read = dict(values) | {
             "rival": Rival(values["rival"]),
             "rival_scores": Scores.from_json(values["rival_scores"]),
@@ -78,14 +80,15 @@ def compare(
     sequences: AttemptSequences,
     *,
     challenger: NDArray[np.float64],  # (n_attempts,) P(correct), NaN where not held out
-    incumbent: NDArray[np.float64],  # likewise, of the rival
+    rival_predictions: NDArray[np.float64],  # likewise, for the rival
     margin: float | None = None,
     rival_in_sample: bool = False,
 ) -> Comparison:
-    """Compare two sets of predictions on the attempts that both predict."""
+    """Compare two sets of predictions on the attempts that have a prediction in both."""
     correct = sequences.correct
-    both = ~(np.isnan(challenger) | np.isnan(incumbent))
-    differences = attempt_losses(correct, incumbent) - attempt_losses(correct, challenger)
+    both = ~(np.isnan(challenger) | np.isnan(rival_predictions))
+    rival_losses = attempt_losses(correct, rival_predictions)
+    differences = rival_losses - attempt_losses(correct, challenger)
     by_user = np.add.reduceat(np.where(both, differences, 0.0), sequences.offsets[:-1])
     attempts = np.add.reduceat(both.astype(np.int64), sequences.offsets[:-1])
     seen = attempts > 0
@@ -102,15 +105,17 @@ def compare(
         p_not_worse=sign_flip_p(-by_user),
         p_worse_by_margin=None if margin is None else sign_flip_p(by_user + margin * attempts),
         rival_in_sample=rival_in_sample,
-        rival_scores=score(correct[both], incumbent[both]),
+        rival_scores=score(correct[both], rival_predictions[both]),
     )
 
 
 def sign_flip_p(differences: NDArray[np.float64]) -> float:
-    """P(the sum is at least what it is), each difference keeping or turning its sign by chance.
+    """Return the one-sided p-value of the sign-flip test for a positive sum of differences.
 
-    Few differences are enumerated; for more, the saddlepoint approximation of Lugannani & Rice
-    (1980), which keeps its relative accuracy far out in the tail.
+    It is the probability that the sum is at least as large as observed when the sign of each
+    difference is random. Up to `MAX_ENUMERATED` differences it is computed by enumeration; for
+    more, by the saddlepoint approximation of Lugannani & Rice (1980), which stays accurate, in
+    relative terms, far out in the tail. `differences` is (n_users,).
     """
     sizes = np.abs(differences)
     largest = float(sizes.max(initial=0.0))
@@ -129,7 +134,10 @@ def sign_flip_p(differences: NDArray[np.float64]) -> float:
 
 
 def adjusted_p(p_values: Sequence[float]) -> list[float]:
-    """The least false discovery rate at which each is found (Benjamini & Hochberg 1995)."""
+    """Return adjusted p-values (Benjamini & Hochberg 1995), in the order of `p_values`.
+
+    The adjusted value is the lowest false discovery rate at which the test is a discovery.
+    """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     scaled = p[order] * p.size / np.arange(1, p.size + 1)
@@ -147,27 +155,34 @@ def _enumerated_p(sizes: NDArray[np.float64], total: float) -> float:
 
 
 def _saddlepoint_p(sizes: NDArray[np.float64], total: float) -> float:
-    """P(sum of signs x sizes >= total >= 0), from its cumulants sum(log cosh(t x size))."""
+    """Approximate P(sum of signs x sizes >= total) for total >= 0.
+
+    The cumulant generating function of the sum is sum(log cosh(t x size)).
+    """
     deviation = math.sqrt(float(np.square(sizes).sum()))
-    if total <= CENTRAL * deviation:
+    if total <= NORMAL_BELOW * deviation:
         return _normal_tail(total / deviation)
     t = _saddlepoint(sizes, total)
-    steep = np.tanh(t * sizes)
+    tanh = np.tanh(t * sizes)
     cumulant = float((np.logaddexp(t * sizes, -t * sizes) - math.log(2.0)).sum())
     r = math.sqrt(max(2.0 * (t * total - cumulant), 0.0))
-    v = t * math.sqrt(float((np.square(sizes) * (1.0 - np.square(steep))).sum()))
+    v = t * math.sqrt(float((np.square(sizes) * (1.0 - np.square(tanh))).sum()))
     density = math.exp(-0.5 * r * r) / math.sqrt(2.0 * math.pi)
     p = _normal_tail(r) + density * (1.0 / v - 1.0 / r) if v > 0.0 else 0.0
     return min(max(p, 0.0), 0.5)
 
 
 def _saddlepoint(sizes: NDArray[np.float64], total: float) -> float:
-    """The t > 0 at which sum(size x tanh(t x size)) is the total; the left side is concave."""
-    t = total / float(np.square(sizes).sum())  # to the left of the root, so Newton climbs to it
+    """Solve sum(size x tanh(t x size)) = total for t > 0.
+
+    The left side is concave in t and the start lies below the root, so that Newton's method
+    converges monotonically from below.
+    """
+    t = total / float(np.square(sizes).sum())
     for _ in range(NEWTON_STEPS):
-        steep = np.tanh(t * sizes)
-        missing = total - float((sizes * steep).sum())
-        slope = float((np.square(sizes) * (1.0 - np.square(steep))).sum())
+        tanh = np.tanh(t * sizes)
+        missing = total - float((sizes * tanh).sum())
+        slope = float((np.square(sizes) * (1.0 - np.square(tanh))).sum())
         if slope <= 0.0 or missing <= 1e-12 * total:
             break
         t += missing / slope
@@ -181,7 +196,10 @@ def _normal_tail(z: float) -> float:
 def _standard_error(
     by_user: NDArray[np.float64], attempts: NDArray[np.int64], gain: float
 ) -> float | None:
-    """Of a ratio of sums over users (Cochran 1977, section 6.3)."""
+    """Return the standard error of a ratio of sums over users (Cochran 1977, section 6.3).
+
+    It is None for a single user.
+    """
     n = by_user.size
     if n < 2:
         return None

@@ -190,13 +190,13 @@ def _evidence(
         fold_scores=tuple(fold_scores),
         tally=tally(sequences, held_out),
         against_defaults=compare(
-            Rival.DEFAULTS, sequences, challenger=held_out, incumbent=defaults
+            Rival.DEFAULTS, sequences, challenger=held_out, rival_predictions=defaults
         ),
         against_mean=compare(
             Rival.MEAN,
             sequences,
             challenger=held_out,
-            incumbent=_held_out_mean(sequences.correct, of_attempt, plan.n_folds),
+            rival_predictions=_held_out_mean(sequences.correct, of_attempt, plan.n_folds),
         ),
     )
 

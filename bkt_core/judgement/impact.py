@@ -1,4 +1,4 @@
-"""Whom a change of parameters would move across the mastery threshold."""
+"""Count the users whom a change of parameters would move across the mastery threshold."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impact:
-    """Users on either side of the threshold, before a promotion and after."""
+    """Numbers of users above the mastery threshold before and after a promotion."""
 
     n_users: int
     mastered_before: int
-    up: int  # would become masters
-    down: int  # would cease to be
+    up: int  # users who would gain mastery
+    down: int  # users who would lose mastery
 
     @property
     def crossing(self) -> int:
-        """Users who would change sides."""
+        """The number of users who would gain or lose mastery."""
         return self.up + self.down
 
     @property
     def share(self) -> float:
-        """Users who would change sides, of all."""
+        """The share of all users who would gain or lose mastery; 0 without users."""
         return self.crossing / self.n_users if self.n_users else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal impact."""
+        """Return the fields as plain values; `from_json` is the inverse."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Impact:
-        """Read what `as_json` wrote."""
+        """Build an impact from the values that `as_json` returned."""
         return cls(**values)
 
 
 def impact(
     sequences: AttemptSequences, *, before: BktParams, after: BktParams, threshold: float
 ) -> Impact:
-    """Replay everybody under both parameter sets."""
-    was = replay(sequences, before) >= threshold
-    will_be = replay(sequences, after) >= threshold
+    """Replay all users with both parameter sets and count those who cross `threshold`."""
+    mastered_before = replay(sequences, before) >= threshold
+    mastered_after = replay(sequences, after) >= threshold
     return Impact(
         n_users=sequences.n_users,
-        mastered_before=int(np.count_nonzero(was)),
-        up=int(np.count_nonzero(~was & will_be)),
-        down=int(np.count_nonzero(was & ~will_be)),
+        mastered_before=int(np.count_nonzero(mastered_before)),
+        up=int(np.count_nonzero(~mastered_before & mastered_after)),
+        down=int(np.count_nonzero(mastered_before & ~mastered_after)),
     )

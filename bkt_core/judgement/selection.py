@@ -157,7 +157,7 @@ def _against_champion(
         Rival.CHAMPION,
         sequences,
         challenger=held_out_predictions(fit, sequences, user_hashes),
-        incumbent=_champion_predictions(champion, sequences, user_hashes),
+        rival_predictions=_champion_predictions(champion, sequences, user_hashes),
         margin=limits.stale_margin,
         rival_in_sample=champion.scored_in_sample,
     )

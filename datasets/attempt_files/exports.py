@@ -1,4 +1,4 @@
-"""The columns of well-known exports (docs/import.md has the command for each)."""
+"""Column mappings of well-known exports (docs/import.md has the command for each)."""
 
 from __future__ import annotations
 
@@ -16,32 +16,45 @@ from datasets.attempt_files.values.times import TimeUnit
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-#: Exports whose times count from a moment of each user's get this one as their origin.
+#: Origin of times that an export counts from each user's first activity.
 NOMINAL_ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
-#: Stands between the parts of a column name that was repeated and its number.
+#: Separates a repeated column name from its number.
 REPEATED = "\x1f"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """What a layout says of a file with certain columns."""
+    """How a layout reads a file with given columns; None means that the layout says nothing."""
 
+    #: Our column -> columns of the file. Several columns of an id are joined by a colon.
     sources: Mapping[str, tuple[str, ...]]
+    #: Column of whole numbers that orders the attempts of a file without times.
     order: str | None = None
+    #: True if the rows are in order of time and no column has the time.
     row_order: bool = False
+    #: Text between the concepts of one attempt.
     concept_delimiter: str | None = None
+    #: Word (lower case) -> outcome from 0 to 1, in addition to numbers and common words.
     words: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    #: Text -> outcome; no other text or number is accepted. None accepts numbers and words.
     only: Mapping[str, float] | None = None
+    #: Two columns; the attempt is correct where they are equal.
     correct_if: tuple[str, str] | None = None
+    #: Column -> values (lower case, empty for null) of rows that are not attempts.
     skip: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    #: Column that counts the attempts of a user at one question, from 1.
     answer_number: str | None = None
+    #: Unit of numeric times.
     unit: TimeUnit | None = None
+    #: Time from which numeric times count; None means 1970.
     origin: datetime | None = None
+    #: Texts of an id column that mean "no id".
     null_ids: frozenset[str] = frozenset()
+    #: True if texts that would be a spreadsheet formula begin with an apostrophe.
     is_escaped: bool = False
 
 
-#: Names of the columns of layouts whose files have no header line.
+#: Column names of layouts whose files have no header line.
 HEADERLESS: Mapping[Layout, tuple[str, ...]] = MappingProxyType(
     {Layout.HMM_SCALABLE: ("correct", "user_id", "question_id", "concept_id")}
 )
@@ -49,7 +62,7 @@ DELIMITERS: Mapping[Layout, str] = MappingProxyType({Layout.HMM_SCALABLE: "\t"})
 
 
 def export_of(layout: Layout, columns: Sequence[str], kc_model: str | None) -> Export:
-    """Where a layout's columns are among those of a file."""
+    """Return how a layout reads a file; raises `UsageError` if `kc_model` is no use to it."""
     if layout is Layout.DATASHOP:
         return _datashop(columns, kc_model)
     if kc_model is not None:
@@ -58,9 +71,9 @@ def export_of(layout: Layout, columns: Sequence[str], kc_model: str | None) -> E
 
 
 def _sources(columns: Sequence[str], **names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """For each of our columns the first candidate that the file has."""
-    found = {ours: find(columns, *candidates) for ours, candidates in names.items()}
-    return {ours: (theirs,) for ours, theirs in found.items() if theirs is not None}
+    """Map each of our columns to the first of its candidates that the file has."""
+    matches = {ours: find(columns, *candidates) for ours, candidates in names.items()}
+    return {ours: (theirs,) for ours, theirs in matches.items() if theirs is not None}
 
 
 def _plain(columns: Sequence[str]) -> Export:
@@ -82,7 +95,7 @@ def _bkt_export(columns: Sequence[str]) -> Export:
 
 
 def _assistments(columns: Sequence[str]) -> Export:
-    """2009 (order_id), 2012 (problem_log_id, start_time), 2015 (log_id), 2017 (startTime)."""
+    """Read the exports of 2009 (order_id), 2012 (problem_log_id), 2015 (log_id) and 2017."""
     sources = _sources(
         columns,
         attempt_id=("attempt_id", "order_id", "log_id", "problem_log_id"),
@@ -103,7 +116,7 @@ def _assistments(columns: Sequence[str]) -> Export:
 
 
 def _datashop(columns: Sequence[str], kc_model: str | None) -> Export:
-    """The student-step export (and KDD Cup 2010), and the transaction export."""
+    """Read the student-step export (also KDD Cup 2010) and the transaction export."""
     sources = _sources(
         columns,
         attempt_id=("Transaction Id", "Row"),
@@ -130,7 +143,7 @@ def _datashop(columns: Sequence[str], kc_model: str | None) -> Export:
 
 
 def _kc_models(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The columns of each knowledge-component model; one may repeat its name."""
+    """Return the columns of each knowledge-component model; a name may be repeated."""
     models: dict[str, list[str]] = {}
     for column in columns:
         name = column.split(REPEATED)[0]

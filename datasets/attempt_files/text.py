@@ -1,7 +1,7 @@
-"""Delimited text: every line is one row, whatever quotation marks it holds.
+"""Read delimited text; every line is one row.
 
-A quoted field that spans lines is refused, not joined: one stray quotation mark would merge
-rows in silence. What is counted are lines of the file; the parser must find as many rows.
+A quoted field that spans several lines is refused, because one stray quotation mark would
+otherwise merge rows silently. `scan` counts the lines, and the parser must return as many rows.
 """
 
 from __future__ import annotations
@@ -26,40 +26,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-#: Bytes of a text file that are read at once.
+#: Size in bytes of the blocks in which a text file is read.
 BLOCK_BYTES = 1 << 24
-#: What programs write into a text file where there is no value.
+#: Texts that programs write in place of a missing value.
 MISSING = frozenset({"NULL", "\\N", "NaN", "nan", "<NA>", "#N/A"})
-#: Longest header line that is looked at.
+#: Longest header line in bytes.
 _MAX_HEADER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextFormat:
-    """How the lines of a text file are cut into fields."""
+    """How the lines of a text file are split into fields."""
 
     delimiter: str
     is_quoted: bool
-    #: Names of the columns, each once; a repeated name carries its number.
+    #: Unique column names; a repeated name has its number appended (`numbered`).
     columns: tuple[str, ...]
     has_header: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one pass over the bytes of a text file tells."""
+    """Result of one pass over the bytes of a text file."""
 
     digest: str
-    #: Lines that are not empty, without the header.
+    #: Number of lines that are not empty, without the header.
     n_rows: int
 
 
 def text_format(
     path: Path, delimiter: str, quote: Quote | None, columns: Sequence[str]
 ) -> TextFormat:
-    """How a text file is written, by its first line and what a person says of it.
+    """Return the format of a text file, from its first line and the options given by the user.
 
-    Without `quote`, a tab-separated file has no quoting: that is how DataShop writes them.
+    If `quote` is None, a tab-separated file is read without quoting, as DataShop writes it. If
+    `columns` is empty, the first line has the names. Raises `FileFormatError` if the file is
+    UTF-16, begins with a "sep=" line, or has an empty header.
     """
     is_quoted = delimiter != "\t" if quote is None else quote is Quote.DOUBLE
     with opened(path) as file:
@@ -71,8 +73,8 @@ def text_format(
     line = re.split(rb"\r\n|\r|\n", head.removeprefix(codecs.BOM_UTF8), maxsplit=1)[0]
     if line.lower().startswith(b"sep="):
         raise FileFormatError(
-            f"{path} begins with {line[:8].decode('latin-1')!r}, a line for spreadsheets: take "
-            "it away, and give what stands behind the sign by --delimiter."
+            f"{path} begins with {line[:8].decode('latin-1')!r}, a line for spreadsheets: "
+            "remove that line and pass the character after '=' as --delimiter."
         )
     if columns:
         names = list(columns)
@@ -91,7 +93,7 @@ def text_format(
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """Names that are unique: the second of the same name carries a number, and so on."""
+    """Make names unique: append 2 to the second column of the same name, and so on."""
     seen: dict[str, int] = {}
     unique = []
     for name in names:
@@ -110,9 +112,9 @@ def _fields(line: str, delimiter: str, is_quoted: bool) -> list[str]:
 
 
 def scan(path: Path, form: TextFormat) -> Scan:
-    """Count the lines of a file and hash its bytes.
+    """Count the lines of a file and compute the SHA-256 digest of its bytes.
 
-    Raises `FileFormatError`: at the first line whose quotation marks do not close on it.
+    Raises `FileFormatError` for the first line with a quotation mark that is not closed on it.
     """
     digest, n_rows, line_number = hashlib.sha256(), 0, 0
     well_formed = _well_formed(form.delimiter)
@@ -133,7 +135,7 @@ def scan(path: Path, form: TextFormat) -> Scan:
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The bytes in blocks that end where a line does."""
+    """Yield the bytes of the file in blocks that end at the end of a line."""
     rest = b""
     while block := file.read(BLOCK_BYTES):
         block = rest + block
@@ -146,13 +148,16 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _lines_of(block: bytes) -> list[str]:
-    """The lines of a block, a character a byte."""
+    """Split a block into lines; it is decoded as Latin-1, so that a character is a byte."""
     lines = block.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 
 def ragged_line(path: Path, form: TextFormat) -> str | None:
-    """A sentence on the first line with too few or too many fields; None: there is none."""
+    """Describe the first line with too few or too many fields.
+
+    None if there is no such line.
+    """
     number, expected = 0, len(form.columns)
     with opened(path) as file:
         for block in _whole_lines(file):
@@ -173,7 +178,10 @@ def ragged_line(path: Path, form: TextFormat) -> str | None:
 
 
 def _well_formed(delimiter: str) -> str:
-    """A line whose quoted fields end on it; marks inside of other fields mean themselves."""
+    """Return the pattern of a line whose quoted fields all end on that line.
+
+    Quotation marks inside an unquoted field are ordinary characters.
+    """
     sign = re.escape(delimiter)
     field = f'(?:"(?:[^"]|"")*"|[^"{sign}][^{sign}]*)?'
     return f"^{field}(?:{sign}{field})*$"
@@ -187,13 +195,17 @@ def _refuse_open_quotes(path: Path, lines: list[str], before: int, well_formed: 
         raise FileFormatError(
             f"{path}, line {number}: a field that begins with a quotation mark must end with "
             f"one on the same line, got {lines[int(broken[0])][:80]!r}. If the marks are part "
-            "of the text, give --quote none; a text that spans lines must be mended first. "
+            "of the text, give --quote none; a text that spans lines must be fixed first. "
             "Nothing of the file was imported."
         )
 
 
 def text_tables(path: Path, form: TextFormat, wanted: Sequence[str]) -> Iterator[pa.Table]:
-    """Every wanted column as bytes: types are ours to decide, bad bytes are one row's fault."""
+    """Yield tables with the wanted columns as binary values.
+
+    Types are converted later and UTF-8 is not checked here, so that an invalid value breaks
+    only its own row.
+    """
     with opened(path) as file:
         reader = pa_csv.open_csv(
             file,

@@ -109,8 +109,8 @@ class BrokenRows:
     def _note_keys(self, users: NDArray[np.int32], concepts: NDArray[np.int32]) -> None:
         are_ids = (users >= 0) & (concepts >= 0)
         users, concepts = users[are_ids], concepts[are_ids]
-        fit = (self._users.known.standing[users] == FITS) & (
-            self._concepts.known.standing[concepts] == FITS
+        fit = (self._users.known.status[users] == FITS) & (
+            self._concepts.known.status[concepts] == FITS
         )
         keys = concepts[fit].astype(np.int64) << 32 | users[fit].astype(np.int64)
         self._keys.append(np.unique(keys))

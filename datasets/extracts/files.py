@@ -1,4 +1,4 @@
-"""Extractions on disk: what one consists of, which are whole, how one takes its name."""
+"""Extractions on disk: their files, how they are opened, checked and renamed into place."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-#: Changes when files of before could not be read any more.
+#: Version of the file format; it increases when files of the previous one become unreadable.
 FORMAT = 2
 _INDEX_FILES = ("users.parquet", "concepts.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardFile:
-    """One shard as the manifest names it: whole concepts, chosen by buckets of their hash."""
+    """One shard in the manifest: all attempts of some concepts, chosen by hash bucket."""
 
     name: str
     rows: int
     bytes: int
-    #: Concepts whose bucket lies below this one, and not in an earlier shard.
+    #: The shard holds the concepts whose bucket is below this one and not in an earlier shard.
     below_bucket: int
-    #: New rows of the same concepts beside the base; None where there are none.
+    #: File with rows of the same concepts added since the base; None means no such rows.
     delta: str | None = None
     delta_rows: int = 0
     delta_bytes: int = 0
@@ -43,36 +43,41 @@ class ShardFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Extract:
-    """An extraction on disk: `root` is named by content, `session` holds what a run adds to it.
+    """An extraction on disk.
 
-    `session` has `states/`, `set_aside.parquet` (user_id, concept_id with broken rows) and
-    `quarantine/`; `file_under` moves it into the folder of a run.
+    `root` is the folder with the attempts, named by the digest of its content; runs share it.
+    `session` is the folder with the files of one run: `states/`, `set_aside.parquet` (user_id
+    and concept_id of quarantined rows) and `quarantine/`. `file_under` moves these files into
+    the folder of the run.
     """
 
     root: Path
     session: Path
     digest: str
     rows: RowCounts
-    #: Rule -> rows that broke it first.
+    #: Number of quarantined rows by the first rule that they broke.
     reasons: dict[str, int]
     shards: tuple[ShardFile, ...]
     extracted_at: datetime
-    #: The extraction whose shards these are, where `root` only adds deltas to them.
+    #: The extraction that holds the shards, if `root` only adds deltas to them.
     base: Path | None = None
 
     @cached_property
     def users(self) -> pa.Table:
-        """user, user_id, user_hash."""
+        """The users: columns user (code), user_id, user_hash; one row per user, by code."""
         return read_table(self.root / "users.parquet")
 
     @cached_property
     def concepts(self) -> pa.Table:
-        """One row per concept, by code: `contracts.CONCEPTS_SCHEMA`."""
+        """The concepts, one row each, by code; columns: `contracts.CONCEPTS_SCHEMA`."""
         return read_table(self.root / "concepts.parquet")
 
     @cached_property
     def users_of_base(self) -> NDArray[np.int32] | None:
-        """Our code of each user of the base; the order is the same."""
+        """The code in this extraction of each user of the base, indexed by code in the base.
+
+        It is None for an extraction without a base.
+        """
         if self.base is None:
             return None
         codes: NDArray[np.int32] = read_table(self.root / "base_users.parquet")[
@@ -82,26 +87,29 @@ class Extract:
 
     @property
     def shard_root(self) -> Path:
-        """Where the shards lie: with the base, if there is one."""
+        """The folder that holds the shards: the base's, if there is one."""
         return self.base or self.root
 
     @property
     def states(self) -> Path:
-        """State versions as they stood in the snapshot of the attempts, a file per shard."""
+        """Folder of the state versions read in the same snapshot, with one file per shard."""
         return self.session / "states"
 
     @property
     def set_aside(self) -> Path:
-        """Keys with broken rows; their states are replayed from the log, not staged."""
+        """File of (user, concept) pairs with quarantined rows.
+
+        Their states are replayed from the log instead of taken from staged values.
+        """
         return self.session / "set_aside.parquet"
 
     @property
     def quarantine(self) -> tuple[RuleCount, ...]:
-        """What was set aside, per rule."""
+        """The number of quarantined rows, per rule."""
         return read_summary(self.session / "quarantine")
 
     def file_under(self, run_folder: Path) -> Extract:
-        """Move the session's files into a run's folder; harmless when repeated."""
+        """Move the session's files into the folder of a run; may be repeated."""
         if self.session != run_folder:
             run_folder.mkdir(parents=True, exist_ok=True)
             for item in self.session.iterdir():
@@ -114,7 +122,10 @@ class Extract:
 
 
 def open_extract(root: Path, session: Path) -> Extract:
-    """An extraction that was made before, for a run that resumes."""
+    """Open an existing extraction, for a run that resumes.
+
+    Raises `ExtractError` if its manifest is missing or cannot be read.
+    """
     try:
         manifest = read_json(root / "manifest.json")
     except ExtractError as error:
@@ -123,7 +134,10 @@ def open_extract(root: Path, session: Path) -> Extract:
 
 
 def as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:
-    """An extraction as its manifest describes it."""
+    """Build an `Extract` from a manifest.
+
+    Raises `ExtractError` if the manifest has another format or lacks a field.
+    """
     try:
         if manifest["format"] != FORMAT:
             raise ValueError(f"format {manifest['format']}")
@@ -146,18 +160,24 @@ def as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:
 
 
 def keep(unfinished: Path, root: Path, *, replace: bool) -> None:
-    """Give an extraction its name; an equal one that is whole stays as it is."""
+    """Rename the finished folder `unfinished` to `root`.
+
+    If `root` already holds a complete extraction, that one stays and `unfinished` is left to
+    the caller. With `replace` True, a complete extraction at `root` is still replaced if it is
+    a delta on a base. An incomplete `root` is always replaced. Raises `OSError` if a rename
+    fails.
+    """
     replaced = unfinished.with_name(f"{unfinished.name}-replaced")
     if root.exists():
         if is_whole(root) and not (replace and open_extract(root, root).base):
-            return  # whoever reads it now goes on undisturbed
+            return  # concurrent readers keep their files
         root.rename(replaced)
     unfinished.rename(root)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def is_whole(root: Path) -> bool:
-    """Whether every file that the manifest names is there in its full length."""
+    """Return whether every file named in the manifest exists and has its full size."""
     try:
         extract = open_extract(root, root)
     except ExtractError:

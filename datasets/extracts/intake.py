@@ -58,7 +58,7 @@ class Intake:
             self.concepts.encode(known_concepts)
         self.n_known_users, self.n_known_concepts = len(self.users), len(self.concepts)
         barred = self.users.encode(pa.array(erased, pa.string()))
-        self.users.known.standing[barred] = BARRED
+        self.users.known.status[barred] = BARRED
         self._make_room()
         self._tally.active[: self.n_known_users] = True
 

@@ -1,4 +1,4 @@
-"""What one extraction looks like, in numbers that a person can judge and a figure can show."""
+"""Descriptive statistics of one extraction, for people and for the figures of reports."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
     from datasets.extracts.files import Extract
 
-#: Upper edges, in seconds, of the bins of lateness; the last bin is open.
+#: Upper edges, in seconds, of the bins of lateness. Each bin starts at the edge before it (the
+#: first at 0 s); one more bin holds everything from the last edge on.
 LATENESS_EDGES = (1, 60, 3_600, 86_400, 604_800, 2_592_000)
-#: Sequences of 2^k to 2^(k+1) - 1 attempts fall into bin k.
+#: Number of bins of sequence lengths; bin k holds sequences of 2^k to 2^(k+1) - 1 attempts.
 LENGTH_BINS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DataReport:
-    """The numbers behind the figures of one extraction."""
+    """The statistics of one extraction."""
 
     n_attempts: int
     n_users: int
@@ -32,16 +33,20 @@ class DataReport:
     share_correct: float
     #: concept_id, n_attempts, n_users, share_correct, first_attempt_at, last_attempt_at.
     concepts: pl.DataFrame
-    #: (LENGTH_BINS,) sequences (user x concept) by the power of two below their length.
+    #: (LENGTH_BINS,) number of sequences (user x concept) by floor(log2(length)).
     length_counts: NDArray[np.int64]
     longest: int
-    #: Attempts written after one of the same user and concept that happened later.
+    #: Late attempts: stored after a later attempt of the same user and concept (out of order).
     n_late: int
-    #: (len(LATENESS_EDGES) + 1,) late attempts by how much later that other one happened.
+    #: (len(LATENESS_EDGES) + 1,) number of late attempts by how far they are behind the latest
+    #: attempt of the same user and concept that was stored before them.
     lateness_counts: NDArray[np.int64]
 
     def as_json(self) -> dict[str, Any]:
-        """The numbers but for the table of concepts."""
+        """Return the statistics as plain values, without the table of concepts.
+
+        In `lateness_seconds` a key such as "<60" names the bin that ends there: 1 s to 60 s.
+        """
         per_concept = self.concepts["n_attempts"]
         quantiles = {
             f"{share:.0%}": per_concept.quantile(share, interpolation="nearest")
@@ -72,7 +77,7 @@ class DataReport:
 
 
 def describe(extract: Extract) -> DataReport:
-    """Read every shard once and count."""
+    """Compute the statistics of an extraction; every shard is read once."""
     lengths = np.zeros(LENGTH_BINS, np.int64)
     lateness = np.zeros(len(LATENESS_EDGES) + 1, np.int64)
     edges = np.array(LATENESS_EDGES, np.int64) * 1_000_000

@@ -1,4 +1,4 @@
-"""Prefect automations: mark silent runs as crashed, and notify about crashes."""
+"""Prefect automations: one marks silent runs as crashed, one notifies people of crashes."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 DEAD_RUNS, CRASHED_RUNS = "bkt: dead runs", "bkt: crashed runs"
-#: Without a heartbeat for so long a run is dead; five heartbeats of prefect.toml.
+#: A run without a heartbeat for this long is dead: five times the interval in prefect.toml.
 SILENCE = timedelta(minutes=5)
 HEARTBEAT = "prefect.flow-run.heartbeat"
-#: An event is called by the name of its state, and some of ours have names of their own.
+#: Events that end a run. An event has the name of its state; some states have our own names.
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", *STATE_NAMES.values())
 _ANY_RUN: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
-#: Flows inside the deployed ones; a dead run leaves theirs behind as well.
+#: Subflows of the deployed flows; a dead run leaves their runs unfinished as well.
 INNER_FLOWS = ("extract-attempts", "fit-concepts", "promote-params", "recompute-states")
 
 
 def silent_runs(flows: Sequence[str]) -> AutomationCore:
-    """A run that falls silent is crashed, so that its slot is free.
+    """Describe the automation that marks silent runs as crashed, to free their slot.
 
-    It says nothing to people: Prefect's server may overlook the end of a run that it began by
-    itself, and then finds it silent; a run that has ended is not crashed by that.
+    It notifies nobody: Prefect's server may miss the end of a run that it started itself and
+    then consider that run silent. A run that has already ended keeps its state.
     """
     minutes = f"{SILENCE.total_seconds() / 60:.0f} minutes"
     return AutomationCore(
         name=DEAD_RUNS,
-        description=f"A run silent for {minutes} is crashed. Made by `bkt deploy`.",
+        description=f"Marks runs silent for {minutes} as crashed. Created by `bkt deploy`.",
         trigger=EventTrigger(
             match=_ANY_RUN,
             match_related=_of(flows),
@@ -60,10 +60,10 @@ def silent_runs(flows: Sequence[str]) -> AutomationCore:
 
 
 def crashed_runs(flows: Sequence[str], block: str) -> AutomationCore:
-    """People hear of a run that crashed, whoever noticed; of its parts they need not."""
+    """Describe the automation that notifies people of crashed runs, but not of subflows."""
     return AutomationCore(
         name=CRASHED_RUNS,
-        description="Tells people of a run whose process is gone. Made by `bkt deploy`.",
+        description="Notifies people of runs whose process died. Created by `bkt deploy`.",
         trigger=EventTrigger(
             match=_ANY_RUN,
             match_related=_of(flows),
@@ -77,7 +77,7 @@ def crashed_runs(flows: Sequence[str], block: str) -> AutomationCore:
             SendNotification(
                 block_document_id=_id_of_block(block),
                 subject="bkt: {{ flow_run.name }} crashed",
-                body="{{ flow_run.state.message }} The next run goes on where it stopped; "
+                body="{{ flow_run.state.message }} The next run resumes where it stopped; "
                 "see docs/runbook.md.",
             )
         ],
@@ -89,8 +89,11 @@ def _of(flows: Sequence[str]) -> dict[str, str | list[str]]:
 
 
 def _id_of_block(name: str) -> UUID:
-    """The id of a notification block named `type/name`."""
-    import prefect.blocks.notifications  # noqa: F401 - registers the types that can be loaded
+    """Return the id of the notification block named `type/name`.
+
+    Raises `BktError` if the server has no such block.
+    """
+    import prefect.blocks.notifications  # noqa: F401 - registers the block types for load()
 
     try:
         block = cast("Block", Block.load(name))
@@ -102,27 +105,27 @@ def _id_of_block(name: str) -> UUID:
 
 
 def make_automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:
-    """Make it, or mend what differs; says which."""
+    """Create or update the automation; return "created", "changed" or "unchanged"."""
     found = client.read_automations_by_name(wanted.name)
     if not found:
         client.create_automation(wanted)
         return "created"
-    if _decided(found[0]) == _decided(wanted):
+    if _managed_fields(found[0]) == _managed_fields(wanted):
         return "unchanged"
     client.update_automation(found[0].id, wanted)
     return "changed"
 
 
 def remove_automation(client: SyncPrefectClient, name: str) -> bool:
-    """Whether there was one of that name."""
-    found = client.read_automations_by_name(name)
-    for one in found:
-        client.delete_automation(one.id)
-    return bool(found)
+    """Delete the automations of that name; return whether there were any."""
+    automations = client.read_automations_by_name(name)
+    for automation in automations:
+        client.delete_automation(automation.id)
+    return bool(automations)
 
 
-def _decided(automation: AutomationCore) -> dict[str, object]:
-    """What of an automation is ours to decide; ids and whether it is paused are not."""
+def _managed_fields(automation: AutomationCore) -> dict[str, object]:
+    """Return the fields that `bkt deploy` manages: all but ids and whether it is paused."""
     content = automation.model_dump(mode="json", include={"trigger", "actions", "description"})
     trigger = content["trigger"]
     trigger.pop("id", None)

@@ -1,9 +1,10 @@
-"""A Prefect server of a run's own, where none is configured: it ends whenever its run does.
+"""A temporary Prefect server for one run, if no server is configured; it ends with the run.
 
-Prefect would start one by itself, of 230 MB, when a flow is called: only then, beside a second
-import of all its server's modules in the run's process, and for good if that process is killed
-(docs/decisions/0210). This one is forked off once Prefect's client is imported and before
-anything starts a thread, works while the run imports what it needs, and watches its parent.
+Prefect could start a temporary server itself, but only when a flow is called; that costs 230 MB
+and a second import of the server's modules, and the server survives if the run is killed
+(docs/decisions/0210). The server here is forked after Prefect's client is imported and before
+any thread starts. It starts up while the run imports its own modules, and it watches its
+parent.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "127.0.0.1"
-#: Seconds that a server may take to answer; its first start makes its database.
-PATIENCE = 120.0
-#: Seconds between two looks at whether the run still lives.
-WATCH = 0.5
-#: Seconds that an ending server has for what it is doing.
-LAST_WORK = 3.0
+#: Seconds in which the server must answer; its first start creates its database.
+STARTUP_TIMEOUT = 120.0
+#: Seconds between two checks whether the run is still alive.
+PARENT_POLL_SECONDS = 0.5
+#: Seconds that a stopping server has to finish its requests.
+SHUTDOWN_GRACE = 3.0
 
 _running: dict[int, OwnServer] = {}
 
 
 class OwnServer:
-    """The forked process, its port, and the file that holds what it said."""
+    """The forked server process, its port, and the file with its output."""
 
     def __init__(self, pid: int, port: int, log: Path) -> None:
         self.pid, self.port, self.log = pid, port, log
@@ -48,30 +49,33 @@ class OwnServer:
 
     @property
     def api_url(self) -> str:
-        """What PREFECT_API_URL is to name."""
+        """The value for PREFECT_API_URL."""
         return f"http://{HOST}:{self.port}/api"
 
     def wait(self) -> None:
-        """Wait until it answers; raises `StorageError` where it ended or takes too long."""
-        give_up_at = time.monotonic() + PATIENCE
+        """Wait until the server answers.
+
+        Raises `StorageError` if the server ended or does not answer within `STARTUP_TIMEOUT`.
+        """
+        give_up_at = time.monotonic() + STARTUP_TIMEOUT
         while not self._answers():
             if self._has_ended():
                 raise StorageError(
-                    "Prefect's server of this run must start, and ended with code "
-                    f"{self.exit_code}: {self.log} says why. Name another server by "
-                    f"PREFECT_API_URL, or move {self.log.parent} away and run it again."
+                    f"The Prefect server of this run did not start (exit code "
+                    f"{self.exit_code}); see {self.log}. Use another server via "
+                    f"PREFECT_API_URL, or move {self.log.parent} and retry."
                 )
             if time.monotonic() > give_up_at:
                 raise StorageError(
-                    f"Prefect's server of this run must answer within {PATIENCE:g} s, and does "
-                    f"not; {self.log} may say why. Run the command again when the machine has "
-                    "less to do, or name another server by PREFECT_API_URL."
+                    "The Prefect server of this run did not answer within "
+                    f"{STARTUP_TIMEOUT:g} s; see {self.log}. Retry when the machine is less "
+                    "busy, or use another server via PREFECT_API_URL."
                 )
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End it, and wait until it has."""
-        give_up_at = time.monotonic() + 2 * LAST_WORK
+        """Stop the server and wait until its process has ended."""
+        give_up_at = time.monotonic() + 2 * SHUTDOWN_GRACE
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
         while not self._has_ended():
@@ -83,7 +87,7 @@ class OwnServer:
         if self.exit_code is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # reaped by another
+            except ChildProcessError:  # another caller has reaped the process
                 self.exit_code = 0
             else:
                 if pid:
@@ -102,10 +106,10 @@ class OwnServer:
 
 
 def start_own_server(home: Path) -> OwnServer:
-    """Fork a server that keeps its database in `home`, and name it in PREFECT_API_URL.
+    """Fork a server that keeps its database in `home`, and set PREFECT_API_URL to its address.
 
-    Call it while this process has one thread, before Prefect is used. The server ends with this
-    process, however that ends.
+    Call it while this process has a single thread, before Prefect is used. The server ends when
+    this process ends, even if this process is killed.
     """
     if provide_database(home):
         os.environ["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
@@ -127,9 +131,10 @@ def start_own_server(home: Path) -> OwnServer:
 
 @contextmanager
 def own_server() -> Iterator[None]:
-    """Around a flow: this process's own server, if it has one, answers.
+    """Wait until this process's server answers, if it has one; use it around a flow.
 
-    Nobody looks for heartbeats there, and the end of a flow would wait for their thread.
+    Heartbeats are switched off there: nothing watches them on such a server, and the end of a
+    flow would wait for the thread that sends them.
     """
     server = _running.get(os.getpid())
     if server is None:
@@ -143,16 +148,16 @@ def own_server() -> Iterator[None]:
 
 
 def _stop(run: int) -> None:
-    """At the end of a run; a process that the run forked stops nothing."""
+    """Stop the server when the run ends; processes that the run forked do not stop it."""
     if os.getpid() == run:
         _running.pop(run).stop()
 
 
 def _serve(listening: socket.socket, log: Path, run: int) -> NoReturn:
-    """Be the server, until told to end or until the run is gone; never returns."""
+    """Run the server in the forked process until it is stopped or the run has ended."""
     code = 1
     try:
-        os.setsid()  # keys such as Ctrl-C are for the run, which needs its server to close down
+        os.setsid()  # Ctrl-C must reach only the run, which needs its server to shut down
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         _redirect(log)
@@ -170,7 +175,7 @@ def _serve(listening: socket.socket, log: Path, run: int) -> NoReturn:
         threading.Thread(target=_end_with, args=(run, server), daemon=True).start()
         server.run(sockets=[listening])
         code = 0
-    except BaseException:  # noqa: BLE001 - the process ends here, whatever it is
+    except BaseException:  # noqa: BLE001 - any error ends this process
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -178,7 +183,7 @@ def _serve(listening: socket.socket, log: Path, run: int) -> NoReturn:
 
 
 def _prefect_app() -> object:
-    """Prefect's server; what stops it is logged, though a run mutes Prefect's console."""
+    """Create the Prefect server; its errors are logged although runs mute Prefect's console."""
     from prefect.server.api.server import create_app
 
     app = create_app()
@@ -189,16 +194,20 @@ def _prefect_app() -> object:
 
 
 def _redirect(log: Path) -> None:
-    """No input, no output but the log: a run's output may be a pipe that waits for its end."""
+    """Redirect stdin to the null device, and stdout and stderr to the log.
+
+    The run's output may be a pipe whose reader waits until every process has closed it.
+    """
     nothing = os.open(os.devnull, os.O_RDWR)
-    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    for source, target in ((nothing, 0), (said, 1), (said, 2)):
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
 
 
 def _end_with(run: int, server: object) -> None:
+    """Stop the server once its parent is no longer the run; then end the process."""
     while os.getppid() == run:
-        time.sleep(WATCH)
+        time.sleep(PARENT_POLL_SECONDS)
     server.should_exit = True  # type: ignore[attr-defined] # uvicorn's
-    time.sleep(LAST_WORK)
+    time.sleep(SHUTDOWN_GRACE)
     os._exit(1)

@@ -48,7 +48,8 @@ class Monitored:
 
     run_id: str
     scored: int
-    #: Fitted concepts that nobody has attempted since.
+    #: Fitted concepts that were not scored: no attempt after the data of the fit, only attempts
+    #: of flooding users, or a fit whose end of data is unknown.
     waiting: int
     drifted: tuple[DriftedConcept, ...]
     table: str

@@ -1,4 +1,4 @@
-"""The attempts of a run as figures that a person judges: `data.html` among its files."""
+"""Write `data.html` into the folder of a run: figures that describe its attempts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets.sequences.data_report import DataReport
     from datasets.store.attempts.retries import RetryShare
 
-#: What the edges of `LATENESS_EDGES` are called.
+#: Labels of the bin edges in `LATENESS_EDGES`.
 LATENESS_NAMES = ("1 s", "1 min", "1 h", "1 day", "1 week", "30 days")
 SHARE_BINS = 20
 _STYLE = (
@@ -34,7 +34,7 @@ _STYLE = (
 def write_data_page(
     folder: Path, report: DataReport, retries: RetryShare | None = None
 ) -> Path:
-    """Write the page of an extraction among the files of a run."""
+    """Write the page of an extraction into the folder of a run; return its path."""
     path = folder / DATA_PAGE
     with whole_file(path) as unfinished:
         unfinished.write_text(data_page(report, retries), encoding="utf-8")
@@ -42,16 +42,16 @@ def write_data_page(
 
 
 def data_page(report: DataReport, retries: RetryShare | None = None) -> str:
-    """One HTML file: figures, and the numbers beside them; no id of a user or concept."""
+    """Return one HTML page with figures and numbers, without ids of users or concepts."""
     drawn = {
         "Attempts per concept, the largest first.": attempts_per_concept(report),
-        "Share of right answers, concepts counted.": shares_correct(report),
-        "Attempts of one user at one concept.": sequence_lengths(report),
+        "Concepts by share of correct answers.": shares_correct(report),
+        "Attempts per user and concept.": sequence_lengths(report),
     }
     if report.n_late:
         drawn[
-            "Late attempts, by how much later another of the same user and concept happened "
-            "that was written before."
+            "Distribution of lateness. Attempts stored out of order, by how far behind the "
+            "latest earlier-stored attempt they are."
         ] = lateness(report)
     body = "".join(
         f"<figure>{as_svg(f'data-{number}', figure)}"
@@ -73,7 +73,10 @@ def data_page(report: DataReport, retries: RetryShare | None = None) -> str:
 
 
 def retries_sentence(retries: RetryShare | None) -> str:
-    """The share of answers that repeat a question; empty where no question is named."""
+    """Return a sentence on the share of attempts that repeat a question.
+
+    It is empty if no attempt names a question.
+    """
     if retries is None or retries.share is None:
         return ""
     return (
@@ -84,25 +87,25 @@ def retries_sentence(retries: RetryShare | None) -> str:
 
 
 def readable(report: DataReport) -> dict[str, str]:
-    """The numbers of the report as people read them."""
+    """Return the numbers of the report as text, by the label that people read."""
     values = report.as_json()
-    told = {name: f"{values[name]:,}" for name in ("attempts", "users", "concepts", "late")}
-    told |= {"share right": f"{report.share_correct:.2%}"}
-    told |= {
+    shown = {name: f"{values[name]:,}" for name in ("attempts", "users", "concepts", "late")}
+    shown |= {"share correct": f"{report.share_correct:.2%}"}
+    shown |= {
         f"attempts per concept, {share if share == 'max' else f'{share} of concepts below'}": (
             "-" if value is None else f"{value:,.0f}"
         )
         for share, value in values["attempts_per_concept"].items()
     }
-    told |= {
+    shown |= {
         f"users x concepts with {lengths} attempts": f"{n:,}"
         for lengths, n in values["sequence_lengths"].items()
     }
-    return told | {"most attempts of one user at one concept": f"{report.longest:,}"}
+    return shown | {"most attempts of one user at one concept": f"{report.longest:,}"}
 
 
 def attempts_per_concept(report: DataReport) -> Figure:
-    """How unequal concepts are."""
+    """Draw the number of attempts of each concept, largest first, on a log scale."""
     figure, axes = _figure()
     counts = sorted(report.concepts["n_attempts"].to_list(), reverse=True)
     axes.plot(range(1, len(counts) + 1), counts, color=BLUE, marker="o", markersize=2)
@@ -112,7 +115,7 @@ def attempts_per_concept(report: DataReport) -> Figure:
 
 
 def shares_correct(report: DataReport) -> Figure:
-    """Concepts that nearly everybody, or nobody, answers right stand at the ends."""
+    """Draw the histogram of concepts over their share of correct answers."""
     figure, axes = _figure()
     axes.hist(
         report.concepts["share_correct"].to_list(),
@@ -120,12 +123,12 @@ def shares_correct(report: DataReport) -> Figure:
         range=(0.0, 1.0),
         color=BLUE,
     )
-    axes.set(xlabel="share right", ylabel="concepts", xlim=(0, 1))
+    axes.set(xlabel="share correct", ylabel="concepts", xlim=(0, 1))
     return figure
 
 
 def sequence_lengths(report: DataReport) -> Figure:
-    """How often users come to a concept."""
+    """Draw the distribution of the number of attempts per user and concept."""
     counts = report.length_counts.tolist()
     last = max((k for k, n in enumerate(counts) if n), default=0) + 1
     names = [f"{1 << k}" if k == 0 else f"{1 << k}-{(2 << k) - 1}" for k in range(last)]
@@ -133,9 +136,9 @@ def sequence_lengths(report: DataReport) -> Figure:
 
 
 def lateness(report: DataReport) -> Figure:
-    """How far the log runs behind."""
+    """Draw the distribution of lateness: how far late attempts are behind."""
     names = [f"below {name}" for name in LATENESS_NAMES] + ["longer"]
-    return _bars(names, report.lateness_counts.tolist(), ORANGE, "later by", "attempts")
+    return _bars(names, report.lateness_counts.tolist(), ORANGE, "lateness", "attempts")
 
 
 def _bars(

@@ -1,4 +1,4 @@
-"""Run shards in threads, in processes or on a Dask cluster, by one function."""
+"""Run shards in threads, in processes or on a Dask cluster, with one function for all three."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
     from datasets.extracts.extraction import Extract
 
-#: A shard whose worker died or that raised is begun anew, on fresh workers, up to this often.
+#: How many times a shard is tried; a shard that raised or lost its worker gets fresh workers.
 MAX_TRIES = 3
 
 
@@ -38,8 +38,8 @@ def run_shards(
 ) -> Iterator[dict[str, Any]]:
     """Yield the report of each shard as it ends, in the order in which they end.
 
-    A worker that dies costs its shard, which is begun anew. What fails every time is written
-    down as failed, concept by concept, and the run goes on.
+    A shard whose worker died or that raised is retried. After `MAX_TRIES` tries its concepts
+    are recorded as failed and the run continues.
     """
     waiting = list(jobs)
     for tries in range(1, MAX_TRIES + 1):
@@ -51,8 +51,8 @@ def run_shards(
         if not waiting:
             return
     for job, error in failed:
-        told = f"its shard failed {MAX_TRIES} times, lastly: {type(error).__name__}: {error}"
-        yield give_up(job, concepts_of(job, extract), told)
+        reason = f"its shard failed {MAX_TRIES} times, lastly: {type(error).__name__}: {error}"
+        yield give_up(job, concepts_of(job, extract), reason)
 
 
 def _one_try(
@@ -65,7 +65,7 @@ def _one_try(
         for done in as_completed(list(futures)):
             try:
                 report = done.result()
-            except Exception as error:  # noqa: BLE001 - whatever it was, the shard is tried again
+            except Exception as error:  # noqa: BLE001 - any error: the shard is retried
                 failed.append((futures[done], error))
             else:
                 yield report
@@ -73,7 +73,11 @@ def _one_try(
 
 @contextmanager
 def runner_of(settings: Settings, n_jobs: int) -> Iterator[TaskRunner[PrefectFuture[Any]]]:
-    """Workers as the settings have them, no more than there are jobs."""
+    """Yield the started task runner that the settings choose.
+
+    Threads and processes are limited to `run.n_threads` and to the number of jobs; Dask ignores
+    that limit, because the cluster decides how many workers it has.
+    """
     n_workers = max(1, min(settings.run.n_threads, n_jobs))
     runner: Any
     match settings.run.runner:
@@ -91,9 +95,9 @@ def runner_of(settings: Settings, n_jobs: int) -> Iterator[TaskRunner[PrefectFut
 
 @contextmanager
 def without_parameters() -> Iterator[None]:
-    """Tasks submitted here take no parameters of their flow along: the settings hold secrets.
+    """Submit tasks in this block without the parameters of their flow: they hold secrets.
 
-    Prefect sends the context of a flow, its parameters in clear among it, to the workers.
+    Prefect sends the flow's context, including its parameters in clear text, to the workers.
     """
     context = FlowRunContext.get()
     if context is None:
@@ -104,7 +108,7 @@ def without_parameters() -> Iterator[None]:
 
 
 def concepts_of(job: ShardJob, extract: Extract) -> list[str]:
-    """Concepts of a shard that the run is about, with attempts about its window."""
+    """Return the concepts of a shard that the run covers and that its window touches."""
     columns = ("concept_id", "shard", "first_attempt_at", "last_attempt_at")
     since, until = job.window.since, job.window.until
     return [

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
-from serving.schemas import MAX_CONCEPTS, Id, Moment, Serial, Wire
+from serving.schemas import MAX_CONCEPTS, ApiModel, Id, Moment, Serial
 
 #: Runs are named by a hash.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 LaunchId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-class RecomputeMasteryRequest(Wire):
+class RecomputeMasteryRequest(ApiModel):
     """Replay states: of some concepts, of one user, or all."""
 
     concept_ids: list[Id] = Field([], max_length=MAX_CONCEPTS)
@@ -29,7 +29,7 @@ class RecomputeMasteryRequest(Wire):
         return self
 
 
-class RetrainRequest(Wire):
+class RetrainRequest(ApiModel):
     """A night: fit, judge, promote, recompute."""
 
     since: Moment | None = None
@@ -49,7 +49,7 @@ class RetrainRequest(Wire):
         return self
 
 
-class RollbackRequest(Wire):
+class RollbackRequest(ApiModel):
     """Make older parameters active again, by concept or by run, or lift the pin this left."""
 
     concept_id: Id | None = None
@@ -70,7 +70,7 @@ class RollbackRequest(Wire):
         return self
 
 
-class LaunchResponse(Wire):
+class LaunchResponse(ApiModel):
     """Work that was started, and how far it is."""
 
     launch_id: str
@@ -87,7 +87,7 @@ class RecomputeMasteryResponse(LaunchResponse):
     """The recomputation that was started."""
 
 
-class RunResponse(Wire):
+class RunResponse(ApiModel):
     """One run of any kind."""
 
     run_id: str
@@ -103,21 +103,21 @@ class RunDetailResponse(RunResponse):
     manifest: dict[str, Any]
 
 
-class RunsRequest(Wire):
+class RunsRequest(ApiModel):
     """Which page of runs, newest first."""
 
     limit: int = Field(50, ge=1, le=10_000)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class RunsResponse(Wire):
+class RunsResponse(ApiModel):
     """One page of runs."""
 
     runs: list[RunResponse]
     next_cursor: str | None
 
 
-class DevelopmentTokenRequest(Wire):
+class DevelopmentTokenRequest(ApiModel):
     """Who the development token is for."""
 
     sub: Id
@@ -125,7 +125,7 @@ class DevelopmentTokenRequest(Wire):
     minutes: int = Field(60, ge=1, le=1440)
 
 
-class DevelopmentTokenResponse(Wire):
+class DevelopmentTokenResponse(ApiModel):
     """A token that this process alone accepts."""
 
     access_token: str

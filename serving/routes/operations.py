@@ -16,7 +16,7 @@ from serving.access import LOCAL, PUBLIC
 from serving.routes.admin_schemas import DevelopmentTokenRequest, DevelopmentTokenResponse
 from serving.routes.learning import as_json
 from serving.routes.reference import CONTENT_SECURITY_POLICY, reference_page
-from serving.schemas import Wire
+from serving.schemas import ApiModel
 from serving.tokens import is_local
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SCHEME: Literal["Bearer"] = "Bearer"
 
 
-class Health(Wire):
+class Health(ApiModel):
     """One word on how the service stands."""
 
     status: str

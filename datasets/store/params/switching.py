@@ -1,4 +1,4 @@
-"""Put challengers in force, with their events: one, or many in one transaction."""
+"""Put challengers in force and record the events: one concept, or many in one transaction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Switch(StrEnum):
-    """The result of an attempt to switch."""
+    """What happened when a run tried to put a challenger in force."""
 
     PROMOTED = "promoted"
     ALREADY_DONE = "already_done"  # by this run, before it was interrupted
@@ -41,20 +41,23 @@ class Switch(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SwitchOutcome:
-    """The result, and which row is in force now (None: the defaults)."""
+    """What happened at one concept; `param_id` is the row in force (None means defaults)."""
 
     switch: Switch
     param_id: int | None
 
     @property
     def promoted(self) -> bool:
-        """Whether this run's parameters were put in force, now or before."""
+        """Whether this run put its parameters in force, now or in an earlier call."""
         return self.switch in (Switch.PROMOTED, Switch.ALREADY_DONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchRequest:
-    """A challenger, the row it was judged against (None: the defaults), and why it won."""
+    """A challenger to put in force, the row it was judged against, and the reasons.
+
+    `expected_incumbent` None means that it was judged against the defaults.
+    """
 
     concept_id: str
     challenger: Challenger
@@ -64,7 +67,7 @@ class SwitchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Switching:
-    """What all switches of one call share."""
+    """Arguments that all switches of one call share."""
 
     run_id: str
     algo_version_id: int
@@ -84,11 +87,12 @@ def switch(
     reasons: Sequence[Any] = (),
     actor: str = "retrain",
 ) -> SwitchOutcome:
-    """Put a challenger in force, with its event, in a transaction of milliseconds of its own.
+    """Put a challenger in force and record the event; the caller commits.
 
-    Nothing is written twice for one (run, concept), so it may be repeated after an unknown
-    outcome. A pinned concept, and one whose incumbent is not `expected_incumbent` any more
-    (None: the defaults), keep what they have, and the event says so.
+    Call it in a short transaction for this concept alone: it holds the concept's exclusive
+    lock. The call may be repeated after an unknown outcome, because nothing is written twice
+    for the same run and concept. A pinned concept, or one whose incumbent is no longer
+    `expected_incumbent` (None means the defaults), keeps its parameters; the event records why.
     """
     lock_concept(conn, concept_id)
     request = SwitchRequest(
@@ -110,20 +114,21 @@ def switch_many(
     at: datetime,
     actor: str = "retrain",
 ) -> dict[str, SwitchOutcome]:
-    """As `switch`, of many concepts in one transaction: those whose lock is free.
+    """Like `switch`, for many concepts in one transaction; return the outcome by concept.
 
-    Concepts that an import or an attempt holds at the moment have no entry; `switch` waits for
-    them.
+    Only concepts whose lock is free are switched. Concepts locked by an import or an attempt
+    have no entry in the result; call `switch` for them, which waits for the lock.
     """
     free = lock_free_concepts(conn, [request.concept_id for request in requests])
     shared = _Switching(run_id=run_id, algo_version_id=algo_version_id, at=at, actor=actor)
-    return _switch_locked(conn, [one for one in requests if one.concept_id in free], shared)
+    unlocked = [request for request in requests if request.concept_id in free]
+    return _switch_locked(conn, unlocked, shared)
 
 
 def _switch_locked(
     conn: Connection, requests: Sequence[SwitchRequest], shared: _Switching
 ) -> dict[str, SwitchOutcome]:
-    """Switch concepts whose exclusive locks this transaction holds."""
+    """Switch concepts whose exclusive locks this transaction already holds."""
     if not requests:
         return {}
     reached("switch: locked")
@@ -188,7 +193,10 @@ def _why_kept(
     decided: PromotionEvent | None,
     pinned: frozenset[str],
 ) -> Switch | None:
-    """Why a concept keeps what it has, this run's earlier reason first; None: it switches."""
+    """Return why a concept keeps its parameters; None means that it switches.
+
+    A reason that this run recorded earlier takes precedence.
+    """
     if decided is not None:
         checks = [why.get("check") for why in decided.reasons if isinstance(why, dict)]
         return Switch.PINNED if Switch.PINNED.value in checks else Switch.INCUMBENT_CHANGED
@@ -219,7 +227,7 @@ def _kept_event(
 
 
 def _written_by(conn: Connection, run_id: str, concepts: Sequence[str]) -> frozenset[str]:
-    """Concepts, of some, that a run has a row of parameters for."""
+    """Return those of `concepts` for which the run has already written parameters."""
     rows = conn.execute(
         select(SkillParamsRow.concept_id).where(
             SkillParamsRow.run_id == run_id, SkillParamsRow.concept_id.in_(concepts)
@@ -231,7 +239,7 @@ def _written_by(conn: Connection, run_id: str, concepts: Sequence[str]) -> froze
 def _active_ids(
     conn: Connection, concepts: Sequence[str], algo_version_id: int
 ) -> dict[str, int]:
-    """The active row of each concept that has one."""
+    """Return the id of the active row of each concept that has one."""
     rows = conn.execute(
         select(SkillParamsRow.concept_id, SkillParamsRow.id).where(
             SkillParamsRow.concept_id.in_(concepts),
@@ -245,7 +253,7 @@ def _active_ids(
 def _insert(
     conn: Connection, winners: Sequence[SwitchRequest], shared: _Switching
 ) -> dict[str, int]:
-    """Active rows of the challengers; their ids by concept."""
+    """Insert the challengers as active rows; return their ids by concept."""
     rows = conn.execute(
         insert(SkillParamsRow).returning(SkillParamsRow.concept_id, SkillParamsRow.id),
         [_row(request, shared) for request in winners],
@@ -255,14 +263,14 @@ def _insert(
 
 def _row(request: SwitchRequest, shared: _Switching) -> dict[str, Any]:
     challenger = request.challenger
-    letters = challenger.params
+    params = challenger.params
     return {
         "concept_id": request.concept_id,
         "algo_version_id": shared.algo_version_id,
-        "p_l0": letters.p_L0,
-        "p_t": letters.p_T,
-        "p_s": letters.p_S,
-        "p_g": letters.p_G,
+        "p_l0": params.p_L0,
+        "p_t": params.p_T,
+        "p_s": params.p_S,
+        "p_g": params.p_G,
         "metrics": challenger.metrics,
         "n_attempts": challenger.n_attempts,
         "n_users": challenger.n_users,

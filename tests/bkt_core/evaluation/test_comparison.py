@@ -99,13 +99,13 @@ def test_a_comparison_is_paired_by_user():
     sequences = simulated(SOUND, n_users=300, length=6, seed=3)
     good = predict(sequences, SOUND)
     flat = np.full(sequences.n_attempts, sequences.correct.mean())
-    found = compare(Rival.MEAN, sequences, challenger=good, incumbent=flat)
+    found = compare(Rival.MEAN, sequences, challenger=good, rival_predictions=flat)
     losses = [attempt_losses(sequences.correct, p).mean() for p in (flat, good)]
     assert found.gain == pytest.approx(losses[0] - losses[1], rel=1e-9)
     assert found.p_not_better < 1e-6
     assert found.p_not_worse > 1 - 1e-6
     assert found.rival_scores == score(sequences.correct, flat)
-    turned = compare(Rival.MEAN, sequences, challenger=flat, incumbent=good)
+    turned = compare(Rival.MEAN, sequences, challenger=flat, rival_predictions=good)
     assert turned.gain == pytest.approx(-found.gain, rel=1e-12)
     assert turned.p_not_worse == pytest.approx(found.p_not_better, rel=1e-9)
 
@@ -115,7 +115,7 @@ def test_the_standard_error_is_that_of_a_bootstrap_over_users():
     sequences = simulated(SOUND, n_users=300, length=6, seed=3)
     good = predict(sequences, SOUND)
     flat = np.full(sequences.n_attempts, sequences.correct.mean())
-    found = compare(Rival.MEAN, sequences, challenger=good, incumbent=flat)
+    found = compare(Rival.MEAN, sequences, challenger=good, rival_predictions=flat)
     each = attempt_losses(sequences.correct, flat) - attempt_losses(sequences.correct, good)
     by_user = each.reshape(300, 6).sum(axis=1)
     draws = np.random.default_rng(0).integers(0, 300, (2_000, 300))
@@ -127,7 +127,7 @@ def test_only_what_both_predict_is_compared():
     sequences = simulated(SOUND, n_users=20, length=2, seed=3)
     good, flat = predict(sequences, SOUND), np.full(40, 0.5)
     good[:10], flat[30:] = np.nan, np.nan
-    found = compare(Rival.CHAMPION, sequences, challenger=good, incumbent=flat)
+    found = compare(Rival.CHAMPION, sequences, challenger=good, rival_predictions=flat)
     assert (found.n_attempts, found.n_users) == (20, 10)
 
 
@@ -135,8 +135,12 @@ def test_a_margin_forgives_a_small_loss():
     sequences = simulated(SOUND, n_users=300, length=6, seed=3)
     good = predict(sequences, SOUND)
     worse = np.clip(good + 0.01, 0, 1)
-    strict = compare(Rival.CHAMPION, sequences, challenger=worse, incumbent=good, margin=0.0)
-    kind = compare(Rival.CHAMPION, sequences, challenger=worse, incumbent=good, margin=0.05)
+    strict = compare(
+        Rival.CHAMPION, sequences, challenger=worse, rival_predictions=good, margin=0.0
+    )
+    kind = compare(
+        Rival.CHAMPION, sequences, challenger=worse, rival_predictions=good, margin=0.05
+    )
     assert strict.p_worse_by_margin == strict.p_not_better
     assert kind.p_worse_by_margin < 1e-6
 
@@ -165,5 +169,7 @@ def test_adjusting_never_lowers_a_p_value_and_keeps_the_order(p):
 def test_a_comparison_survives_json():
     sequences = simulated(SOUND, n_users=20, length=3, seed=3)
     good = predict(sequences, SOUND)
-    found = compare(Rival.MEAN, sequences, challenger=good, incumbent=good * 0.9, margin=0.1)
+    found = compare(
+        Rival.MEAN, sequences, challenger=good, rival_predictions=good * 0.9, margin=0.1
+    )
     assert Comparison.from_json(found.as_json()) == found

@@ -46,7 +46,9 @@ def evidence(*, params=SOUND, champion=None, moved=None, against=None) -> Concep
 def comparison(margin: float | None = None):
     """The defaults against what the model predicts."""
     own, other = predict(SEQUENCES, SOUND), predict(SEQUENCES, BktParams(0.1, 0.1, 0.1, 0.25))
-    return compare(Rival.CHAMPION, SEQUENCES, challenger=own, incumbent=other, margin=margin)
+    return compare(
+        Rival.CHAMPION, SEQUENCES, challenger=own, rival_predictions=other, margin=margin
+    )
 
 
 @pytest.mark.parametrize(("p", "passed"), [(0.05, True), (0.049, False)])
