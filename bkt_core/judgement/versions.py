@@ -132,7 +132,7 @@ def compare_at_concept(
             Rival.CHAMPION,
             sequences,
             challenger=p_b,
-            incumbent=p_a,
+            rival_predictions=p_a,
             rival_in_sample=a.source is Source.IN_SAMPLE,
         )
     return VersionsAtConcept(
