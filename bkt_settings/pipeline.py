@@ -84,6 +84,7 @@ class FitSettings(Section):
     min_new_share: float = Field(ge=0, le=1)
     wide_L0_max: float = Field(ge=0, lt=1)
     shrink: bool
+    candidates: tuple[str, ...]
 
     def wider(self, bounds: Bounds) -> Bounds | None:
         """The box in which a fit on a bound is repeated; None: it is not."""

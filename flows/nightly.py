@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bkt_settings.pipeline import load_settings
 from datasets.sequences.warm_up import compile_row_kernels
 from datasets.store.runs.run_lock import run_lock
+from flows.candidates import fit_candidates, with_candidates
 from flows.extract_attempts import extract_attempts
 from flows.fit_concepts import fit_concepts
 from flows.lifecycle.begin import plan_night, require_engine
@@ -59,4 +60,8 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
                     settings, plan, lock.check, snapshot=fitted.has_news
                 )
             lock.check()
-            return ended(close_run(engine, settings, plan, fitted, promoted, recomputed, watch))
+            summary = close_run(engine, settings, plan, fitted, promoted, recomputed, watch)
+        if not (plan.dry_run or fitted.is_empty):
+            beside = list(fit_candidates(engine, settings, request, plan, lock.check))
+            summary = with_candidates(summary, beside)
+        return ended(summary)

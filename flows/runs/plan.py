@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PACKAGE_VERSION = version("bkt-pipeline")
 ENDED_WELL = (RunStatus.DONE, RunStatus.UNCHANGED)
+#: Kind of a run that fits a version beside the one in force, as a part of a night.
+CANDIDATE = "candidate"
 
 
 class RunPlan(BaseModel):

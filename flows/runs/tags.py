@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefect import runtime
 
-from flows.runs.plan import PACKAGE_VERSION
+from flows.runs.plan import CANDIDATE, PACKAGE_VERSION
 
 if TYPE_CHECKING:
     from flows.runs.plan import RunPlan
@@ -22,6 +22,7 @@ def tags_of(plan: RunPlan) -> dict[str, str]:
     return {
         "run_id": plan.run_id,
         "kind": plan.kind,
+        "role": CANDIDATE if plan.kind == CANDIDATE else "",
         "since": "" if plan.since is None else plan.since.isoformat(),
         "until": "" if plan.until is None else plan.until.isoformat(),
         "algo_version": plan.algo_version,

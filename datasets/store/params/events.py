@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from datasets.store.schema.sql import insert_into
-from datasets.store.schema.tables import PromotionEventRow
+from datasets.store.schema.tables import PromotionEventRow, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,9 +132,16 @@ def last_switch(conn: Connection, algo_version_id: int) -> int | None:
 def version_at(conn: Connection, at: datetime) -> int | None:
     """The algorithm version of the last decision up to a moment, else of the first ever.
 
-    Decisions are made under the version in force alone; None before there is any.
+    Decisions are made under the version in force, but for those of candidates; None before
+    there is any.
     """
-    version = select(PromotionEventRow.algo_version_id).limit(1)
+    of_candidates = select(RunRow.run_id).where(RunRow.kind == "candidate")
+    run = PromotionEventRow.run_id
+    version = (
+        select(PromotionEventRow.algo_version_id)
+        .where(or_(run.is_(None), run.not_in(of_candidates)))
+        .limit(1)
+    )
     then = version.where(PromotionEventRow.created_at <= at)
     found = conn.execute(then.order_by(PromotionEventRow.id.desc())).scalar_one_or_none()
     if found is None:

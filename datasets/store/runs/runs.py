@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 #: Kinds of run that hold the run lock, so that an unfinished one of them is a dead one.
-LOCKING_KINDS = ("retrain", "recompute", "backfill", "activate")
+LOCKING_KINDS = ("retrain", "recompute", "backfill", "activate", "candidate")
 
 
 class RunStatus(StrEnum):
