@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -188,7 +189,7 @@ def test_it_is_kept_as_files_as_a_run_and_in_mlflow_and_changes_nothing(
 def test_the_terminal_shows_every_score_inside_its_width(sqlite_night: Engine, width: int):
     del sqlite_night
     done = compared(concepts=("concept-001", "concept-002"))
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=width, record=True, file=StringIO())
     show_versions(console, done.comparison)
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= width
