@@ -1,6 +1,6 @@
 """Bayesian Knowledge Tracing: the public names, each imported when it is first used.
 
-To read one number from a table must not cost the import of the compiled kernels.
+Reading one number from a table therefore does not import the compiled kernels.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """The public name, from the module that defines it."""
+    """Import the public name from the module that defines it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((home for home, names in _HOMES.items() if name in names), "model")
@@ -69,7 +69,7 @@ def __getattr__(name: str) -> object:
 
 
 class _Package(ModuleType):
-    """`bkt_core.replay` is the function, also once the module of that name is imported."""
+    """Keeps `bkt_core.replay` the function, even after the module of that name is imported."""
 
     @property
     def replay(self) -> object:
@@ -77,7 +77,7 @@ class _Package(ModuleType):
 
     @replay.setter
     def replay(self, module: object) -> None:
-        """The import system sets the module; it stays reachable in `sys.modules`."""
+        """Ignore the import system setting the module; it stays available in `sys.modules`."""
 
 
 sys.modules[__name__].__class__ = _Package

@@ -1,10 +1,10 @@
-"""Everything this project refuses, in words: what was expected, what came, what to do."""
+"""The errors of this project; their texts say what was expected, what came, what to do."""
 
 from __future__ import annotations
 
 
 class BktError(Exception):
-    """Root of all refusals; its text is one or two sentences for a person.
+    """Base of all errors of this project; the text is one or two sentences for a person.
 
     `exit_code` is what the command line returns when the error reaches it
     (docs/command-line.md).
@@ -14,17 +14,17 @@ class BktError(Exception):
 
 
 class UsageError(BktError):
-    """The call itself is wrong: an unknown setting, a bad flag, a missing argument."""
+    """The call itself is wrong: an unknown setting, an invalid flag or a missing argument."""
 
     exit_code = 2
 
 
 class BadInputError(BktError):
-    """Data that came from outside cannot be used."""
+    """Data from outside cannot be used."""
 
 
 class InvalidParamsError(BktError):
-    """A BKT parameter that is no probability."""
+    """A BKT parameter is not a probability."""
 
     def __init__(self, *, name: str, value: float) -> None:
         super().__init__(f"{name} must be a probability in [0, 1], got {value!r}.")
@@ -33,7 +33,7 @@ class InvalidParamsError(BktError):
 
 
 class UnknownSettingsError(BktError):
-    """Settings of an algorithm version that this release cannot run."""
+    """The settings of an algorithm version contain keys that this release cannot run."""
 
     def __init__(self, *, unknown: list[str], known: list[str]) -> None:
         super().__init__(
@@ -45,11 +45,11 @@ class UnknownSettingsError(BktError):
 
 
 class InvalidSequencesError(BktError):
-    """Attempts and offsets that do not describe users."""
+    """Attempts and offsets do not describe valid sequences of users."""
 
 
 class LikelihoodFellError(BktError):
-    """An EM step lowered the likelihood: a defect of the engine, never of the data."""
+    """An EM step lowered the likelihood, which is a defect of the engine, never of the data."""
 
     def __init__(self, *, step: int, before: float, after: float) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class LikelihoodFellError(BktError):
 
 
 class InvalidInputError(BktError):
-    """A number handed to the model that is not finite, or an outcome other than 0 and 1."""
+    """A number passed to the model is not finite, or an outcome is not 0 or 1."""
 
     def __init__(self, *, name: str, value: object, expected: str = "a finite number") -> None:
         super().__init__(f"{name} must be {expected}, got {value!r}.")
@@ -71,7 +71,7 @@ class InvalidInputError(BktError):
 
 
 class InsufficientDataError(BktError):
-    """Users of one concept spread over too few folds for cross-validation."""
+    """The users of a concept fall into too few folds for cross-validation."""
 
     def __init__(self, *, n_usable: int, needed: int) -> None:
         super().__init__(

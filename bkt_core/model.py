@@ -1,6 +1,6 @@
-"""The six functions of the model, for numbers and arrays alike (Corbett & Anderson 1995).
+"""The six functions of the BKT model, for numbers and arrays (Corbett & Anderson 1995).
 
-Each takes numbers or arrays that broadcast against each other and returns a float where all
+Each takes numbers or arrays that broadcast against each other, and returns a float if all
 arguments are numbers, else an array. The arithmetic is that of `kernels.py`.
 """
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     Numbers: TypeAlias = float | Array
     Outcome: TypeAlias = int | NDArray[np.integer] | NDArray[np.bool_]
 
-#: Least p_T, least (1 - p_S) - p_G, and the opportunities over which a gain is expected.
+#: Least p_T, least (1 - p_S) - p_G, and the opportunities of the expected learning gain.
 MIN_TRANSITION = 0.01
 MIN_SEPARATION = 0.1
 GAIN_OPPORTUNITIES = 10
 
 
 class Update(NamedTuple):
-    """What one attempt does."""
+    """The result of one attempt."""
 
     p_L_next: float  # mastery before the next attempt
-    p_correct: float  # what was predicted before the outcome was seen
+    p_correct: float  # the prediction before the outcome was known
 
 
 class Updates(NamedTuple):
-    """What one attempt of each of many does."""
+    """The results of one attempt of each of many users, as arrays."""
 
     p_L_next: Array
     p_correct: Array
@@ -86,7 +86,7 @@ def update_mastery(
 def update_mastery(
     p_L: Numbers, correct: Outcome, p_T: Numbers, p_S: Numbers, p_G: Numbers
 ) -> Update | Updates:
-    """The three steps in order: the new mastery, and what was predicted before the outcome."""
+    """Apply the three steps in order; return the new mastery and the earlier prediction."""
     given = before, seen, T, S, G = _floats(p_L, correct, p_T, p_S, p_G)
     p_correct = _apply(kernels.predict_correct_each, before, S, G)
     known = _apply(kernels.posterior_given_obs_each, before, seen, S, G)
@@ -99,7 +99,7 @@ def update_mastery(
 
 @dataclass(frozen=True, slots=True)
 class RuleFailure:
-    """One rule that parameters break."""
+    """One rule that the parameters break."""
 
     rule: str
     measured: float
@@ -109,7 +109,7 @@ class RuleFailure:
 
 @dataclass(frozen=True, slots=True)
 class RuleReport:
-    """Every rule that parameters break; none if they pass."""
+    """All rules that the parameters break; empty if they pass."""
 
     failures: tuple[RuleFailure, ...]
 
@@ -120,9 +120,9 @@ class RuleReport:
 
 
 def validate_bkt_params(p_L0: Numbers, p_T: Numbers, p_S: Numbers, p_G: Numbers) -> RuleReport:
-    """Whether these are BKT parameters at all; of arrays, the worst element of each rule.
+    """Check that these are BKT parameters; arrays are judged by their worst element.
 
-    NaN breaks every rule it enters, and is reported rather than raised.
+    NaN breaks every rule in which it occurs; it is reported, not raised.
     """
     given = _, _, S, G = _floats(p_L0, p_T, p_S, p_G)
     named = dict(zip(PARAM_NAMES, given, strict=True))
@@ -144,9 +144,9 @@ def check_degeneracy(
     *,
     min_learning_gain: float = 0.05,
 ) -> RuleReport:
-    """Whether the parameters fit and mean nothing (Baker, Corbett & Aleven 2008).
+    """Check that the parameters are not degenerate (Baker, Corbett & Aleven 2008).
 
-    The learning gain is expected over ten opportunities: (1 - L0)(1 - (1 - T)^10).
+    The learning gain is the one expected over ten opportunities: (1 - L0)(1 - (1 - T)^10).
     """
     given = L0, T, S, G = _floats(p_L0, p_T, p_S, p_G)
     _refuse(given, PARAM_NAMES)
@@ -185,19 +185,19 @@ def _floats(*values: Numbers | Outcome) -> list[Array]:
 
 
 def _apply(ufunc: Callable[..., Array], *given: Array) -> Array:
-    with np.errstate(invalid="ignore"):  # NaN marks an argument that `_usable` will refuse
+    with np.errstate(invalid="ignore"):  # `_usable` refuses the argument that gave NaN
         return ufunc(*given)
 
 
 def _usable(out: Array, given: list[Array], names: tuple[str, ...]) -> Numbers:
-    """The result as a float or an array; the argument that spoiled it is named."""
+    """Return the result as a float or an array; name the argument that made it invalid."""
     if np.isnan(out).any():
         _refuse(given, names)
     return out if out.ndim else float(out)
 
 
 def _refuse(given: list[Array], names: tuple[str, ...]) -> None:
-    """Raise for the first argument that is not finite, or is an outcome that is not 0 or 1."""
+    """Raise for the first argument that is not finite, or an outcome that is not 0 or 1."""
     for name, values in zip(names, given, strict=True):
         is_outcome = name == "correct"
         usable = np.isin(values, (0.0, 1.0)) if is_outcome else np.isfinite(values)

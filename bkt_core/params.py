@@ -1,4 +1,4 @@
-"""The four parameters of a concept, the box they are fitted in, an algorithm's settings."""
+"""The four parameters of a concept, their bounds, and the settings of an algorithm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bkt_core.errors import BktError, InvalidParamsError, UnknownSettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The letters, in the order in which arrays of parameters hold them.
+#: The parameters, in the order in which arrays hold them.
 PARAM_NAMES = ("p_L0", "p_T", "p_S", "p_G")
 
 
@@ -19,8 +19,9 @@ PARAM_NAMES = ("p_L0", "p_T", "p_S", "p_G")
 class BktParams:
     """Four probabilities of one concept (Corbett & Anderson 1995), each finite and in [0, 1].
 
-    `p_L0`: known before the first attempt. `p_T`: learned at an attempt.
-    `p_S`: wrong although known (slip). `p_G`: right although unknown (guess).
+    `p_L0`: the skill is known before the first attempt. `p_T`: it is learned at an attempt.
+    `p_S` (slip): an attempt is incorrect although the skill is known. `p_G` (guess): an attempt
+    is correct although the skill is not known.
     """
 
     p_L0: float
@@ -30,7 +31,7 @@ class BktParams:
 
     def __post_init__(self) -> None:
         for name, value in zip(PARAM_NAMES, self.as_tuple(), strict=True):
-            if not 0.0 <= value <= 1.0:  # nor where it is NaN
+            if not 0.0 <= value <= 1.0:  # also refuses NaN
                 raise InvalidParamsError(name=name, value=value)
 
     def as_tuple(self) -> tuple[float, float, float, float]:
@@ -38,17 +39,17 @@ class BktParams:
         return (self.p_L0, self.p_T, self.p_S, self.p_G)
 
     def as_dict(self) -> dict[str, float]:
-        """The four values by their letters."""
+        """Return the four values by name."""
         return dict(zip(PARAM_NAMES, self.as_tuple(), strict=True))
 
 
-#: What a concept without any parameters gets (docs/tables.md, level 3).
+#: Parameters of a concept for which nothing else is available (docs/tables.md, level 3).
 FALLBACK_PARAMS = BktParams(p_L0=0.1, p_T=0.1, p_S=0.1, p_G=0.25)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The box in which parameters are fitted; fields carry the keys of `algo_params`."""
+    """The box in which parameters are fitted; field names are keys of `algo_params`."""
 
     L0_min: float = 0.001
     L0_max: float = 0.5
@@ -78,7 +79,7 @@ class Bounds:
         return (self.L0_max, self.T_max, self.S_max, self.G_max)
 
     def clip(self, params: BktParams) -> BktParams:
-        """The nearest parameters inside the box."""
+        """Return the nearest parameters inside the box."""
         return BktParams(
             *(
                 min(max(value, low), high)
@@ -89,14 +90,14 @@ class Bounds:
         )
 
     def inside(self, margin: float) -> Bounds:
-        """The same box with each edge at least `margin` away from 0 and 1."""
+        """Return the same box with each edge at least `margin` away from 0 and 1."""
         edges = zip(self.lower, self.upper, strict=True)
         return Bounds(
             *(edge for low, high in edges for edge in (max(low, margin), min(high, 1 - margin)))
         )
 
     def touched_by(self, params: BktParams) -> tuple[str, ...]:
-        """The names of the bounds that `params` sits on, such as `L0_max`."""
+        """Return the names of the bounds at which `params` lies, such as `L0_max`."""
         touched = []
         rows = zip(PARAM_NAMES, params.as_tuple(), self.lower, self.upper, strict=True)
         for name, value, low, high in rows:
@@ -109,13 +110,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class AlgoParams:
-    """The settings of one algorithm version, as its row of `algo_params` holds them."""
+    """The settings of one algorithm version, as stored in `algo_params`."""
 
     defaults: BktParams = FALLBACK_PARAMS
     bounds: Bounds = field(default_factory=Bounds)
-    #: A user has mastered a concept from this probability on.
+    #: A user has mastered a concept if mastery is at least this probability.
     mastery_threshold: float = 0.95
-    #: Concepts with fewer attempts are never fitted.
+    #: Concepts with fewer attempts are not fitted.
     min_attempts_for_fit: int = 10
     require_learned_better_than_unlearned: bool = True
     #: Least expected gain of mastery over ten opportunities.
@@ -129,10 +130,10 @@ class AlgoParams:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise BktError(f"{name} must lie in [{low:g}, {high:g}], got {value!r}.")
+                raise BktError(f"{name} must be in [{low:g}, {high:g}], got {value!r}.")
 
     def as_json(self) -> dict[str, Any]:
-        """Every setting, as `from_json` reads it."""
+        """Return every setting in the form that `from_json` reads."""
         defaults = {
             f"default_{name.removeprefix('p_')}": value
             for name, value in self.defaults.as_dict().items()
@@ -192,9 +193,9 @@ _SETTINGS = frozenset(
 
 
 def unknown_settings(params: Mapping[str, Any]) -> list[str]:
-    """The keys of an algorithm's settings that this release does not know, sorted.
+    """Return the keys of an algorithm's settings that this release does not know, sorted.
 
-    A key of an object is written as `constraints.L0_max`.
+    A key inside an object is written as `constraints.L0_max`.
     """
     unknown = [key for key in params if key not in _SETTINGS]
     for name, keys in _SECTIONS.items():
@@ -205,14 +206,14 @@ def unknown_settings(params: Mapping[str, Any]) -> list[str]:
 
 
 def require_known_settings(params: Mapping[str, Any]) -> None:
-    """Raise `UnknownSettingsError` where `unknown_settings` names any."""
+    """Raise `UnknownSettingsError` if `unknown_settings` returns any key."""
     unknown = unknown_settings(params)
     if unknown:
         raise UnknownSettingsError(unknown=unknown, known=sorted(_SETTINGS))
 
 
 def _section(params: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The object under `name`, empty if there is none."""
+    """Return the object under `name`, empty if there is none."""
     found = params.get(name, {})
     if not isinstance(found, dict):
         raise BktError(f"{name} of an algorithm must be an object, got {found!r}.")
@@ -228,6 +229,6 @@ def _number(values: Mapping[str, Any], key: str, default: float) -> float:
 
 def _whole(values: Mapping[str, Any], key: str, default: int) -> int:
     value = _number(values, key, default)
-    if not value.is_integer():  # nor infinity, nor NaN
+    if not value.is_integer():  # also refuses infinity and NaN
         raise BktError(f"{key} of an algorithm must be a whole number, got {value!r}.")
     return int(value)

@@ -1,4 +1,4 @@
-"""Mastery of each user from attempts and parameters: the definition of every stored state."""
+"""Compute mastery of users from attempts and parameters; this defines every stored state."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 def replay(sequences: AttemptSequences, params: BktParams) -> NDArray[np.float64]:
-    """Mastery of each user after the last attempt, (n_users,)."""
+    """Return mastery of each user after the last attempt, (n_users,)."""
     out = np.empty(sequences.n_users, dtype=np.float64)
     kernels.replay_users(sequences.correct, sequences.offsets, *params.as_tuple(), out)
     return out
 
 
 def trace(sequences: AttemptSequences, params: BktParams) -> NDArray[np.float64]:
-    """Mastery after each attempt, (n_attempts,)."""
+    """Return mastery after each attempt, (n_attempts,)."""
     out = np.empty(sequences.n_attempts, dtype=np.float64)
     kernels.trace_users(sequences.correct, sequences.offsets, *params.as_tuple(), out)
     return out
 
 
 def predict(sequences: AttemptSequences, params: BktParams) -> NDArray[np.float64]:
-    """P(correct) before each attempt, (n_attempts,): the clamped replay that scoring reads."""
+    """Return P(correct) before each attempt, (n_attempts,), from the clamped replay."""
     out = np.empty(sequences.n_attempts, dtype=np.float64)
     kernels.predict_users(sequences.correct, sequences.offsets, *params.as_tuple(), out)
     return out

@@ -1,4 +1,4 @@
-"""All users of one concept in two flat arrays."""
+"""The attempts of all users at one concept, in two flat arrays."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class AttemptSequences:
     """User `i` owns `correct[offsets[i]:offsets[i + 1]]`, oldest attempt first.
 
-    The arrays cannot be written to through it: nobody changes attempts, and Numba compiles for
-    one kind of array, whether they were read from a file or made in memory.
+    The arrays are read-only: attempts never change, and Numba compiles for one kind of array,
+    whether it was read from a file or created in memory.
     """
 
     correct: NDArray[np.int8]  # (n_attempts,), 0 or 1
-    offsets: NDArray[np.int64]  # (n_users + 1,), rising strictly from 0 to n_attempts
+    offsets: NDArray[np.int64]  # (n_users + 1,), strictly increasing from 0 to n_attempts
 
     def __post_init__(self) -> None:
         correct, offsets = self.correct, self.offsets
@@ -47,26 +47,26 @@ class AttemptSequences:
 
     @property
     def n_attempts(self) -> int:
-        """Attempts of all users."""
+        """The number of attempts of all users."""
         return int(self.correct.size)
 
     @property
     def n_users(self) -> int:
-        """Users with at least one attempt."""
+        """The number of users, each with at least one attempt."""
         return int(self.offsets.size - 1)
 
     @property
     def n_correct(self) -> int:
-        """Right answers of all users."""
+        """The number of correct attempts of all users."""
         return int(np.count_nonzero(self.correct))
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Attempts of each user, (n_users,)."""
+        """The number of attempts of each user, (n_users,)."""
         return self.offsets[1:] - self.offsets[:-1]
 
     def of_users(self, chosen: NDArray[np.bool_]) -> AttemptSequences:
-        """The sequences of the users that a mask (n_users,) chooses, in their order."""
+        """Return the sequences of the users marked in `chosen`, (n_users,), in order."""
         lengths = self.lengths
         return AttemptSequences(
             correct=self.correct[np.repeat(chosen, lengths)],

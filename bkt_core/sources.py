@@ -1,4 +1,4 @@
-"""Which code makes fits: a digest of this package's sources."""
+"""Identify the code that makes fits, by a digest of this package's sources."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @cache
 def sources_digest() -> str:
-    """16 hexadecimal digits that change with any Python file of `bkt_core`.
+    """Return 16 hexadecimal digits that change with any Python file of `bkt_core`.
 
-    Fits are reused by name; under the version of the package alone, a changed engine would find
-    the fits of the one before.
+    Stored fits are looked up by name. If the name had only the version of the package, a
+    changed engine would reuse fits of the engine before.
     """
     root = Path(__file__).parent
     digest = hashlib.sha256()

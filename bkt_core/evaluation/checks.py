@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Severity(StrEnum):
-    """What a check that does not pass leads to."""
+    """The consequence of a check that does not pass."""
 
     SKIP = "skip"  # the concept is not fitted
     REJECT = "reject"  # the fit is not usable
-    COMPARE = "compare"  # what is in force stays
-    HOLD = "hold"  # a person decides
-    WARN = "warn"  # nothing but a mention
+    COMPARE = "compare"  # the parameters in force are kept
+    HOLD = "hold"  # a person must approve
+    WARN = "warn"  # the check is only reported
 
 
 class Decision(StrEnum):
-    """What becomes of a concept in a run; the words of `bkt_promotion_event`."""
+    """The decision on a concept in a run, in the words of `bkt_promotion_event`."""
 
     PROMOTED = "promoted"
     KEPT = "kept"
@@ -29,7 +29,7 @@ class Decision(StrEnum):
     SKIPPED = "skipped"
 
 
-#: The worst first: the severity that decides, and what it decides.
+#: Severities, worst first, with the decision that each of them leads to.
 _DECIDES = (
     (Severity.SKIP, Decision.SKIPPED),
     (Severity.REJECT, Decision.REJECTED),
@@ -40,7 +40,7 @@ _DECIDES = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One measured condition."""
+    """One measured condition of one concept."""
 
     name: str
     passed: bool
@@ -50,7 +50,7 @@ class Check:
     sentence: str
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, also a row of a table of checks."""
+        """Return the fields as plain values, which are also a row of a table of checks."""
         return {  # written out: a night of 5,000 concepts asks 170,000 times
             "name": self.name,
             "passed": self.passed,
@@ -62,7 +62,7 @@ class Check:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Check:
-        """Read what `as_json` wrote."""
+        """Build the object from the values that `as_json` returned."""
         severity = Severity(values["severity"])
         return cls(
             values["name"],
@@ -76,17 +76,17 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """All checks of one concept, passed or not."""
+    """All checks of one concept, passed or failed."""
 
     checks: tuple[Check, ...]
 
     def failed(self, severity: Severity) -> tuple[Check, ...]:
-        """The checks of one severity that did not pass."""
+        """Return the checks of one severity that failed."""
         return tuple(c for c in self.checks if c.severity is severity and not c.passed)
 
     @property
     def decision(self) -> Decision:
-        """What the worst failure decides."""
+        """The decision of the worst failed check."""
         for severity, decision in _DECIDES:
             if self.failed(severity):
                 return decision
@@ -94,7 +94,7 @@ class GateReport:
 
     @property
     def deciding(self) -> tuple[Check, ...]:
-        """The failed checks that the decision rests on; none if it is to promote."""
+        """The failed checks on which the decision is based; empty if it is to promote."""
         for severity, _ in _DECIDES:
             if failed := self.failed(severity):
                 return failed
@@ -102,23 +102,23 @@ class GateReport:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """One sentence per failed check that decided."""
+        """One sentence for each check in `deciding`."""
         return tuple(check.sentence for check in self.deciding)
 
     @property
     def warnings(self) -> tuple[Check, ...]:
-        """What is worth a mention."""
+        """The failed checks that are only reported."""
         return self.failed(Severity.WARN)
 
     def with_checks(self, *checks: Check) -> GateReport:
-        """The same report with further checks."""
+        """Return the same report with further checks appended."""
         return GateReport((*self.checks, *checks))
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Plain values from which `from_json` makes an equal report."""
+        """Return the fields as plain values; `from_json` is the inverse."""
         return [check.as_json() for check in self.checks]
 
     @classmethod
     def from_json(cls, values: list[dict[str, Any]]) -> GateReport:
-        """Read what `as_json` wrote."""
+        """Build the object from the values that `as_json` returned."""
         return cls(tuple(Check.from_json(check) for check in values))

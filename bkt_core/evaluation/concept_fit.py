@@ -1,6 +1,6 @@
-"""One concept fitted and scored: what depends on its attempts and the settings alone.
+"""Fit and score one concept; the result depends only on its attempts and the settings.
 
-A `ConceptFit` is kept as a file and read again by any run over the same attempts and settings.
+A `ConceptFit` is stored as a file and reused by any run over the same attempts and settings.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitPlan:
-    """How a concept is fitted and scored."""
+    """The settings with which a concept is fitted and scored."""
 
     options: FitOptions
     algo: AlgoParams
     n_folds: int = 5
     fold_seed: int = 0
-    #: A wider box in which a fit on a bound is repeated to learn what the bound costs.
+    #: Wider bounds in which a fit on a bound is repeated, to measure the cost of the bound.
     wide_bounds: Bounds | None = None
-    #: Fits of small concepts are drawn towards it; None: every concept stands alone.
+    #: Prior of the parameters of small concepts; None means that every concept is fitted alone.
     prior: Prior | None = None
 
     def prior_for(self, n_attempts: int) -> Prior | None:
-        """What the fit of a concept of so many attempts is drawn towards."""
+        """Return the prior for a concept with this many attempts, or None."""
         small = self.prior is not None and self.prior.reaches(n_attempts)
         return self.prior if small else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """A fit with its cross-validation and what the simplest rivals do on the same users."""
+    """A fit, its cross-validation, and comparisons with the simplest rivals."""
 
     final: FitResult
-    fold_fits: tuple[FitResult | None, ...]  # (n_folds,), None: no user on one side
-    scores: Scores  # out of fold, all folds pooled
+    fold_fits: tuple[FitResult | None, ...]  # (n_folds,); None: the fold cannot be held out
+    scores: Scores  # of the out-of-fold predictions, all folds pooled
     fold_scores: tuple[Scores | None, ...]
     tally: Tally
     against_defaults: Comparison
@@ -71,7 +71,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WideFit:
-    """The same concept in a wider box, scored on the same folds."""
+    """The fit of the same concept in wider bounds, scored on the same folds."""
 
     bounds: Bounds
     params: BktParams
@@ -81,7 +81,7 @@ class WideFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptFit:
-    """One concept of one data digest under one plan."""
+    """The fit of one concept on one data digest with one plan."""
 
     concept_id: str
     engine: str
@@ -90,23 +90,26 @@ class ConceptFit:
     n_attempts: int
     n_users: int
     n_correct: int
-    report: GateReport  # of the data; where it does not pass nothing was fitted
+    report: GateReport  # the checks of the data; if one failed, nothing was fitted
     evidence: Evidence | None
-    wide: WideFit | None  # where the fit is on a bound and a wider box was asked for
+    wide: WideFit | None  # only if the fit is on a bound and wider bounds were requested
 
     @property
     def params(self) -> BktParams | None:
-        """The parameters fitted on all users."""
+        """The parameters fitted on all users; None if nothing was fitted."""
         return None if self.evidence is None else self.evidence.final.params
 
     @property
     def fold_params(self) -> tuple[BktParams | None, ...]:
-        """The parameters fitted without each fold."""
+        """The parameters fitted without each fold, (n_folds,)."""
         fits = () if self.evidence is None else self.evidence.fold_fits
         return tuple(None if fit is None else fit.params for fit in fits)
 
     def metrics(self) -> dict[str, Any]:
-        """What `bkt_skill_params.metrics` keeps: scores, and what a later comparison needs."""
+        """Return the value of `bkt_skill_params.metrics`.
+
+        It holds the scores and what a later run needs to compare itself with this fit.
+        """
         if self.evidence is None:
             return {}
         final = self.evidence.final
@@ -132,7 +135,7 @@ def fit_concept(
     engine: FitEngine,
     plan: FitPlan,
 ) -> ConceptFit:
-    """Fit and score one concept, or say why there is nothing to fit."""
+    """Fit and score one concept, or report why there is nothing to fit."""
     prior = plan.prior_for(sequences.n_attempts)
     if prior is not None:
         engine = ShrinkingEngine(engine, prior)
@@ -164,7 +167,7 @@ def fit_concept(
 def held_out_predictions(
     fit: ConceptFit, sequences: AttemptSequences, user_hashes: NDArray[np.uint64]
 ) -> NDArray[np.float64]:
-    """The out-of-fold predictions that a fit was scored on, computed again, (n_attempts,)."""
+    """Compute the out-of-fold predictions on which a fit was scored again, (n_attempts,)."""
     folds = fold_of(user_hashes, seed=fit.fold_seed, n_folds=fit.n_folds)
     return predict_by_fold(sequences, folds, fit.fold_params)
 
@@ -204,7 +207,7 @@ def _evidence(
 def _held_out_mean(
     correct: NDArray[np.int8], of_attempt: NDArray[np.int8], n_folds: int
 ) -> NDArray[np.float64]:
-    """The share of right answers outside each attempt's fold, (n_attempts,)."""
+    """Return the share of correct attempts outside the fold of each attempt, (n_attempts,)."""
     totals = np.bincount(of_attempt, minlength=n_folds)
     rights = np.bincount(of_attempt, weights=correct, minlength=n_folds)
     outside = np.maximum(totals.sum() - totals, 1)
@@ -220,7 +223,7 @@ def _wide_fit(
     engine: FitEngine,
     plan: FitPlan,
 ) -> WideFit | None:
-    """What the bounds cost: the fit again in the wider box, where that moves one that binds."""
+    """Repeat the fit in the wider bounds if a bound that was hit becomes wider there."""
     box, wide = plan.options.bounds, plan.wide_bounds
     if box is None or wide is None:
         return None

@@ -1,4 +1,4 @@
-"""A `ConceptFit` to plain values and back, with the same bits."""
+"""Convert a `ConceptFit` to plain values and back, bit for bit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def concept_fit_as_json(fit: ConceptFit) -> dict[str, Any]:
-    """Plain values from which `concept_fit_from_json` makes a fit with the same bits."""
+    """Return plain values; `concept_fit_from_json` is the inverse, bit for bit."""
     return {
         "concept_id": fit.concept_id,
         "engine": fit.engine,
@@ -34,7 +34,7 @@ def concept_fit_as_json(fit: ConceptFit) -> dict[str, Any]:
 
 
 def concept_fit_from_json(values: Mapping[str, Any]) -> ConceptFit:
-    """Read what `concept_fit_as_json` wrote."""
+    """Read the values that `concept_fit_as_json` returned."""
     evidence, wide = values["evidence"], values["wide"]
     read = dict(values) | {
         "report": GateReport.from_json(values["report"]),

@@ -1,4 +1,4 @@
-"""Folds by user and out-of-fold predictions."""
+"""Assign users to folds and compute out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ if TYPE_CHECKING:
     from bkt_core.params import BktParams
     from bkt_core.sequences import AttemptSequences
 
-#: Cross-validation needs this many folds with users on both sides.
+#: Cross-validation needs at least this many usable folds.
 MIN_USABLE_FOLDS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossValidation:
-    """One concept fitted on all users, and again without each fold."""
+    """The fit of one concept on all users, and the fits without each fold."""
 
     final: FitResult
-    fold_fits: tuple[FitResult | None, ...]  # (n_folds,), None: the fold was left out
-    p_correct: NDArray[np.float64]  # (n_attempts,), out of fold; NaN where no fold is usable
+    fold_fits: tuple[FitResult | None, ...]  # (n_folds,); None: the fold is not usable
+    p_correct: NDArray[np.float64]  # (n_attempts,), out of fold; NaN if the fold is not usable
 
 
 def fold_of(user_hashes: NDArray[np.uint64], *, seed: int, n_folds: int) -> NDArray[np.int8]:
-    """The fold of each user: a hash of the user and the seed, the same for ever."""
+    """Return the fold of each user, (n_users,): a hash of the user and the seed.
+
+    The assignment must never change, because stored fits refer to it.
+    """
     salt = _splitmix64(np.array([seed], dtype=np.uint64))
     mixed = _splitmix64(user_hashes ^ salt)
-    # The upper half, scaled to n_folds: fair to one in 2**32.
+    # The upper half of the hash, scaled to n_folds; the bias is below one in 2**32.
     return ((mixed >> np.uint64(32)) * np.uint64(n_folds) >> np.uint64(32)).astype(np.int8)
 
 
 def usable_folds(folds: NDArray[np.int8], *, n_folds: int) -> list[int]:
-    """The folds that leave users on both sides."""
+    """Return the folds that have users inside and outside."""
     sizes = np.bincount(folds, minlength=n_folds).tolist()
     return [fold for fold in range(n_folds) if 0 < sizes[fold] < folds.size]
 
@@ -71,7 +74,10 @@ def cross_validate(
 def predict_by_fold(
     sequences: AttemptSequences, folds: NDArray[np.int8], params: Sequence[BktParams | None]
 ) -> NDArray[np.float64]:
-    """P(correct) before each attempt, fold `k` under `params[k]`; NaN where that is None."""
+    """Predict P(correct) before each attempt, (n_attempts,), fold `k` with `params[k]`.
+
+    Predictions are NaN in folds whose parameters are None.
+    """
     p_correct = np.full(sequences.n_attempts, np.nan)
     of_attempt = np.repeat(folds, sequences.lengths)
     for fold, chosen in enumerate(params):
@@ -82,7 +88,7 @@ def predict_by_fold(
 
 
 def _splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A fixed scrambling of 64 bits (Steele, Lea & Flood 2014); arithmetic wraps."""
+    """Mix the bits of 64-bit integers (SplitMix64: Steele, Lea & Flood 2014), modulo 2**64."""
     with np.errstate(over="ignore"):
         x = x + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,10 +1,10 @@
-"""Whether parameters in force still predict as cross-validation promised.
+"""Test whether parameters in force still predict as well as in cross-validation.
 
-A log loss alone cannot be held against the promised one: users who have just begun answer less
-predictably than those who are almost there, and an average over other opportunities is another
-number. What predictions expect of themselves follows the opportunities: an attempt predicted
-with p should cost its entropy. The excess over it (and the residual, right minus p) is compared
-between the attempts that the parameters were fitted on, held out by fold, and the later ones.
+Log losses of different attempts cannot be compared directly: the loss depends on how certain
+the predictions are, and that changes with the opportunities. An attempt predicted with p has
+the expected loss H(p), the entropy. The excess of the loss over the entropy (and the residual,
+outcome minus p) is therefore compared between the attempts that the parameters were fitted on,
+predicted out of fold, and the later attempts.
 """
 
 from __future__ import annotations
@@ -27,34 +27,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptDrift:
-    """The later attempts of one concept against what was promised for them."""
+    """Scores of the later attempts of one concept, and what cross-validation promised."""
 
     concept_id: str
     n_attempts: int  # later than the data of the fit
     n_users: int
     scores: Scores
-    #: Log loss that held-out users had where the parameters were fitted.
+    #: Out-of-fold log loss on the data that the parameters were fitted on.
     promised_log_loss: float
     promised_calibration_error: float
-    #: The promise carried over to the later attempts: their entropy and the promised excess.
+    #: Log loss promised for the later attempts: their entropy plus the excess on the fitted
+    #: data.
     expected_log_loss: float
-    #: Share right minus share predicted, less what it was where the parameters were fitted.
+    #: Share correct minus share predicted, minus the same difference on the fitted data.
     bias: float
     p_loss: float  # one-sided; small: the log loss is shown to be above what was expected
     p_bias: float  # two-sided; small: predictions are shown to be too high or too low
 
     @property
     def excess(self) -> float:
-        """Nats per attempt above what was expected."""
+        """Log loss above the expected one, in nats per attempt."""
         return self.scores.log_loss - self.expected_log_loss
 
     @property
     def p(self) -> float:
-        """Of either, for both were looked at (Bonferroni)."""
+        """The p-value of either test, with Bonferroni's correction for two tests."""
         return min(1.0, 2.0 * min(self.p_loss, self.p_bias))
 
     def as_row(self) -> dict[str, Any]:
-        """One row of a table."""
+        """Return the row of the drift table, without the verdict."""
         row = {name: value for name, value in asdict(self).items() if name != "scores"}
         return row | {
             "log_loss": self.scores.log_loss,
@@ -66,10 +67,10 @@ class ConceptDrift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftVerdict:
-    """One concept, judged among all that were looked at."""
+    """The verdict on one concept, adjusted for the number of concepts tested."""
 
     drift: ConceptDrift
-    adjusted_p: float  # least false discovery rate at which it is named
+    adjusted_p: float  # lowest false discovery rate at which the concept is reported
     drifted: bool
 
 
@@ -81,10 +82,10 @@ def measure_drift(
     p_correct: NDArray[np.float64],  # (n_attempts,), NaN where not held out
     later: NDArray[np.bool_],  # (n_attempts,), after the data of the fit
 ) -> ConceptDrift | None:
-    """Hold the later attempts against the earlier; None where no attempt is later.
+    """Compare later attempts with the fitted ones; None if there is no later attempt.
 
-    `p_correct` is of the parameters in force for later attempts, and of those fitted without
-    the user for earlier ones.
+    `p_correct` comes from the parameters in force for later attempts, and from the parameters
+    fitted without the user for earlier ones.
     """
     known = ~np.isnan(p_correct)
     users, correct, p_correct, later = (
@@ -118,7 +119,7 @@ def measure_drift(
 def judge_drift(
     drifts: Sequence[ConceptDrift], *, false_discovery_rate: float
 ) -> tuple[DriftVerdict, ...]:
-    """Name the concepts that drifted; at most that share of them is named by chance."""
+    """Decide which concepts drifted, at the given false discovery rate."""
     if not drifts:
         return ()
     return tuple(
@@ -130,21 +131,21 @@ def judge_drift(
 def _contributions(
     values: NDArray[np.float64], users: NDArray[np.int64], later: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """What each user adds to (mean of the later) - (mean of the earlier), (n_users,).
+    """Return the contribution of each user to mean(later) - mean(earlier), (n_users,).
 
-    Values are taken from their common mean, which cancels in the sum and centres each user
-    where nothing changed. A user with attempts on both sides is one contribution.
+    Values are centred on their common mean, which cancels in the sum and gives each user a
+    contribution near 0 if nothing changed. A user with attempts on both sides has one.
     """
     n_later = int(np.count_nonzero(later))
     n_earlier = later.size - n_later
-    centre = float(values.mean()) if n_earlier else 0.0  # without a promise: the model's own
+    centre = float(values.mean()) if n_earlier else 0.0  # nothing promised: the model's own
     weights = np.where(later, 1.0 / n_later, -1.0 / max(n_earlier, 1))
     _codes, rank = np.unique(users, return_inverse=True)
     return np.bincount(rank, weights=(values - centre) * weights).astype(np.float64)
 
 
 def _entropy(p_correct: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The log loss that a prediction expects of itself, in nats."""
+    """Return the expected log loss of each prediction under itself, in nats."""
     p = np.clip(p_correct, EPSILON, 1.0 - EPSILON)
     entropy: NDArray[np.float64] = -(p * np.log(p) + (1.0 - p) * np.log1p(-p))
     return entropy

@@ -1,4 +1,4 @@
-"""Checks that a fit must pass before anyone compares it: a report, never a bare bool."""
+"""Checks that a fit must pass before it is compared; the result is a report of all checks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from bkt_core.params import AlgoParams
     from bkt_core.sequences import AttemptSequences
 
-#: A concept is fitted only if this many users attempted it.
+#: Smallest number of users for which a concept is fitted.
 MIN_USERS = 2
 
 
 def data_checks(sequences: AttemptSequences, algo: AlgoParams) -> GateReport:
-    """Whether there is anything to fit; a concept that fails is skipped before fitting."""
+    """Check whether there is enough data; a concept that fails is skipped before fitting."""
     n, right, users = sequences.n_attempts, sequences.n_correct, sequences.n_users
     rarer = min(right, n - right)
     enough = algo.min_attempts_for_fit
@@ -47,15 +47,15 @@ def data_checks(sequences: AttemptSequences, algo: AlgoParams) -> GateReport:
                 rarer,
                 1,
                 Severity.SKIP,
-                f"Insufficient data: of {n} attempts {right} are right, "
-                "a fit needs right and wrong ones.",
+                f"Insufficient data: {right} of {n} attempts are correct, "
+                "a fit needs both correct and incorrect ones.",
             ),
         )
     )
 
 
 def folds_check(n_usable: int, *, needed: int) -> Check:
-    """Whether the users spread over enough folds to score anything."""
+    """Check whether the users fall into enough usable folds for cross-validation."""
     return _at_least(
         "usable_folds",
         n_usable,
@@ -67,7 +67,7 @@ def folds_check(n_usable: int, *, needed: int) -> Check:
 
 
 def fit_checks(fit: FitResult, algo: AlgoParams) -> tuple[Check, ...]:
-    """Whether a fit is usable: valid, not degenerate, inside its box, finished, determined."""
+    """Check that a fit is valid, not degenerate, within bounds, converged and identifiable."""
     return (
         *_rule_checks(fit, algo),
         _inside_bounds(fit, algo),
@@ -79,7 +79,7 @@ def fit_checks(fit: FitResult, algo: AlgoParams) -> tuple[Check, ...]:
 def warn_checks(
     fit: FitResult, fold_fits: tuple[FitResult | None, ...], limits: GateLimits
 ) -> tuple[Check, ...]:
-    """What a person should know about a fit that is usable."""
+    """Check properties of a usable fit that a person should know about."""
     return (
         _off_bounds(fit),
         _starts_agree(fit, limits),
@@ -92,7 +92,7 @@ def _rule_checks(fit: FitResult, algo: AlgoParams) -> tuple[Check, ...]:
     params = fit.params.as_tuple()
     validity = validate_bkt_params(*params)
     degeneracy = check_degeneracy(*params, min_learning_gain=algo.min_learning_gain)
-    # "Learned better than unlearned" may be switched off by the algorithm's own settings.
+    # The settings of the algorithm can switch off this rule.
     optional = set() if algo.require_learned_better_than_unlearned else {"states_differ"}
     broken = [failure for failure in degeneracy.failures if failure.rule not in optional]
     return (
@@ -102,7 +102,7 @@ def _rule_checks(fit: FitResult, algo: AlgoParams) -> tuple[Check, ...]:
 
 
 def _rules(name: str, holds: str, failures: Sequence[RuleFailure]) -> list[Check]:
-    """One check that passed, or one per broken rule."""
+    """Return one passed check, or one failed check per broken rule."""
     if not failures:
         return [Check(name, True, None, None, Severity.REJECT, f"The {holds}.")]
     return [

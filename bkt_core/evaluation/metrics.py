@@ -1,4 +1,4 @@
-"""How well predictions met outcomes: log loss, RMSE, accuracy, AUC, calibration."""
+"""Scores of predictions: log loss, RMSE, accuracy, AUC, calibration error."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Predictions are held this far from 0 and 1, as the model itself holds them.
+#: Predictions are clamped this far from 0 and 1, as the model clamps them.
 EPSILON = 1e-10
-#: Equal widths of prediction over which calibration is measured.
+#: Number of equally wide bins of predictions for the calibration error.
 CALIBRATION_BINS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """How well the predictions of `n` attempts met their outcomes."""
+    """The scores of the predictions of `n` attempts."""
 
     n: int
     log_loss: float  # nats per attempt
     rmse: float
-    accuracy: float  # share of outcomes on the predicted side of one half
+    accuracy: float  # share of attempts whose outcome is on the predicted side of 0.5
     auc: float | None  # None where only one outcome occurs
-    calibration_error: float  # mean distance of predicted from observed, over equal widths
+    calibration_error: float  # mean |predicted - observed| over equally wide bins
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes equal scores."""
+        """Return the fields as plain values; `from_json` is the inverse."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scores:
-        """Read what `as_json` wrote."""
+        """Build the object from the values that `as_json` returned."""
         return cls(**values)
 
 
 def score(correct: NDArray[np.int8], p_correct: NDArray[np.float64]) -> Scores:
-    """Score predictions; attempts without one (NaN) are left out.
+    """Score predictions; attempts without a prediction (NaN) are left out.
 
-    Without any prediction all scores are NaN.
+    All scores are NaN if no attempt has a prediction.
     """
     predicted = ~np.isnan(p_correct)
     if not predicted.all():
@@ -74,17 +74,18 @@ def score(correct: NDArray[np.int8], p_correct: NDArray[np.float64]) -> Scores:
 def attempt_losses(
     correct: NDArray[np.int8], p_correct: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Minus the log of the probability given to each outcome, (n_attempts,), in nats."""
+    """Return -log P(observed outcome) of each attempt, (n_attempts,), in nats."""
     p_outcome = np.where(correct != 0, p_correct, 1.0 - p_correct)
     losses: NDArray[np.float64] = -np.log(np.minimum(np.maximum(p_outcome, EPSILON), 1.0))
     return losses
 
 
 def area_under_curve(right: NDArray[np.bool_], p_correct: NDArray[np.float64]) -> float | None:
-    """P(a right attempt was given more than a wrong one), ties one half (Hanley & McNeil 1982).
+    """Return the AUC: P(a correct attempt was predicted higher than an incorrect one).
 
-    A probability's bits sort as it does and leave the top bit free, so that one integer sort
-    carries the outcome along; the counts are exact integers.
+    Ties count one half (Hanley & McNeil 1982). The bits of a probability sort as its value does
+    and leave the top bit free, so that one integer sort carries the outcome along; the counts
+    are exact integers. The AUC is None if only one outcome occurs.
     """
     n_right = int(np.count_nonzero(right))
     n_wrong = right.size - n_right

@@ -1,4 +1,4 @@
-"""Two sets of predictions of the same attempts: every score of both, and how sure they differ.
+"""Compare every score of two sets of predictions of the same attempts, with standard errors.
 
 Attempts of one user are not independent, so a difference of scores varies over users. Each
 score is linearised: the influence of an attempt is the change of the score per unit of its
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 #: Half the width of a 95 % interval in standard errors.
 Z_95 = 1.959963984540054
-#: The scores, in the order of every report; `within_auc`: of each concept, by attempts.
+#: The scores, in the order of reports; `within_auc` is the mean AUC within concepts.
 SCORES = ("log_loss", "rmse", "accuracy", "auc", "within_auc", "calibration_error")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairedPredictions:
-    """Attempts that both A and B predict; those of one concept lie together."""
+    """Attempts predicted by both A and B; attempts of one concept are adjacent."""
 
     users: NDArray[np.int64]  # (n,), codes
     concepts: NDArray[np.int64]  # (n,), codes
@@ -46,11 +46,11 @@ class PairedPredictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreDifference:
-    """One score of A and of B; None where it is undefined."""
+    """One score of A and of B; None means undefined."""
 
     a: float | None
     b: float | None
-    #: Of B minus A, over users; None for fewer than two users.
+    #: Standard error of B minus A, over users; None for fewer than two users.
     standard_error: float | None
 
     @property
@@ -60,14 +60,14 @@ class ScoreDifference:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % of B minus A."""
+        """The 95 % interval of B minus A; None without a standard error."""
         if self.change is None or self.standard_error is None:
             return None
         half = Z_95 * self.standard_error
         return self.change - half, self.change + half
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the fields as plain values."""
         return {
             "a": self.a,
             "b": self.b,
@@ -79,7 +79,7 @@ class ScoreDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedScores:
-    """Two sets of predictions, pooled over concepts."""
+    """The scores of two sets of predictions, pooled over concepts."""
 
     n_attempts: int
     n_users: int
@@ -87,11 +87,11 @@ class PairedScores:
     scores: dict[str, ScoreDifference]  # by the names of `SCORES`
     #: One-sided p-values of the log loss, paired by user; small: B is shown to be better.
     p_not_better: float
-    #: Small: B is shown to be worse.
+    #: Likewise; small: B is shown to be worse.
     p_not_worse: float
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the fields as plain values."""
         return {
             "n_attempts": self.n_attempts,
             "n_users": self.n_users,
@@ -103,7 +103,7 @@ class PairedScores:
 
 
 def paired_scores(pairs: PairedPredictions) -> PairedScores:
-    """Score both sets of predictions; all scores are None where there is no attempt."""
+    """Score both sets of predictions; all scores are None if there is no attempt."""
     users, of_user = np.unique(pairs.users, return_inverse=True)
     right = pairs.correct != 0
     differences = {}
@@ -130,7 +130,10 @@ def paired_scores(pairs: PairedPredictions) -> PairedScores:
 
 
 def placements(right: NDArray[np.bool_], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of attempts of the other outcome that each is on the proper side of, ties half."""
+    """Return the share of attempts of the other outcome that each attempt ranks correctly.
+
+    Ties count one half; the result is (n,).
+    """
     _, place = np.unique(p, return_inverse=True)
     wrongs = np.bincount(place, weights=~right)
     rights = np.bincount(place, weights=right)
@@ -186,7 +189,7 @@ def _auc(_: PairedPredictions, right: NDArray[np.bool_], p: NDArray[np.float64])
 def _within_auc(
     pairs: PairedPredictions, right: NDArray[np.bool_], p: NDArray[np.float64]
 ) -> Influence:
-    """The AUC of each concept with both outcomes, weighted by its attempts."""
+    """Average the AUC of concepts with both outcomes, weighted by their attempts."""
     value, moves, n = 0.0, np.zeros(right.size), 0
     for begin, end in _blocks(pairs.concepts):
         own, own_moves = _auc(pairs, right[begin:end], p[begin:end])
@@ -224,7 +227,7 @@ _INFLUENCES: dict[
 def _sums(
     values: NDArray[np.float64], of_user: NDArray[np.intp], n_users: int
 ) -> NDArray[np.float64]:
-    """The sum of each user, (n_users,)."""
+    """Add up the values of each user, (n_users,)."""
     return np.bincount(of_user, weights=values, minlength=n_users).astype(np.float64)
 
 
@@ -233,7 +236,7 @@ def _nothing(right: NDArray[np.bool_]) -> Influence:
 
 
 def _blocks(concepts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Where each concept begins and ends."""
+    """Return the first and the end index of each concept."""
     if not concepts.size:
         return []
     inner = (np.flatnonzero(np.diff(concepts)) + 1).tolist()
@@ -241,6 +244,6 @@ def _blocks(concepts: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _standard_error(by_user: NDArray[np.float64]) -> float:
-    """Of a sum of influences over users, whose mean is 0."""
+    """Return the standard error of a sum of influences over users, whose mean is 0."""
     n = by_user.size
     return math.sqrt(float(np.square(by_user).sum()) * n / (n - 1))

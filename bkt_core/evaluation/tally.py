@@ -1,7 +1,7 @@
-"""Predictions of one concept counted so that any number of concepts pools by adding counts.
+"""Count the predictions of one concept, so that concepts can be pooled by adding the counts.
 
-A run scores ten million predictions that lie in as many shards as there are tasks, some of them
-years old; counts add up to the same whole number in any order, and need no prediction kept.
+A run scores ten million predictions in as many shards as there are tasks, and some were made
+in earlier runs. Counts add up to the same numbers in any order, and no prediction is kept.
 """
 
 from __future__ import annotations
@@ -23,39 +23,41 @@ if TYPE_CHECKING:
 
     from bkt_core.sequences import AttemptSequences
 
-#: Equal widths of prediction that count as ties when AUC is pooled. Closer predictions occur
-#: only where mastery is all but certain, in an order that is chance (24,000 attempts: 6e-5).
+#: Number of equally wide bins whose predictions count as ties in the pooled AUC. Closer
+#: predictions occur only where mastery is almost certain, and the order of their outcomes is
+#: random (the AUC of 24,000 attempts changes by 6e-5).
 TALLY_BINS = 1 << 16
-#: Opportunities of a learning curve; later ones are left out.
+#: Number of opportunities in a learning curve; later opportunities are left out.
 CURVE_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
-    """Right and wrong attempts by prediction, and the course over opportunities."""
+    """Counts of correct and incorrect attempts, by prediction and by opportunity."""
 
-    #: Twice the width of the prediction, plus 1 if right, of what occurs; rising.
+    #: (n_keys,), increasing: twice the bin of the prediction, plus 1 if correct; only nonzero
+    #: ones.
     keys: NDArray[np.int64]
     counts: NDArray[np.int64]  # (n_keys,): attempts of each key
     p_sums: NDArray[np.float64]  # (CALIBRATION_BINS,): sums of predictions
-    curve_counts: NDArray[np.int64]  # (CURVE_LENGTH, 2): wrong, right
-    curve_p_sums: NDArray[np.float64]  # (CURVE_LENGTH,)
+    curve_counts: NDArray[np.int64]  # (CURVE_LENGTH, 2): incorrect, correct
+    curve_p_sums: NDArray[np.float64]  # (CURVE_LENGTH,): sums of predictions
 
     @property
     def n(self) -> int:
-        """Attempts counted."""
+        """The number of attempts counted."""
         return int(self.counts.sum())
 
     @property
     def calibration_counts(self) -> NDArray[np.int64]:
-        """Wrong and right attempts by width of prediction, (CALIBRATION_BINS, 2)."""
+        """Incorrect and correct attempts per calibration bin, (CALIBRATION_BINS, 2)."""
         coarse = (self.keys >> 1) * CALIBRATION_BINS // TALLY_BINS * 2 + (self.keys & 1)
         counts = np.zeros(2 * CALIBRATION_BINS, dtype=np.int64)
         np.add.at(counts, coarse, self.counts)
         return counts.reshape(-1, 2)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal tally."""
+        """Return the fields as plain values; `from_json` is the inverse."""
         return {
             "keys": _packed(np.diff(self.keys, prepend=0)),
             "counts": _packed(self.counts),
@@ -66,7 +68,7 @@ class Tally:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Tally:
-        """Read what `as_json` wrote."""
+        """Build the object from the values that `as_json` returned."""
         return cls(
             np.cumsum(_unpacked(values["keys"])),
             _unpacked(values["counts"]),
@@ -77,7 +79,7 @@ class Tally:
 
 
 def tally(sequences: AttemptSequences, p_correct: NDArray[np.float64]) -> Tally:
-    """Count predictions (n_attempts,); attempts without one (NaN) are left out."""
+    """Count predictions (n_attempts,); attempts without a prediction (NaN) are left out."""
     starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
     opportunity = np.arange(sequences.n_attempts) - starts
     predicted = ~np.isnan(p_correct)
@@ -98,7 +100,7 @@ def tally(sequences: AttemptSequences, p_correct: NDArray[np.float64]) -> Tally:
 
 
 def add_tallies(tallies: Sequence[Tally]) -> Tally:
-    """The tally of all attempts; float sums are exact, so their order does not matter."""
+    """Add tallies; sums of floats are exact, so that their order does not matter."""
     whole = np.zeros(2 * TALLY_BINS, dtype=np.int64)
     curve = np.zeros((CURVE_LENGTH, 2), dtype=np.int64)
     for one in tallies:
@@ -115,7 +117,7 @@ def add_tallies(tallies: Sequence[Tally]) -> Tally:
 
 
 def pool(scores: Iterable[Scores], tallies: Sequence[Tally]) -> Scores | None:
-    """The scores of the attempts of many concepts as one; None without any attempt."""
+    """Return the scores of the attempts of many concepts together; None without attempts."""
     kept = [one for one in scores if one.n]
     n = sum(one.n for one in kept)
     if n == 0:
@@ -133,13 +135,13 @@ def pool(scores: Iterable[Scores], tallies: Sequence[Tally]) -> Scores | None:
 
 
 def _area(whole: Tally) -> float | None:
-    """P(a right attempt was given more than a wrong one), attempts of one width half each."""
+    """Return the AUC; attempts in the same bin count as ties."""
     right = np.where(whole.keys & 1, whole.counts, 0)
     wrong = whole.counts - right
     n_right, n_wrong = int(right.sum()), int(wrong.sum())
     if n_right == 0 or n_wrong == 0:
         return None
-    below = np.cumsum(wrong)  # the wrong ones of the own width come first
+    below = np.cumsum(wrong)  # includes the incorrect attempts of the same bin
     own = np.where(np.diff(whole.keys >> 1, prepend=-1) == 0, np.roll(wrong, 1), 0)
     return int((right * (2 * below - own)).sum()) / (2 * n_right * n_wrong)
 

@@ -1,4 +1,4 @@
-"""Our engine: the E-step of a prefix tree, climbed by damped Newton steps or by plain EM."""
+"""Our engine: E-steps on a prefix tree of sequences, with damped Newton or plain EM steps."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ STOPS = {
     kernels.STALLED: Stop.STALLED,
     kernels.MAX_STEPS: Stop.MAX_STEPS,
 }
-#: The clock is read after about this many steps of one lane along the tree, under a second.
+#: The clock is read after about this many steps of one lane along the tree (under a second).
 STEPS_BETWEEN_LOOKS = 100_000_000
-#: Lanes that walk together: what they keep of a tree's levels stays in a core's cache, so that
-#: workers beside each other do not wait for the same memory.
+#: Number of lanes that walk the tree together: the part of each level that they use stays in
+#: a core's cache, so that parallel workers do not compete for memory bandwidth.
 LANES = 32
 
 
 class EmEngine:
-    """Fits by integer paths; `fit` releases the GIL and may run in many threads at once.
+    """Fits parameters; `fit` releases the GIL and may run in many threads at once.
 
-    One concept with more than `kernels.BLOCK_ATTEMPTS` attempts left after sharing is walked
-    in blocks by `n_threads` threads of its own. The same users in another order, on any number
-    of threads, give the same bits.
+    If a concept has more than `kernels.BLOCK_ATTEMPTS` attempts left after sequences are
+    shared, its tree is walked in blocks by `n_threads` threads. The bits of the result depend
+    neither on the order of the users nor on the number of threads.
     """
 
     name = "em"
@@ -61,7 +61,7 @@ class EmEngine:
         training_sets: NDArray[np.bool_],
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
-        """One result per row of `training_sets` (n_sets, n_users)."""
+        """Fit each row of `training_sets` (n_sets, n_users); return one result per row."""
         check_training_sets(sequences, training_sets)
         if not training_sets.size:
             return ()
@@ -90,7 +90,7 @@ class EmEngine:
     ) -> None:
         n_passes = _passes_between_looks(tree.correct.size, lanes.column.size)
         running = _side_by_side(lanes)
-        if len(running) > 1:  # whatever the deadline, every lane is evaluated once
+        if len(running) > 1:  # every lane is evaluated once, whatever the deadline
             for some in running:
                 kernels.climb(tree, some, rules, 1)
         while running:
@@ -103,7 +103,7 @@ class EmEngine:
     def _climb_in_threads(
         self, tree: kernels.Tree, lanes: kernels.Climb, rules: kernels.Rules, deadline: float
     ) -> None:
-        """The loop of `kernels.climb`, with the blocks of one walk spread over threads."""
+        """Run the loop of `kernels.climb` with the blocks of one walk spread over threads."""
         n_lanes = lanes.column.size
         params, columns = np.empty((n_lanes, 4)), np.empty(n_lanes, dtype=np.int64)
 
@@ -115,7 +115,7 @@ class EmEngine:
 
         n_active = kernels.pack(lanes, params, columns)
         with ThreadPoolExecutor(self.n_threads) as threads:
-            while n_active:  # whatever the deadline, every lane is evaluated once
+            while n_active:  # every lane is evaluated once, whatever the deadline
                 sums = np.zeros((n_lanes, kernels.N_SUMS))
                 for part in threads.map(walk, range(tree.blocks.size - 1)):
                     kernels.add_to(sums, part, n_active)
@@ -126,12 +126,15 @@ class EmEngine:
 
 
 def _passes_between_looks(n_attempts: int, n_lanes: int) -> int:
-    """Walks from one look at the clock to the next; a tree has no more steps than attempts."""
+    """Return the number of walks between two readings of the clock.
+
+    A tree has at most as many steps as there are attempts.
+    """
     return 1 + STEPS_BETWEEN_LOOKS // (1 + n_attempts * min(n_lanes, LANES))
 
 
 def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:
-    """Views of few lanes each: what one walk keeps of each level stays in a core's cache."""
+    """Split the lanes into views of at most `LANES` lanes each (see `LANES`)."""
     n_lanes = lanes.column.size
     if n_lanes <= LANES:
         return deque([lanes])
@@ -143,7 +146,7 @@ def _side_by_side(lanes: kernels.Climb) -> deque[kernels.Climb]:
 
 @lru_cache(maxsize=32)
 def _plan(options: FitOptions) -> tuple[kernels.Rules, NDArray[np.float64]]:
-    """Rules and starts (n_starts, 4), the same for every concept; not to be written to."""
+    """Return rules and starts (n_starts, 4), the same for every concept; do not modify them."""
     box = box_of(options.bounds)
     lower, upper = np.array(box.lower), np.array(box.upper)
     rules = kernels.Rules(lower, upper, options.tolerance, options.method is Method.EM)
@@ -153,7 +156,10 @@ def _plan(options: FitOptions) -> tuple[kernels.Rules, NDArray[np.float64]]:
 def _results(
     totals: NDArray[np.float64], lanes: kernels.Climb, options: FitOptions
 ) -> tuple[FitResult, ...]:
-    """One per training set, whose lanes are beside each other."""
+    """Return one result per training set; the lanes of a training set are adjacent.
+
+    Raises `LikelihoodFellError` if a step lowered the likelihood.
+    """
     status, steps, ends = lanes.status.tolist(), lanes.steps.tolist(), lanes.params.tolist()
     if kernels.FELL in status:
         lane = status.index(kernels.FELL)

@@ -1,4 +1,4 @@
-"""What a fit is asked, what it answers, and the protocol every engine keeps."""
+"""The protocol of fit engines and the result of a fit."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Stop(StrEnum):
-    """Why a fit ended."""
+    """Why a fit stopped."""
 
     CONVERGED = "converged"
-    STALLED = "stalled"  # no step raised the likelihood, though more seemed to be left
+    STALLED = "stalled"  # no step raised the likelihood although a gain was expected
     MAX_STEPS = "max_steps"
     TIME_LIMIT = "time_limit"
 
 
 class FitOutcome(StrEnum):
-    """What a fit amounts to; the first that holds, from the bottom up."""
+    """The quality of a fit; if several values apply, the last one of them counts."""
 
     OK = "ok"
     ON_BOUND = "on_bound"
@@ -40,29 +40,29 @@ class FitOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
-    """One fit of one concept on one training set, with its evidence."""
+    """The fit of one concept on one training set."""
 
     params: BktParams
     log_likelihood: float  # nats, of the training set
-    log_likelihoods: tuple[float, ...]  # of the best start: at the start, after each step
+    log_likelihoods: tuple[float, ...]  # of the best start: initially and after each step
     stopped_by: Stop
     outcome: FitOutcome
     n_steps: int  # of the best start
     n_attempts: int  # of the training set
     n_users: int
     on_bounds: tuple[str, ...]  # such as "L0_max"
-    #: None for a parameter on a bound, and for all where the information is singular.
+    #: None for a parameter on a bound, and for all parameters if the information is singular.
     standard_errors: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float] | None]  # 95 %
     #: Log-likelihood that each start reached.
     start_log_likelihoods: tuple[float, ...]
-    #: Largest minus smallest value of each parameter where the starts ended.
+    #: Largest minus smallest value of each parameter over the ends of all starts.
     start_spread: Mapping[str, float]
-    #: The engine fitted without bounds, and this result was moved into them.
+    #: True if the engine fitted without bounds and the result was clipped to them.
     clipped: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal result."""
+        """Return the fields as plain values; `from_json` is the inverse."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return values | {
             "params": self.params.as_dict(),
@@ -81,7 +81,7 @@ class FitResult:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FitResult:
-        """Read what `as_json` wrote."""
+        """Build the object from the values that `as_json` returned."""
         read = dict(values) | {
             "params": BktParams(**values["params"]),
             "log_likelihoods": tuple(values["log_likelihoods"]),
@@ -98,7 +98,7 @@ class FitResult:
 
 
 class FitEngine(Protocol):
-    """A way to fit."""
+    """An engine that fits BKT parameters by maximum likelihood."""
 
     name: str
 
@@ -108,12 +108,15 @@ class FitEngine(Protocol):
         training_sets: NDArray[np.bool_],
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
-        """One result per row of `training_sets` (n_sets, n_users): the users that fit sees."""
+        """Fit each row of `training_sets` (n_sets, n_users), a mask of users.
+
+        One result each.
+        """
         ...
 
 
 def check_training_sets(sequences: AttemptSequences, training_sets: NDArray[np.bool_]) -> None:
-    """Refuse sets that do not match the users, and sets without a user."""
+    """Raise `InvalidSequencesError` if sets do not match the users or a set has no user."""
     shape, dtype = training_sets.shape, training_sets.dtype
     if len(shape) != 2 or shape[1] != sequences.n_users or dtype != np.bool_:
         raise InvalidSequencesError(
@@ -126,7 +129,7 @@ def check_training_sets(sequences: AttemptSequences, training_sets: NDArray[np.b
 
 
 def outcome_of(stopped_by: Stop, identifiable: bool, on_bounds: tuple[str, ...]) -> FitOutcome:
-    """The worst that holds."""
+    """Return the worst outcome that applies."""
     if stopped_by is not Stop.CONVERGED:
         return FitOutcome.DID_NOT_CONVERGE
     if not identifiable:

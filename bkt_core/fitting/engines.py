@@ -1,4 +1,4 @@
-"""Engines by name, as `--engine` gives it."""
+"""Engines by name, as in `--engine`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENGINES: tuple[type[FitEngine], ...] = (EmEngine, PyBktEngine)
 
 
 def engine_named(name: str) -> FitEngine:
-    """The engine of that name."""
+    """Return the engine of that name; raises `UsageError` for an unknown name."""
     for engine in ENGINES:
         if engine.name == name:
             return engine()

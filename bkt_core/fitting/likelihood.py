@@ -1,4 +1,4 @@
-"""The exact likelihood at given parameters, with its derivatives."""
+"""The exact log-likelihood at given parameters, with its derivatives."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from bkt_core.params import BktParams
     from bkt_core.sequences import AttemptSequences
 
-#: Parameters stay this far inside (0, 1).
+#: Parameters are kept this far inside (0, 1).
 MARGIN = 1e-10
-#: Where no bounds are asked for.
+#: The box that is used if no bounds are given.
 OPEN_BOX = Bounds(*(4 * (MARGIN, 1.0 - MARGIN)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """The likelihood and its derivatives, in the order of `PARAM_NAMES`."""
+    """The log-likelihood and its derivatives, in the order of `PARAM_NAMES`."""
 
     log_likelihood: float  # nats
     score: NDArray[np.float64]  # (4,) gradient
-    information: NDArray[np.float64]  # (4, 4) minus the Hessian
-    complete: NDArray[np.float64]  # (4,) diagonal information that known paths would give
-    em_step: NDArray[np.float64]  # (4,) where one unbounded EM step leads
+    information: NDArray[np.float64]  # (4, 4) negative Hessian
+    complete: NDArray[np.float64]  # (4,) diagonal information if the hidden states were known
+    em_step: NDArray[np.float64]  # (4,) parameters after one unbounded EM step
 
 
 @lru_cache(maxsize=32)
 def box_of(bounds: Bounds | None) -> Bounds:
-    """The box that a fit moves in: bounds of 0 and 1 are held a hair inside."""
+    """Return the box of a fit; bounds of 0 and 1 are moved inside by `MARGIN`."""
     return OPEN_BOX if bounds is None else bounds.inside(MARGIN)
 
 
 def evaluate(sequences: AttemptSequences, params: BktParams) -> Evaluation:
-    """The exact (unclamped) likelihood of all users; parameters are held inside (0, 1).
+    """Evaluate the exact (unclamped) likelihood of all users; parameters are kept in (0, 1).
 
-    Raises `InvalidSequencesError` where there is no user.
+    Raises `InvalidSequencesError` if there is no user.
     """
     if not sequences.n_users:
         raise InvalidSequencesError("A likelihood needs at least one user, got none.")

@@ -1,4 +1,4 @@
-"""What a fit depends on besides the attempts."""
+"""The options of a fit: everything that it depends on besides the attempts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bkt_core.params import BktParams, Bounds
 
 
 class Method(StrEnum):
-    """How the likelihood is climbed."""
+    """How the likelihood is maximised."""
 
-    EM = "em"  # plain expectation-maximisation, what tests compare with
-    ACCELERATED = "accelerated"  # Newton steps, damped towards EM where they fail
+    EM = "em"  # plain expectation-maximisation, the reference in tests
+    ACCELERATED = "accelerated"  # Newton steps, damped towards EM steps where they fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +24,15 @@ class FitOptions:
     #: The box of the parameters; None fits in the open unit box.
     bounds: Bounds | None = field(default_factory=Bounds)
     n_starts: int = 5
-    #: Starts are drawn from this seed alone, the same for every concept.
+    #: Starts are drawn from this seed alone; they are the same for every concept.
     seed: int = 0
-    #: Given starts take the place of drawn ones.
+    #: Explicit starts, which replace the drawn ones.
     starts: tuple[BktParams, ...] = ()
-    #: Converged when this many nats per attempt are left to gain.
+    #: The fit has converged when the expected gain is below this many nats per attempt.
     tolerance: float = 1e-11
-    #: Accepted steps of one start.
+    #: Largest number of accepted steps per start.
     max_steps: int = 1000
-    #: For one call of `fit`; a limit that triggers makes results depend on the machine.
+    #: Time limit of one call of `fit`; if it triggers, the result depends on the machine.
     max_seconds: float = 3600.0
     method: Method = Method.ACCELERATED
 

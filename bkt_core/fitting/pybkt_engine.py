@@ -1,8 +1,8 @@
-"""pyBKT behind our protocol: the reference that we compare with, never the default.
+"""pyBKT with our engine protocol: a reference for comparisons, never the default.
 
-Badrinath, Wang & Pardos 2021. Only its EM loop is called, on arrays that are built here, so
-that skill names are never read as regular expressions, no caller's frame is sorted, no user
-is dropped, and no pool of processes is made.
+Badrinath, Wang & Pardos 2021. Only pyBKT's EM loop is called, on arrays that are built here.
+That avoids its data handling, which reads skill names as regular expressions, sorts the frame
+of the caller, drops users and starts a process pool.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from bkt_core.fitting.options import FitOptions
     from bkt_core.sequences import AttemptSequences
 
-#: pyBKT's EM has no Newton finish: it stops at this gain per attempt, in nats, or above.
+#: pyBKT's EM stops at this gain per attempt, in nats, or above; it has no Newton steps.
 LEAST_TOLERANCE = 1e-8
-#: Iterations between two looks at the clock: so many, or fewer that walk so many attempts.
+#: Iterations, and attempts processed, between two readings of the clock.
 ROUND, ATTEMPTS_PER_ROUND = 25, 1_000_000
-#: With fewer iterations in a row it cannot tell that it has converged.
+#: With fewer consecutive iterations pyBKT cannot detect convergence.
 LEAST_ROUND = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Climb:
-    """Where pyBKT came to from one start."""
+    """The result of pyBKT from one start."""
 
     params: BktParams  # unbounded
     log_likelihoods: tuple[float, ...]
@@ -46,7 +46,7 @@ class _Climb:
 
 
 class PyBktEngine:
-    """Fits by pyBKT, unbounded; the result is moved into the bounds, and says so."""
+    """Fits with pyBKT without bounds; the result is clipped to the bounds and marked so."""
 
     name = "pybkt"
 
@@ -59,7 +59,7 @@ class PyBktEngine:
         training_sets: NDArray[np.bool_],
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
-        """One result per row of `training_sets` (n_sets, n_users)."""
+        """Fit each row of `training_sets` (n_sets, n_users); return one result per row."""
         check_training_sets(sequences, training_sets)
         deadline = self.clock() + options.max_seconds
         results = []
@@ -95,7 +95,7 @@ class PyBktEngine:
 
 
 def _rounds(max_steps: int, n_attempts: int) -> Iterator[int]:
-    """Numbers of iterations that add up to `max_steps`."""
+    """Yield numbers of iterations that add up to `max_steps`."""
     size = max(LEAST_ROUND, min(ROUND, ATTEMPTS_PER_ROUND // n_attempts))
     left = max(max_steps, 1)
     while left > 0:
@@ -107,9 +107,9 @@ def _rounds(max_steps: int, n_attempts: int) -> Iterator[int]:
 def run_pybkt(
     model: dict[str, Any], sequences: AttemptSequences, *, tolerance: float, n_steps: int
 ) -> tuple[dict[str, Any], list[float]]:
-    """Up to `n_steps` iterations; the model, and the log-likelihood before each of them.
+    """Run up to `n_steps` iterations; return the model and the log-likelihood before each.
 
-    `tolerance` is absolute, in nats, as pyBKT has it; below zero it never stops early.
+    `tolerance` is absolute, in nats, as in pyBKT; a negative one never stops early.
     """
     from pyBKT.fit import EM_fit
 
@@ -119,7 +119,7 @@ def run_pybkt(
         "lengths": sequences.lengths,
         "resources": np.ones(sequences.n_attempts, dtype=np.int64),
     }
-    with np.errstate(all="ignore"):  # what it makes of NaN is checked by `params_of`
+    with np.errstate(all="ignore"):  # `params_of` checks the result for NaN
         model, history = EM_fit.EM_fit(
             model, data, tol=tolerance, maxiter=n_steps, parallel=False
         )
@@ -127,7 +127,7 @@ def run_pybkt(
 
 
 def new_model(start: BktParams) -> dict[str, Any]:
-    """A start as pyBKT's EM wants it."""
+    """Return a start in the form that pyBKT's EM expects."""
     p_L0, p_T, p_S, p_G = start.as_tuple()
     return {
         "prior": p_L0,
@@ -142,7 +142,10 @@ def new_model(start: BktParams) -> dict[str, Any]:
 
 
 def params_of(model: dict[str, Any], start: BktParams) -> BktParams:
-    """What pyBKT found, if its E-step ran at all (its issue 62: some releases skip it)."""
+    """Return the fitted parameters.
+
+    Raises an error if pyBKT's E-step did not run (its issue 62: some releases skip it).
+    """
     found = np.array(
         [
             float(np.asarray(model["prior"]).item()),
@@ -162,7 +165,7 @@ def params_of(model: dict[str, Any], start: BktParams) -> BktParams:
 def _result(
     sequences: AttemptSequences, climbs: list[_Climb], options: FitOptions
 ) -> FitResult:
-    """The best climb, moved into the bounds, with our likelihood and uncertainty there."""
+    """Clip the best climb to the bounds and add our likelihood and standard errors there."""
     best = max(climbs, key=lambda climb: climb.log_likelihoods[-1])
     late = climbs[-1].stopped_by is Stop.TIME_LIMIT
     stopped_by = Stop.TIME_LIMIT if late else best.stopped_by

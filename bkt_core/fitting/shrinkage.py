@@ -1,8 +1,8 @@
-"""Fits of small concepts, drawn towards what the large ones have in common.
+"""Fit small concepts with a prior learned from the large ones (empirical Bayes).
 
-Empirical Bayes: each parameter has a Beta prior whose mean and strength are learned from the
-concepts that have data (`prior_from`); MAP-EM adds its pseudo-observations to the expected
-counts of the E-step. Data outweighs a prior of a few dozen observations as it comes.
+Each parameter has a Beta prior whose mean and strength are estimated from concepts with enough
+data (`prior_from`). MAP-EM adds the prior's pseudo-observations to the expected counts of the
+E-step. With more data, the weight of the prior, a few dozen observations, becomes negligible.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
     from bkt_core.fitting.options import FitOptions
     from bkt_core.sequences import AttemptSequences
 
-#: Pseudo-observations of one parameter: a prior never counts for less or more.
+#: Limits of the number of pseudo-observations of one parameter.
 LEAST_STRENGTH, MOST_STRENGTH = 2.0, 50.0
-#: Concepts with more attempts than this are left to the plain fit, which they all but equal.
+#: Concepts with more attempts than this keep the plain fit, which is almost the same.
 SHRUNK_BELOW = 2_000
-#: Concepts from this many attempts on teach the prior.
+#: Smallest number of attempts of a concept from which the prior is learned.
 TEACHES_FROM = 300
-#: Fewer teachers make no prior: one of them would be half of what it is drawn to. More cost
-#: time and change nothing.
+#: With fewer such concepts there is no prior: each would weigh too much in it. More of them
+#: cost time and do not change the prior.
 FEWEST_TEACHERS, MOST_TEACHERS = 10, 100
-#: The end of the name of an engine whose fits are shrunk.
+#: Suffix of the name of an engine whose fits use the prior.
 SHRUNK = "+prior"
-#: MAP-EM ends when no parameter moves by more than this.
+#: MAP-EM stops when no parameter changes by more than this.
 SMALLEST_MOVE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """A Beta distribution of each parameter, as a mean and a number of observations."""
+    """A Beta distribution for each parameter, given as a mean and a number of observations."""
 
     mean: BktParams
     strength: tuple[float, ...]  # (4,) in the order of `PARAM_NAMES`
 
     @staticmethod
     def reaches(n_attempts: int) -> bool:
-        """Whether a concept of so many attempts is drawn towards a prior."""
+        """Return whether the prior is used for a concept with this many attempts."""
         return n_attempts <= SHRUNK_BELOW
 
     def curvature(self, params: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Minus the second derivative of `log_density` by each parameter, (4,)."""
+        """Return minus the second derivative of `log_density` by each parameter, (4,)."""
         mean, strength = np.array(self.mean.as_tuple()), np.array(self.strength)
         curvature: NDArray[np.float64] = strength * (
             mean / params**2 + (1.0 - mean) / (1.0 - params) ** 2
@@ -64,7 +64,7 @@ class Prior:
         return curvature
 
     def log_density(self, params: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Up to a constant, of each row (n, 4), in nats."""
+        """Return the log density of each row of `params` (n, 4), up to a constant, in nats."""
         mean, strength = np.array(self.mean.as_tuple()), np.array(self.strength)
         logs: NDArray[np.float64] = mean * np.log(params) + (1.0 - mean) * np.log1p(-params)
         density: NDArray[np.float64] = logs @ strength
@@ -72,9 +72,9 @@ class Prior:
 
 
 def choose_teachers(n_attempts: Mapping[str, int]) -> list[str]:
-    """Concepts, out of those with their number of attempts, whose fits make the prior.
+    """Choose the concepts from whose fits the prior is learned; the argument is their sizes.
 
-    Drawn by a hash of the id, so that a night with a few new attempts asks the same ones.
+    They are drawn by a hash of the id, so that a run with a few new attempts chooses the same.
     """
     large = [concept for concept, n in n_attempts.items() if n >= TEACHES_FROM]
     drawn = sorted(large, key=lambda concept: (zlib.crc32(concept.encode()), concept))
@@ -84,7 +84,7 @@ def choose_teachers(n_attempts: Mapping[str, int]) -> list[str]:
 def prior_from(
     teachers: Iterable[AttemptSequences], engine: FitEngine, options: FitOptions
 ) -> Prior | None:
-    """The prior that the plain fits of these concepts make; None where too few can teach."""
+    """Learn the prior from the plain fits of these concepts; None if there are too few."""
     fits = []
     for sequences in teachers:
         one_sided = sequences.n_correct in (0, sequences.n_attempts)
@@ -95,10 +95,11 @@ def prior_from(
 
 
 def learn_prior(fits: Sequence[BktParams]) -> Prior:
-    """The prior whose mean and variance are those of the fits (at least one).
+    """Return the prior with the mean and the variance of the fits (at least one).
 
-    Their own error is left in the variance, which makes the prior a little weaker than it
-    could be. Rounded, so that a night with a few new attempts finds the same prior.
+    The variance includes the estimation error of the fits, which makes the prior slightly
+    weaker than it could be. Values are rounded, so that a run with a few new attempts finds the
+    same prior.
     """
     values = np.array([params.as_tuple() for params in fits])
     mean = values.mean(axis=0)
@@ -110,9 +111,9 @@ def learn_prior(fits: Sequence[BktParams]) -> Prior:
 
 
 class ShrinkingEngine:
-    """Another engine's fits, moved to the most probable parameters under a prior.
+    """Fits with another engine, then moves the result to the posterior mode under the prior.
 
-    It keeps the engine protocol, so that folds, gates and comparisons see nothing else.
+    It follows the engine protocol, so that folds, gates and comparisons treat it as an engine.
     """
 
     def __init__(self, base: FitEngine, prior: Prior) -> None:
@@ -125,7 +126,7 @@ class ShrinkingEngine:
         training_sets: NDArray[np.bool_],
         options: FitOptions,
     ) -> tuple[FitResult, ...]:
-        """One result per training set."""
+        """Fit each row of `training_sets` (n_sets, n_users); return one result per row."""
         plain = self.base.fit(sequences, training_sets, options)
         tree = kernels.grow_tree(sequences.correct, sequences.offsets, training_sets)
         own = np.array([fit.params.as_tuple() for fit in plain])
@@ -141,12 +142,12 @@ class ShrinkingEngine:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ends:
-    """Where MAP-EM ended, one lane per training set."""
+    """Where MAP-EM stopped, one row per training set."""
 
     params: NDArray[np.float64]  # (n_sets, 4)
     log_likelihood: NDArray[np.float64]  # (n_sets,)
     log_posterior: NDArray[np.float64]  # (n_sets,)
-    information: NDArray[np.float64]  # (n_sets, 4, 4) of the attempts
+    information: NDArray[np.float64]  # (n_sets, 4, 4), of the attempts without the prior
     complete: NDArray[np.float64]  # (n_sets, 4)
     converged: NDArray[np.bool_]  # (n_sets,)
 
@@ -154,7 +155,7 @@ class _Ends:
 def _climb(
     tree: kernels.Tree, starts: NDArray[np.float64], prior: Prior, options: FitOptions
 ) -> _Ends:
-    """MAP-EM of every training set at once, each from its row of `starts` (n_sets, 4)."""
+    """Run MAP-EM for all training sets at once, each from its row of `starts` (n_sets, 4)."""
     box = box_of(options.bounds)
     lower, upper = np.array(box.lower), np.array(box.upper)
     strength = np.array(prior.strength)
@@ -188,9 +189,9 @@ def _climb(
 def _result(
     plain: FitResult, ends: _Ends, row: int, prior: Prior, options: FitOptions
 ) -> FitResult:
-    """The plain fit's record with the shrunk parameters and what is known of them.
+    """Return the plain fit's record with the shrunk parameters and their uncertainty.
 
-    The way there (log-likelihoods by step, steps, what the starts reached) is the plain fit's.
+    The history (log-likelihoods, steps, values reached by the starts) stays the plain fit's.
     """
     values = ends.params[row]
     params = BktParams(*values.tolist())
@@ -204,7 +205,7 @@ def _result(
     stopped_by = Stop.CONVERGED if ends.converged[row] else Stop.MAX_STEPS
     if plain.stopped_by is Stop.TIME_LIMIT:
         stopped_by = plain.stopped_by
-    # A prior makes any attempts look as if they determined the parameters.
+    # With a prior, even uninformative attempts would seem to determine the parameters.
     identifiable = known.identifiable and plain.outcome is not FitOutcome.NOT_IDENTIFIABLE
     return replace(
         plain,

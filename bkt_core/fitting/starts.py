@@ -1,4 +1,4 @@
-"""Where fits start: a few regions that lead to different maxima, and points drawn in them."""
+"""Starting points of fits: a few regions that lead to different maxima, with random points."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from bkt_core.fitting.options import FitOptions
     from bkt_core.params import BktParams
 
-#: Centres of the first starts, as fractions of the box (L0, T, S, G). The first is near what
-#: concepts are like; the others were chosen so that on every concept of two real logs one of
-#: the five leads to the best maximum known; five points drawn at random miss it on five to
+#: Centres of the first starts, as fractions of the box (L0, T, S, G). The first is close to
+#: typical concepts. The others were chosen so that, for every concept of two real logs, one of
+#: the five leads to the best known maximum; five points drawn uniformly miss it for five to
 #: seven of 320 concepts (docs/algorithms.md).
 CENTRES = (
     (0.45, 0.20, 0.28, 0.40),  # ordinary
-    (0.10, 0.10, 0.10, 0.70),  # guessed, and slowly learned
-    (0.10, 0.90, 0.70, 0.70),  # noisy, and quickly learned
-    (0.65, 0.90, 0.35, 0.10),  # half known, slips
-    (0.90, 0.35, 0.70, 0.10),  # known before, many slips
+    (0.10, 0.10, 0.10, 0.70),  # many guesses, slow learning
+    (0.10, 0.90, 0.70, 0.70),  # noisy, fast learning
+    (0.65, 0.90, 0.35, 0.10),  # half known at first, some slips
+    (0.90, 0.35, 0.70, 0.10),  # known at first, many slips
 )
-#: A start is drawn within this of its centre, as a fraction of the box.
+#: Starts are drawn within this distance of their centre, as a fraction of the box.
 REACH = 0.03
 
 
 @lru_cache(maxsize=32)
 def draw_starts(options: FitOptions) -> NDArray[np.float64]:
-    """The starts of a fit, (n_starts, 4): the given ones, else drawn from the seed alone.
+    """Return the starts of a fit, (n_starts, 4): the given ones, or ones drawn from the seed.
 
-    The same for every concept of a run, so they are drawn once; not to be written to.
+    They are the same for every concept of a run and therefore cached; do not modify them.
     """
     starts = _given(options.starts) if options.starts else _drawn(options)
     starts.flags.writeable = False

@@ -1,4 +1,4 @@
-"""How well a fit is known: standard errors and intervals from the observed information."""
+"""Standard errors and confidence intervals from the observed information."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 #: Two-sided 95 % point of the normal distribution.
 Z_95 = 1.959963984540054
 
-#: Where not seeing the paths makes variances this much larger, summed over parameters in units
-#: of what known paths would leave, some combination of parameters is not identifiable.
+#: Some combination of parameters is not identifiable if unknown hidden states make variances
+#: this much larger, summed over parameters in units of the variances with known states.
 LARGEST_INFLATION = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """Standard errors and 95 % intervals by parameter; None where there is none to give."""
+    """Standard errors and 95 % intervals by parameter; None where they are undefined."""
 
     identifiable: bool
     standard_errors: Mapping[str, float | None]
@@ -44,11 +44,11 @@ def uncertainty_of(
     complete: NDArray[np.float64],
     on_bounds: tuple[str, ...],
 ) -> Uncertainty:
-    """From the observed information (4, 4), given the parameters that a bound holds.
+    """Compute uncertainty from the observed information (4, 4), given the active bounds.
 
-    `complete` (4,) is the diagonal information that complete data would give, `on_bounds` the
-    bounds that hold a parameter, such as "L0_max". Intervals are Wald's on the logit scale, so
-    that they stay inside (0, 1).
+    `complete` (4,) is the diagonal information with known hidden states; `on_bounds` names the
+    bounds that hold a parameter, such as "L0_max". The intervals are Wald intervals on the
+    logit scale, so that they stay inside (0, 1).
     """
     held = {f"p_{name.split('_')[0]}" for name in on_bounds}
     free = tuple(name not in held for name in PARAM_NAMES)
@@ -65,7 +65,7 @@ def uncertainty_of(
 
 
 def _interval(value: float, error: float) -> tuple[float, float]:
-    """Wald's 95 % interval on the logit scale."""
+    """Return the 95 % Wald interval on the logit scale."""
     reach = exp(min(Z_95 * error / (value * (1.0 - value)), 700.0))
     odds = value / (1.0 - value)
     return odds / (reach + odds), odds * reach / (1.0 + odds * reach)

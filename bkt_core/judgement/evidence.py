@@ -1,4 +1,4 @@
-"""What is known of a concept when its verdict is reached: fit, champion, comparison, impact."""
+"""What a verdict on a concept is based on: its fit, champion, comparison and impact."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Champion:
-    """The fitted parameters in force, with what their row remembers of how they were scored."""
+    """The fitted parameters in force, with the information needed to score them again."""
 
     params: BktParams
     fold_seed: int | None = None
-    #: Fitted without each fold of that seed; empty where the row does not know.
+    #: Parameters fitted without each fold of `fold_seed`; empty if the row does not have them.
     fold_params: tuple[BktParams | None, ...] = ()
-    #: How many days its data ended before this run's; None: not known, never stale.
+    #: Days from the end of its data to the end of the run's; None: unknown, never stale.
     age_days: float | None = None
     param_id: int | None = None
 
@@ -36,7 +36,10 @@ class Champion:
         age_days: float | None = None,
         param_id: int | None = None,
     ) -> Champion:
-        """Read what `ConceptFit.metrics` wrote; rows of another make are scored in-sample."""
+        """Read what `ConceptFit.metrics` wrote.
+
+        A row not written by this pipeline has no folds and is scored in-sample.
+        """
         stored = metrics.get("fold_params") or ()
         return cls(
             params=params,
@@ -48,48 +51,48 @@ class Champion:
 
     @property
     def scored_in_sample(self) -> bool:
-        """Whether its fold parameters are unknown."""
+        """Whether its fold parameters are unknown, so that it can only be scored in-sample."""
         return self.fold_seed is None or not self.fold_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptEvidence:
-    """All that is known of one concept before the whole run is looked at."""
+    """The evidence on one concept that does not depend on other concepts of the run."""
 
     fit: ConceptFit
-    champion: Champion | None  # None: the defaults are in force
+    champion: Champion | None  # None means that the defaults are in force
     against_champion: Comparison | None
     impact: Impact | None
-    report: GateReport  # every check that needs no other concept
+    report: GateReport  # all checks that do not depend on other concepts
 
     @property
     def concept_id(self) -> str:
-        """The concept."""
+        """The id of the concept."""
         return self.fit.concept_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What becomes of one concept, and every check that led there."""
+    """The decision on one concept, with all its checks."""
 
     evidence: ConceptEvidence
     report: GateReport
-    #: Least false discovery rate at which it would be promoted; None: not tested.
+    #: Lowest false discovery rate at which it would be promoted; None means not tested.
     adjusted_p: float | None
 
     @property
     def concept_id(self) -> str:
-        """The concept."""
+        """The id of the concept."""
         return self.evidence.concept_id
 
     @property
     def decision(self) -> Decision:
-        """What becomes of the concept."""
+        """The decision on the concept."""
         return self.report.decision
 
     @property
     def reasons(self) -> tuple[Check, ...]:
-        """The failed checks that decided, or the comparisons that a promotion rests on."""
+        """The failed checks that decided, or the comparisons on which a promotion is based."""
         if self.report.deciding:
             return self.report.deciding
         return tuple(c for c in self.report.checks if c.severity is Severity.COMPARE)

@@ -1,4 +1,4 @@
-"""The evidence on one concept to plain values and back, with the same bits."""
+"""Convert the evidence on one concept to plain values and back, bit for bit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def evidence_as_json(evidence: ConceptEvidence, *, fit: object = None) -> dict[str, Any]:
-    """Plain values from which `evidence_from_json` makes evidence with the same bits.
+    """Return plain values; `evidence_from_json` is the inverse, bit for bit.
 
-    `fit`: those of its fit, where they are at hand.
+    `fit` is the converted fit, if the caller already has it.
     """
     champion, against, moved = evidence.champion, evidence.against_champion, evidence.impact
     return {
@@ -31,7 +31,7 @@ def evidence_as_json(evidence: ConceptEvidence, *, fit: object = None) -> dict[s
 
 
 def evidence_from_json(values: Mapping[str, Any]) -> ConceptEvidence:
-    """Read what `evidence_as_json` wrote."""
+    """Read the values that `evidence_as_json` returned."""
     champion, against = values["champion"], values["against_champion"]
     moved = values["impact"]
     return ConceptEvidence(

@@ -1,7 +1,7 @@
-"""Challenger against champion: who wins, and why, over all concepts of a run.
+"""Decide whether challengers replace champions, over all concepts of a run.
 
-`judge_concept` gathers the evidence of one concept; `decide` looks at a whole run, since how
-often chance alone makes a challenger look better depends on how many were tried.
+`judge_concept` collects the evidence on one concept; `decide` needs all concepts of the run,
+because the number of concepts tested determines how often a challenger looks better by chance.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def judge_concept(
     algo: AlgoParams,
     limits: GateLimits,
 ) -> ConceptEvidence:
-    """Check one fit, compare it on held-out users, and count whom it would move."""
+    """Check one fit, compare it on held-out users, and count the users it would affect."""
     if fit.evidence is None:
         return ConceptEvidence(
             fit=fit, champion=champion, against_champion=None, impact=None, report=fit.report
@@ -70,7 +70,11 @@ def judge_concept(
 def keep_untested(
     fit: ConceptFit, champion: Champion | None, *, name: str, sentence: str
 ) -> ConceptEvidence:
-    """A concept that keeps what it has without a test, such as one with the same attempts."""
+    """Build the evidence of a concept that keeps its parameters without a test.
+
+    An example is a concept whose attempts have not changed. `name` and `sentence` are the
+    check.
+    """
     reason = Check(name, False, None, None, Severity.COMPARE, sentence)
     return ConceptEvidence(
         fit=fit,
@@ -88,10 +92,10 @@ def decide(
     approved: Collection[str] = frozenset(),
     pinned: Collection[str] = frozenset(),
 ) -> list[Verdict]:
-    """The verdict on each concept of a run, in the order of the evidences.
+    """Return the verdict on each concept of a run, in the order of `evidences`.
 
-    `approved` concepts may move as many users as they would; `pinned` ones keep what they have.
-    Every p-value that decides is adjusted over the concepts that ask the same question.
+    For `approved` concepts the number of affected users is not limited; `pinned` concepts keep
+    their parameters. P-values are adjusted over all concepts with the same kind of test.
     """
     usable = [
         index
@@ -166,9 +170,10 @@ def _against_champion(
 def _champion_predictions(
     champion: Champion, sequences: AttemptSequences, user_hashes: NDArray[np.uint64]
 ) -> NDArray[np.float64]:
-    """Each user under what the champion had without that user's fold of its own seed.
+    """Predict each user with the champion's parameters fitted without the user's fold.
 
-    A fold without parameters had no users then: whoever is in it now is new to the champion.
+    A fold without parameters had no users when the champion was fitted, so that its users are
+    new to the champion.
     """
     if champion.fold_seed is None or not champion.fold_params:
         return predict(sequences, champion.params)
@@ -180,7 +185,7 @@ def _champion_predictions(
 def _simple_rival_warnings(
     evidence: Evidence, champion: Champion | None, limits: GateLimits
 ) -> tuple[Check, ...]:
-    """Beside a champion, being shown worse than the defaults or the mean is only told."""
+    """Warn if a challenger of a champion is shown to be worse than the defaults or the mean."""
     if champion is None:
         return ()
     return tuple(

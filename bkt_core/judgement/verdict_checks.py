@@ -1,4 +1,4 @@
-"""The checks that compare: their measures, limits and sentences."""
+"""The checks that compare a challenger, with their measures, limits and sentences."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAMES = {
 
 
 def describe(comparison: Comparison) -> str:
-    """One clause: how much better or worse, how sure, on how many users."""
+    """Return a clause: how much better or worse, how certain, on how many users."""
     word = "better" if comparison.gain >= 0 else "worse"
     error = comparison.standard_error
     spread = "" if error is None else f" ± {Z_95 * error:.4f}"
@@ -48,7 +48,10 @@ def not_shown_worse(
     *,
     severity: Severity = Severity.COMPARE,
 ) -> Check:
-    """The defaults or the mean must not be shown to be better; `p` may be adjusted."""
+    """Check that a fit is not shown to be worse than the defaults or the mean.
+
+    `p` is the p-value for "worse"; it may be adjusted.
+    """
     passed = p >= limits.worse_level
     verdict = "Not shown to be worse" if passed else f"Shown to be worse (p = {p:.2g})"
     return Check(
@@ -62,7 +65,7 @@ def not_shown_worse(
 
 
 def users_to_compare(comparison: Comparison, limits: GateLimits) -> Check:
-    """Whether a first fit has so many held-out users that it could be shown to be worse."""
+    """Check that a first fit has enough held-out users to be shown worse if it is."""
     n, needed = comparison.n_users, limits.min_users_first_promotion
     return Check(
         "users_to_compare",
@@ -75,14 +78,14 @@ def users_to_compare(comparison: Comparison, limits: GateLimits) -> Check:
 
 
 def is_stale(evidence: ConceptEvidence, limits: GateLimits) -> bool:
-    """Whether the champion's data is older than the declared age."""
+    """Return whether the champion's data is older than the limit."""
     champion = evidence.champion
     age = None if champion is None else champion.age_days
     return age is not None and age > limits.stale_after_days
 
 
 def promotion_p(evidence: ConceptEvidence, limits: GateLimits) -> float:
-    """The p-value that is adjusted: of "not better", or if stale of "worse by the margin"."""
+    """Return the p-value to adjust: for "not better", or if stale for "worse by the margin"."""
     against = evidence.against_champion
     if against is None:
         return 1.0
@@ -92,7 +95,7 @@ def promotion_p(evidence: ConceptEvidence, limits: GateLimits) -> float:
 
 
 def beats_champion(evidence: ConceptEvidence, adjusted: float, limits: GateLimits) -> Check:
-    """Shown to be better; or, against a stale champion, not worse by more than the margin."""
+    """Check that a fit is shown to be better, or not much worse than a stale champion."""
     rate = limits.false_discovery_rate
     passed = adjusted <= rate
     stale = is_stale(evidence, limits)
@@ -109,7 +112,7 @@ def beats_champion(evidence: ConceptEvidence, adjusted: float, limits: GateLimit
 
 
 def parameters_moved(evidence: ConceptEvidence, limits: GateLimits) -> Check:
-    """A challenger that is the champion again changes nothing."""
+    """Check that the challenger differs from the champion."""
     challenger, champion = evidence.fit.params, evidence.champion
     change = 0.0
     if challenger is not None and champion is not None:
@@ -131,16 +134,16 @@ def parameters_moved(evidence: ConceptEvidence, limits: GateLimits) -> Check:
 def moves_few_users(
     evidence: ConceptEvidence, limits: GateLimits, *, is_approved: bool
 ) -> Check:
-    """Replacing a champion must not carry too many users over the mastery threshold at once."""
+    """Check that replacing a champion moves few users across the mastery threshold."""
     moved = evidence.impact
     share, crossing = (0.0, 0) if moved is None else (moved.share, moved.crossing)
     large = share > limits.max_crossing_share and crossing >= limits.min_crossing_users
     held = large and evidence.champion is not None and not is_approved
-    sentence = "Nobody would cross the mastery threshold."
+    sentence = "No user would cross the mastery threshold."
     if moved is not None and crossing:
         sentence = (
-            f"{moved.up} users would rise above the mastery threshold and {moved.down} fall "
-            f"below it, {share:.0%} of {moved.n_users}"
+            f"{moved.up} users would gain mastery and {moved.down} lose it, "
+            f"{share:.0%} of {moved.n_users}"
         )
         if held:
             sentence += f"; more than {limits.max_crossing_share:.0%} wait for a person"

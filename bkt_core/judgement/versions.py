@@ -1,4 +1,4 @@
-"""Two algorithm versions at one concept: predictions of held-out attempts, and mastery."""
+"""Compare two algorithm versions at one concept: held-out predictions and mastery."""
 
 from __future__ import annotations
 
@@ -23,29 +23,32 @@ if TYPE_CHECKING:
 
 
 class Source(StrEnum):
-    """Where a version's parameters of a concept come from."""
+    """Where the parameters of a version for a concept come from."""
 
-    FITTED = "fitted"  # scored on users whom each fold's parameters have not seen
-    IN_SAMPLE = "in-sample"  # fitted, but the parameters without each fold are not known
-    DEFAULTS = "defaults"  # of the version
+    FITTED = "fitted"  # each fold is scored with parameters fitted without it
+    IN_SAMPLE = "in-sample"  # fitted, but parameters without each fold are not available
+    DEFAULTS = "defaults"  # the defaults of the version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionParams:
-    """What one version has for one concept."""
+    """The parameters of one version for one concept."""
 
     source: Source
     params: BktParams
-    #: A user has mastered the concept from this probability on.
+    #: The mastery threshold of the version.
     threshold: float
-    #: Fitted without each fold of `fold_seed`; None: the fold has no prediction.
+    #: Parameters fitted without each fold of `fold_seed`; None: no prediction for the fold.
     fold_params: tuple[BktParams | None, ...] = ()
     fold_seed: int = 0
 
     def predict(
         self, sequences: AttemptSequences, user_hashes: NDArray[np.uint64]
     ) -> NDArray[np.float64]:
-        """P(correct) before each attempt, out of fold where it was fitted; NaN: none."""
+        """Predict P(correct) before each attempt, (n_attempts,), out of fold if fitted.
+
+        Predictions are NaN in folds without parameters.
+        """
         if self.source is not Source.FITTED:
             return predict(sequences, self.params)
         folds = fold_of(user_hashes, seed=self.fold_seed, n_folds=len(self.fold_params))
@@ -53,14 +56,14 @@ class VersionParams:
 
 
 def defaults_of(algo: AlgoParams) -> VersionParams:
-    """What a version has for a concept without a fit."""
+    """Return the parameters of a version for a concept without a fit."""
     return VersionParams(
         source=Source.DEFAULTS, params=algo.defaults, threshold=algo.mastery_threshold
     )
 
 
 def params_of_fit(fit: ConceptFit | None, algo: AlgoParams) -> VersionParams:
-    """What a version has for a concept by a fit of it; the defaults where there is none."""
+    """Return the parameters of a version from a fit; the defaults if there is none."""
     if fit is None or fit.params is None:
         return defaults_of(algo)
     return VersionParams(
@@ -73,9 +76,10 @@ def params_of_fit(fit: ConceptFit | None, algo: AlgoParams) -> VersionParams:
 
 
 def params_in_force(row: Champion | None, algo: AlgoParams) -> VersionParams:
-    """What a version has for a concept by its row of parameters.
+    """Return the parameters of a version from its stored row.
 
-    A fold without parameters had no users then: whoever is in it now is new to the row.
+    A fold without parameters had no users when the row was fitted, so that its users are new
+    to the row.
     """
     if row is None:
         return defaults_of(algo)
@@ -92,14 +96,14 @@ def params_in_force(row: Champion | None, algo: AlgoParams) -> VersionParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VersionsAtConcept:
-    """Versions A and B at one concept."""
+    """The comparison of versions A and B at one concept."""
 
     a: VersionParams
     b: VersionParams
     predicted_by_both: NDArray[np.bool_]  # (n_attempts,)
     p_a: NDArray[np.float64]  # (n_attempts,), P(correct) before each attempt by A
     p_b: NDArray[np.float64]
-    #: B as the challenger of A; None where no attempt is predicted by both.
+    #: B as the challenger of A; None if no attempt is predicted by both.
     comparison: Comparison | None
     mastery_a: NDArray[np.float64]  # (n_users,), after the last attempt
     mastery_b: NDArray[np.float64]
@@ -123,7 +127,7 @@ def compare_at_concept(
     sequences: AttemptSequences,
     user_hashes: NDArray[np.uint64],  # (n_users,)
 ) -> VersionsAtConcept:
-    """Predict the held-out attempts by both, and replay everybody under both."""
+    """Predict the held-out attempts with both versions and replay all users with both."""
     p_a, p_b = (side.predict(sequences, user_hashes) for side in (a, b))
     both = ~(np.isnan(p_a) | np.isnan(p_b))
     comparison = None

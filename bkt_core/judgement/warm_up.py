@@ -1,4 +1,4 @@
-"""Compiled code is made, or read from disk, at its first call: here, where it is timed."""
+"""Compile the kernels, or load them from the disk cache, before work that is timed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def compile_kernels(engine: FitEngine, limits: GateLimits) -> None:
-    """Fit and judge forty made-up attempts, which calls every kernel of fit and judgement."""
+    """Fit and judge forty artificial attempts; this calls every kernel that a run needs."""
     algo = AlgoParams()
     outcomes = np.array([0, 1, 0, 1, 1, 0, 0, 1, 1, 1] * 4, dtype=np.int8)
     sequences = AttemptSequences(outcomes, np.arange(0, 41, 5, dtype=np.int64))

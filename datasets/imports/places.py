@@ -22,12 +22,12 @@ class Place:
     value: float | str
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal place."""
+        """Return the fields as plain values; `from_json` is the inverse."""
         return {"kind": self.kind, "value": self.value}
 
     @classmethod
     def from_json(cls, value: dict[str, Any] | None) -> Place | None:
-        """Read what `as_json` wrote."""
+        """Build the object from the values that `as_json` returned."""
         return None if value is None else cls(str(value["kind"]), value["value"])
 
     def minus(self, overlap: float) -> object:

@@ -38,7 +38,7 @@ class FileScores:
     at_defaults: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the fields as plain values."""
         return self.scores.as_json() | {
             "rows": self.rows.as_dict() | {"skipped": self.rows.skipped},
             "reasons": self.reasons,

@@ -84,7 +84,7 @@ def write_decisions(
 
 
 def read_decisions(path: Path) -> list[ConceptDecision]:
-    """Read what `write_decisions` wrote."""
+    """Read the values that `write_decisions` returned."""
     return [_from_json(values) for values in read_json(path)["decisions"]]
 
 

@@ -84,7 +84,7 @@ class MasteryMoves:
         return self.users_crossing / self.users if self.users else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the fields as plain values."""
         return asdict(self) | {"share": self.share}
 
 
