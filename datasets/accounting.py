@@ -1,4 +1,4 @@
-"""Every row is accepted, a duplicate, quarantined or skipped; they add up to what was read."""
+"""Count rows: each is accepted, a duplicate, quarantined or skipped, and the counts add up."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from datasets.errors import AccountingError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
-    """What became of the rows of one import or one extraction; cannot fail to add up."""
+    """Row counts of one import or extraction.
+
+    Raises `AccountingError` if the counts do not add up to the rows read.
+    """
 
     read: int
     accepted: int
     duplicates: int
     quarantined: int
-    #: Rows of a file that were said to be no attempts.
+    #: Rows of a file that the user declared not to be attempts.
     skipped: int = 0
 
     def __post_init__(self) -> None:
@@ -24,7 +27,7 @@ class RowCounts:
             raise AccountingError(**self.as_dict(), skipped=self.skipped)
 
     def __add__(self, other: RowCounts) -> RowCounts:
-        """The counts of both."""
+        """Add two counts field by field."""
         return RowCounts(
             **{name: n + other.as_dict()[name] for name, n in self.as_dict().items()},
             skipped=self.skipped + other.skipped,
@@ -32,12 +35,15 @@ class RowCounts:
 
     @property
     def quarantined_share(self) -> float:
-        """Quarantined rows of those read and not skipped, 0 where there were none."""
+        """The share of quarantined rows among those read and not skipped.
+
+        0 without such rows.
+        """
         judged = self.read - self.skipped
         return self.quarantined / judged if judged else 0.0
 
     def as_dict(self) -> dict[str, int]:
-        """The four counts of every run, as manifests and `--json` print them."""
+        """Return the four counts that every run has, for manifests and `--json`."""
         return {
             "read": self.read,
             "accepted": self.accepted,

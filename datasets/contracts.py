@@ -1,7 +1,7 @@
-"""Columns and row rules of every frame at the border: the one home of column names.
+"""Column names, types and row rules of every frame that enters or leaves the pipeline.
 
-A rule that yields null is a failure here (`fill_null(False)`); dataframely alone would let
-it pass.
+A rule that yields null counts as broken here (`fill_null(False)`); dataframely alone would
+accept it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import pyarrow as pa
 
 #: Times are UTC with microseconds, in frames and files alike.
 TIME = pl.Datetime("us", "UTC")
-#: No attempt is older than this moment.
+#: Attempts before this time are refused.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_ID_CHARACTERS = 255
 MAX_ID_BYTES = 1000
 
-#: What an attempt log must have, and every column of ours that it may have.
+#: Columns that an attempt log must have, and all columns that it may have.
 NEEDED_COLUMNS = ("user_id", "concept_id", "correct", "attempted_at")
 FILE_COLUMNS = ("attempt_id", "user_id", "question_id", "concept_id", "correct", "attempted_at")
-#: Two rows of one identity are the same attempt if these agree.
+#: Two rows with the same identity are the same attempt if these columns agree.
 CONTENT_COLUMNS = ("user_id", "question_id", "correct", "attempted_at")
 
-#: The canonical order of attempts: a total order, since ids are unique.
+#: The canonical order of attempts, which is total because ids are unique.
 ATTEMPT_ORDER = ("concept", "user", "attempted_at", "id")
 
 
@@ -34,7 +34,7 @@ def _given(column: str) -> pl.Expr:
 
 
 def _storable(column: str) -> pl.Expr:
-    """Whether an id fits its column on both databases; null is another rule's matter."""
+    """Check that an id fits its column on both databases; another rule handles null."""
     text = pl.col(column)
     return text.is_null() | (
         (text.str.len_chars() <= MAX_ID_CHARACTERS)
@@ -44,10 +44,10 @@ def _storable(column: str) -> pl.Expr:
 
 
 class FileAttempt(dy.Schema):
-    """One concept of one row of an attempt file, brought to our types.
+    """One concept of one row of an attempt file, converted to our types.
 
-    `row` counts the file's rows from 1; a row with several concepts stands here once for each.
-    `latest` is the last moment that does not count as the future; `…_is_known` are true where
+    `row` counts the rows of the file from 1; a row with several concepts occurs once per
+    concept. `latest` is the latest time that is not in the future; `…_is_known` are true if
     there is no list of ids.
     """
 
@@ -67,81 +67,81 @@ class FileAttempt(dy.Schema):
 
     @dy.rule()
     def ids_are_unicode(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """No id holds bytes that are not UTF-8, such as lone surrogates."""
+        """No id has bytes that are invalid UTF-8, such as lone surrogates."""
         return pl.col("is_unicode")
 
     @dy.rule()
     def attempt_id_is_given(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """A file with ids has one in every row."""
+        """If the file has attempt ids, every row has one."""
         return _given("attempt_id")
 
     @dy.rule()
     def user_id_is_given(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """Somebody answered."""
+        """The row has a user."""
         return _given("user_id")
 
     @dy.rule()
     def concept_id_is_given(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """A concept was named, or the question is mapped to one."""
+        """The row names a concept, or its question is mapped to one."""
         return _given("concept_id")
 
     @dy.rule()
     def user_id_fits(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """At most 255 characters and 1,000 bytes, without NUL."""
+        """The id has at most 255 characters and 1,000 bytes, without NUL."""
         return _storable("user_id")
 
     @dy.rule()
     def concept_id_fits(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """At most 255 characters and 1,000 bytes, without NUL."""
+        """The id has at most 255 characters and 1,000 bytes, without NUL."""
         return _storable("concept_id")
 
     @dy.rule()
     def user_id_is_known(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """The list of users has it, where `conf` names one."""
+        """The user is in the list of users, if `conf` names a list."""
         return pl.col("user_is_known")
 
     @dy.rule()
     def concept_id_is_known(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """The list of concepts has it, where `conf` names one."""
+        """The concept is in the list of concepts, if `conf` names a list."""
         return pl.col("concept_is_known")
 
     @dy.rule()
     def question_id_fits(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """At most 255 characters and 1,000 bytes, without NUL; null is normal."""
+        """The id has at most 255 characters and 1,000 bytes, without NUL; null is allowed."""
         return _storable("question_id")
 
     @dy.rule()
     def correct_is_0_or_1(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """Right or wrong; anything else was made null when the file was read."""
+        """The outcome is 0 or 1; anything else was read as null."""
         return pl.col("correct").is_in([0, 1]).fill_null(value=False)
 
     @dy.rule()
     def attempted_at_is_unambiguous(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """No local time that the end of summer time repeats, unless --ambiguous is given."""
+        """The end of summer time does not repeat the local time, or --ambiguous is given."""
         return ~pl.col("time_is_ambiguous")
 
     @dy.rule()
     def attempted_at_exists(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """No local time that the start of summer time skips."""
+        """The start of summer time does not skip the local time."""
         return pl.col("time_exists")
 
     @dy.rule()
     def attempted_at_is_a_time(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """A finite moment; what cannot be read as one was made null."""
+        """The value is a finite time; anything else was read as null."""
         return _given("attempted_at")
 
     @dy.rule()
     def attempted_since_1970(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """Not before the epoch; an unreadable time is another rule's matter."""
+        """The time is not before 1970; another rule handles unreadable times."""
         return (pl.col("attempted_at") >= EARLIEST).fill_null(value=True)
 
     @dy.rule()
     def attempted_by_now(cls) -> pl.Expr:  # noqa: N805 - a class method to dataframely
-        """Not in the future beyond the allowed skew."""
+        """The time is not in the future by more than the allowed skew."""
         return (pl.col("attempted_at") <= pl.col("latest")).fill_null(value=True)
 
 
-#: In the order in which a row that breaks several is counted: under the first.
+#: Rules in order of precedence: a row that breaks several is counted under the first.
 FILE_RULES = (
     "ids_are_unicode",
     "user_id_is_given",
@@ -159,7 +159,7 @@ FILE_RULES = (
     "attempted_since_1970",
     "attempted_by_now",
 )
-#: Rules that need other rows: the rest of the file, or what is stored.
+#: Rules that depend on other rows: the rest of the file, or stored rows.
 CONFLICTS_IN_FILE = "conflicts_in_file"
 CONFLICTS_WITH_STORED = "conflicts_with_stored"
 USER_WAS_ERASED = "user_was_erased"
@@ -180,7 +180,7 @@ LOG_RULES = (
 
 
 class NewAttempt(dy.Schema):
-    """A row for the table `attempts`, in file order; what `store.attempts` inserts."""
+    """A row for the table `attempts`, in file order; `store.attempts` inserts it."""
 
     row = dy.Int64()
     source = dy.String()
@@ -192,7 +192,7 @@ class NewAttempt(dy.Schema):
     attempted_at = dy.Datetime(time_unit="us", time_zone="UTC")
 
 
-#: A shard: whole concepts, sorted by `ATTEMPT_ORDER`; codes index users and concepts.
+#: A shard: all attempts of some concepts, sorted by `ATTEMPT_ORDER`; codes index the tables.
 SHARD_SCHEMA = pa.schema(
     [
         pa.field("concept", pa.int32(), nullable=False),
@@ -227,8 +227,8 @@ CONCEPTS_SCHEMA = pa.schema(
         pa.field("delta_rows", pa.int64(), nullable=False),
     ]
 )
-#: Rows that broke a rule, as an extraction keeps them to judge them again: ids are bytes, times
-#: microseconds, and what is no outcome or no time is a number that is none.
+#: Rows that broke a rule, kept so that a later extraction can judge them again: ids are bytes,
+#: times are microseconds, and invalid outcomes or times are numbers outside the valid range.
 BROKEN_SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64()),
@@ -239,7 +239,7 @@ BROKEN_SCHEMA = pa.schema(
         pa.field("rule", pa.uint8()),
     ]
 )
-#: State versions as they stood in the snapshot of the attempts, for staging.
+#: State versions in the same snapshot as the attempts, for staging.
 STATES_SCHEMA = pa.schema(
     [
         pa.field("concept", pa.int32(), nullable=False),

@@ -10,18 +10,18 @@ from bkt_core.errors import BadInputError, BktError
 
 
 class FileFormatError(BadInputError):
-    """A file that cannot be read as an attempt log; nothing of it was used."""
+    """A file cannot be read as an attempt log; none of its rows were used."""
 
 
 class ExtractError(BadInputError):
-    """An extraction on disk that is missing, broken, or not what its manifest says."""
+    """An extraction on disk is missing, corrupt, or does not match its manifest."""
 
 
 class StorageError(BktError):
-    """A disk or a folder that does not take what must be written."""
+    """A disk or a folder refused a write."""
 
 
-#: What the system said, and what to do about it.
+#: System error -> the cause, and what to do about it.
 _STORAGE = {
     errno.ENOSPC: "the disk is full. Make room (`bkt prune`), then run the command again",
     errno.EDQUOT: "the quota is used up. Make room (`bkt prune`), then run the command again",
@@ -36,12 +36,12 @@ _STORAGE = {
         "there is no such folder and none can be made. Check the path (BKT_DATA_DIR)",
     ),
 }
-#: How a library that hides the number tells of it.
+#: Pattern of the error number in messages of libraries that do not pass it on.
 _OS_ERROR = re.compile(r"os error (\d+)|errno (\d+)", re.IGNORECASE)
 
 
 def storage_error(error: Exception, path: Path | str | None = None) -> StorageError | None:
-    """What a disk refused, as a sentence; None where it was something else."""
+    """Turn an error of the operating system into a `StorageError`; None for other errors."""
     number = getattr(error, "errno", None)
     found = _OS_ERROR.search(str(error))
     if number is None and found is not None:
@@ -54,7 +54,7 @@ def storage_error(error: Exception, path: Path | str | None = None) -> StorageEr
 
 
 class AccountingError(BktError):
-    """Rows that are neither accepted, duplicates, set aside nor skipped: a defect of ours."""
+    """Rows are neither accepted, duplicates, quarantined nor skipped: a defect of this code."""
 
     def __init__(
         self, *, read: int, accepted: int, duplicates: int, quarantined: int, skipped: int = 0
@@ -68,7 +68,7 @@ class AccountingError(BktError):
 
 
 class QuarantineLimitError(BktError):
-    """Too many rows were set aside to trust what is left (docs/tables.md)."""
+    """Too many rows were quarantined to trust the remaining ones (docs/tables.md)."""
 
     exit_code = 3
 
@@ -76,7 +76,7 @@ class QuarantineLimitError(BktError):
         super().__init__(
             f"{quarantined} of {read} rows ({quarantined / max(read, 1):.1%}) broke a rule, "
             f"more than the allowed {limit:.1%}; see {where} for the reasons, "
-            "mend the source or raise the limit."
+            "fix the source or raise the limit."
         )
         self.quarantined = quarantined
         self.read = read
@@ -84,7 +84,7 @@ class QuarantineLimitError(BktError):
 
 
 class NothingAcceptedError(BktError):
-    """Every row of an import was set aside; nothing was written to the database."""
+    """Every row of an import was quarantined; nothing was written to the database."""
 
     exit_code = 3
 
@@ -93,7 +93,7 @@ class NothingAcceptedError(BktError):
     ) -> None:
         shown = ", ".join(repr(sample[:60]) for sample in samples)
         super().__init__(
-            f"All {n_rows:,} rows of {where} were set aside, most by the rule {rule}"
+            f"All {n_rows:,} rows of {where} were quarantined, most by the rule {rule}"
             + (f", with values such as {shown}. " if shown else ". ")
             + f"{advice} Nothing was imported; `bkt import --preview` shows how a file would "
             "be read."

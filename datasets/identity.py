@@ -1,4 +1,4 @@
-"""The identity of an attempt that comes from a file, and hashes of ids for people to see."""
+"""The identity of an attempt from a file, and masked ids for people to see."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import hashlib
 
 import polars as pl
 
-#: Ids shorter than this many bytes share the bytes of their lengths.
+#: Number of byte lengths whose encodings are precomputed.
 _LENGTHS = 256
 
 
 def idempotency_key(source: str, attempt_id: str, concept_id: str) -> str:
-    """A hash of the length-prefixed parts, so that no two identities run into each other."""
+    """Hash the length-prefixed parts, so that different identities never give the same text."""
     parts = (source, attempt_id, concept_id)
     return hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
 
 
 def with_idempotency_keys(parts: pl.DataFrame, source: str) -> pl.DataFrame:
-    """The frame with a column `idempotency_key` from source, attempt_id and concept_id."""
+    """Add a column `idempotency_key`, computed from source, attempt_id and concept_id."""
     begun, sha256 = _framed(source), hashlib.sha256
     concepts = {name: _framed(name) for name in parts["concept_id"].unique()}
     lengths = [_length(n) for n in range(_LENGTHS)]
@@ -33,7 +33,7 @@ def with_idempotency_keys(parts: pl.DataFrame, source: str) -> pl.DataFrame:
 
 
 def masked(identifier: str | None) -> str:
-    """A short hash that stands for an id where people may look, such as a report."""
+    """Return a short hash that replaces an id where people read, such as in a report."""
     if identifier is None:
         return "null"
     return hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Arrow tables and Polars frames as whole Parquet files."""
+"""Read and write Arrow tables and Polars frames as Parquet files; writes are atomic."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read one Parquet file that we wrote; a broken one is named."""
+    """Read one Parquet file that this pipeline wrote.
+
+    Raises `ExtractError`, which names the file, if it cannot be read.
+    """
     try:
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise ExtractError(
-            f"Expected a whole Parquet file at {path}, but it cannot be read ({error}); "
+            f"Expected a complete Parquet file at {path}, but it cannot be read ({error}); "
             "extract again with --full."
         ) from error

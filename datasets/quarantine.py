@@ -1,4 +1,4 @@
-"""Rows set aside with their reason: a Parquet file of rows and a summary per rule."""
+"""Quarantined rows with their reasons: a Parquet file of rows and a summary per rule."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-#: Rows that are written out; all are counted.
+#: Most rows that are written to the file; all rows are counted.
 MAX_ROWS = 100_000
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleCount:
-    """How often one rule was broken first, and whose rows show it."""
+    """The number of rows that broke one rule first, with examples."""
 
     rule: str
     rows: int
-    #: Of all rows read.
+    #: Share of all rows read.
     share: float
-    #: A few users, hashed.
+    #: Hashes of a few users of such rows.
     examples: tuple[str, ...]
 
 
 def write_quarantine(
     folder: Path, rows: pl.DataFrame, counts: Mapping[str, int], *, n_read: int
 ) -> tuple[RuleCount, ...]:
-    """Write `rows.parquet` and `summary.json`; the same rows again give the same files.
+    """Write `rows.parquet` and `summary.json`; equal rows give equal files.
 
-    `rows` has a column `rule` and a column `user_id`, and holds at most what a person can look
-    at; `counts` counts every row under the rule it broke first.
+    `rows` has a column `rule` and a column `user_id`, and at most `MAX_ROWS` rows; `counts` has
+    the number of all rows by the first rule that they broke.
     """
     summary = tuple(
         RuleCount(
@@ -59,7 +59,7 @@ def write_quarantine(
 
 
 def read_summary(folder: Path) -> tuple[RuleCount, ...]:
-    """The summary that `write_quarantine` left in a folder."""
+    """Read the summary that `write_quarantine` wrote to a folder."""
     rules: Sequence[dict[str, object]] = read_json(folder / "summary.json")["rules"]
     return tuple(
         RuleCount(

@@ -1,4 +1,4 @@
-"""A synthetic attempt log with known parameters, as a file that `bkt import` reads."""
+"""Write a synthetic attempt log with known parameters, as a file that `bkt import` reads."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from datasets.whole_files import write_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The log begins here: a Monday, in UTC microseconds.
+#: Start of the log, a Monday, in UTC microseconds since 1970.
 _BEGINS_US = 1_767_571_200_000_000  # 2026-01-05 00:00:00
 _SECOND_US = 1_000_000
-#: Share of the concepts that a user practises.
+#: Share of the concepts that each user practises.
 _SHARE_PRACTISED = 0.8
 _QUESTIONS_PER_CONCEPT = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationPlan:
-    """How large a log, and from which seed."""
+    """Size and seed of a simulated log."""
 
     n_concepts: int
     n_users: int
@@ -35,7 +35,7 @@ class SimulationPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
-    """What was written."""
+    """The result of a simulation."""
 
     n_attempts: int
     truth: Path
@@ -43,7 +43,7 @@ class Simulated:
 
 
 def write_simulation(path: Path, plan: SimulationPlan) -> Simulated:
-    """Write the attempts to `path`, and the true parameters beside it."""
+    """Write the attempts to `path`, and the true parameters to a file beside it."""
     rng = np.random.default_rng(plan.seed)
     params = {
         f"concept-{number + 1:03d}": BktParams(*drawn.tolist())
@@ -71,7 +71,7 @@ def write_simulation(path: Path, plan: SimulationPlan) -> Simulated:
 def _attempts_at(
     concept: str, params: BktParams, n_users: int, rng: np.random.Generator
 ) -> pl.DataFrame:
-    """Some of the users at one concept, each on a day of their own, a minute or so apart."""
+    """Simulate users at one concept, each on their own day, about a minute between attempts."""
     users = np.flatnonzero(rng.random(n_users) < _SHARE_PRACTISED)
     if not users.size:
         users = np.zeros(1, dtype=np.int64)

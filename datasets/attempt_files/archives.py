@@ -1,4 +1,4 @@
-"""Files that are compressed, read as the file that they hold."""
+"""Open compressed files as the file that they contain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from datasets.errors import FileFormatError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How compressed files begin, and the endings that their names have for it.
+#: Signatures at the start of compressed files, and the endings of their names.
 _SIGNS = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -28,19 +28,19 @@ _SIGNS = {
     b"\xfd7zXZ\x00": "xz",
 }
 _ENDINGS = frozenset({".gz", ".gzip", ".zst", ".zstd", ".zip", ".bz2", ".xz"})
-#: What a decompressor raises where its input is broken or cut off.
+#: Errors that decompressors raise for corrupt or truncated input.
 ARCHIVE_ERRORS = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
 
 
 def compression_of(path: Path) -> str | None:
-    """How a file is compressed, by its first bytes; None where it is not."""
+    """Return the kind of compression, from the first bytes; None if it is not compressed."""
     with path.open("rb") as file:
         head = file.read(8)
     return next((kind for sign, kind in _SIGNS.items() if head.startswith(sign)), None)
 
 
 def name_inside(path: Path) -> str:
-    """The name of the file that is read: without the ending of its compression."""
+    """Return the name of the file inside: without the ending of the compression."""
     if compression_of(path) == "zip":
         return Path(_only_member(path)).name
     return path.stem if path.suffix.lower() in _ENDINGS else path.name
@@ -48,9 +48,9 @@ def name_inside(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed where it is compressed.
+    """Open a file for reading bytes, decompressed if it is compressed.
 
-    Raises `FileFormatError`: if a zip holds no file, or several.
+    Raises `FileFormatError` if a zip holds no file or several files.
     """
     kind = compression_of(path)
     if kind == "zip":

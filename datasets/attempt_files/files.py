@@ -1,6 +1,6 @@
-"""Attempt files read a batch at a time under our column names and types.
+"""Read attempt files in batches, with our column names and types.
 
-A file may be larger than memory: nothing here holds more than one batch of it.
+A file may be larger than memory: at most one batch is held at a time.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ _SAMPLES = 3
 
 
 class AttemptRows(Protocol):
-    """Rows under our column names, before any rule was applied; may be read repeatedly."""
+    """Rows with our column names, before any rule is applied; they can be read repeatedly."""
 
     @property
     def digest(self) -> str:
-        """Names the rows where they have no ids of their own."""
+        """A digest that identifies the rows if they have no ids of their own."""
 
     @property
     def has_attempt_ids(self) -> bool:
-        """Whether the source names each attempt."""
+        """Whether the source has an id for each attempt."""
 
     @property
     def concept_delimiter(self) -> str | None:
-        """What stands between several concepts of one row."""
+        """The text between several concepts of one row; None if a row has one concept."""
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """The rows in their order, a part at a time (`columns.attempts_from_table`)."""
+        """Yield the rows in order, in batches (see `columns.attempts_from_table`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptFile:
-    """One attempt file that was looked at and can be read."""
+    """One attempt file that was checked and can be read."""
 
     raw: RawFile
     plan: ColumnPlan
@@ -62,30 +62,30 @@ class AttemptFile:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The path of the file."""
         return self.raw.path
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the file's bytes, decompressed, and the user where its name says who."""
+        """SHA-256 of the decompressed bytes, and of the user if the file name has it."""
         if self.options.user_from_name:
             return f"{self.raw.found.digest}:{self.plan.constants['user_id']}"
         return self.raw.found.digest
 
     @property
     def has_attempt_ids(self) -> bool:
-        """Whether the file has a column of ids."""
+        """Whether the file has a column of attempt ids."""
         return "attempt_id" in self.plan.sources
 
     @property
     def concept_delimiter(self) -> str | None:
-        """What stands between several concepts of one row."""
+        """The text between several concepts of one row; None if a row has one concept."""
         return self.plan.concept_delimiter
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """The rows in file order, a part at a time; what cannot be read as it must is null.
+        """Yield the rows in file order, in batches; values that cannot be read are null.
 
-        Raises `FileFormatError`: if the file is broken, or a column has an impossible type.
+        Raises `FileFormatError` if the file is corrupt or a column has an impossible type.
         """
         if self.retries is None:
             return self.unmarked_batches()
@@ -93,20 +93,20 @@ class AttemptFile:
 
     @cached_property
     def retries(self) -> Retries | None:
-        """Rows that are no first answers, where those alone count."""
+        """Rows that are not first attempts, if only first attempts count."""
         if not self.options.first_attempts or self.plan.answer_number is not None:
             return None
         return retries_of(self.unmarked_batches(), self.options.within)
 
     def unmarked_batches(self) -> Iterator[pl.DataFrame]:
-        """The rows before it was asked which of them are first answers."""
+        """Yield the rows without the mark of repeated attempts."""
         first_row = 1
         for table in self.tables():
             yield attempts_from_table(table, self.plan, first_row=first_row)
             first_row += table.num_rows
 
     def tables(self) -> Iterator[pa.Table]:
-        """The columns of the plan as they stand in the file, with those of joined files."""
+        """Yield the columns of the plan as they are in the file, with those of joined files."""
         added = {name for join in self.joins for name in join.added}
         wanted = [name for name in self.plan.file_columns if name not in added]
         wanted += [join.left for join in self.joins if join.left not in added]
@@ -116,7 +116,7 @@ class AttemptFile:
             yield table
 
     def sampled_ids(self, column: str) -> pl.Series:
-        """The distinct values of a column of ids in the first part of the file."""
+        """Return the distinct values of a column of ids in the first batch."""
         names = self.plan.sources.get(column, ())
         if len(names) != 1 or self.plan.integer_ids:
             return pl.Series([], dtype=pl.String)
@@ -126,7 +126,7 @@ class AttemptFile:
         return texts_of(first).drop_nulls().unique(maintain_order=True)
 
     def samples(self, column: str) -> list[str]:
-        """The first distinct values of one of our columns, as they stand in the file."""
+        """Return the first distinct values of one of our columns, as written in the file."""
         names = self.plan.sources.get(column, ())
         if column == "attempted_at" and self.plan.order is not None:
             names = (self.plan.order,)
@@ -139,10 +139,10 @@ class AttemptFile:
 
 
 def open_attempt_file(path: Path, options: FileOptions) -> AttemptFile:
-    """Look at one attempt file, find its columns, and see that its times can be read.
+    """Open an attempt file, find its columns, and check that its times can be read.
 
-    Raises `FileFormatError`: if the file is missing, broken at first sight, lacks a column,
-    or none of the first times is one.
+    Raises `FileFormatError` if the file is missing, corrupt or lacks a column, or if none of
+    its first times can be read.
     """
     raw = open_raw_file(path, options)
     try:
@@ -163,7 +163,7 @@ def open_attempt_file(path: Path, options: FileOptions) -> AttemptFile:
 
 
 def _plan_for(raw: RawFile, plan: ColumnPlan) -> ColumnPlan:
-    """What holds of text files alone: words for nothing, and texts that were escaped."""
+    """Add what applies only to text files: words for missing values, and escaped texts."""
     if raw.text is None:
         return replace(plan, is_escaped=False)
     return replace(plan, null_ids=plan.null_ids | MISSING)

@@ -1,4 +1,4 @@
-"""Rows that are no first answer of their user to their question, found over a whole file."""
+"""Find the rows that repeat a question which their user has attempted before."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Rows, rising, whose user had answered their question before."""
+    """Row numbers, increasing, of attempts that repeat a question of their user."""
 
     rows: pl.Series
-    #: Rows that name a user, a question and a time.
+    #: Number of rows that name a user, a question and a time.
     n_answers: int
 
     def marked(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """The frames with those rows skipped."""
+        """Yield the frames with those rows marked as skipped."""
         for frame in frames:
             is_retry = frame["row"].is_in(self.rows.implode())
             yield frame.with_columns(is_skipped=frame["is_skipped"] | is_retry)
 
 
 def retries_of(frames: Iterable[pl.DataFrame], within: timedelta | None) -> Retries:
-    """Answers after the first one to the same question; first again after `within` without one.
+    """Find attempts after a user's first one at a question.
 
-    Rows of one attempt, such as one per concept, are first together. Rows without a question
-    are always first. Holds some forty bytes a row.
+    An attempt counts as first again if the user did not attempt the question for `within`. Rows
+    of the same attempt, such as one per concept, are first together. Rows without a question
+    are always first. Memory: about forty bytes per row.
     """
     kept = [
         frame.filter(

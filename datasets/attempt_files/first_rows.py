@@ -1,4 +1,4 @@
-"""The first rows of a file, looked at before any is judged: times, and marks around ids."""
+"""Check the first rows of a file before any row is judged: times, and quotes around ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datasets.errors import FileFormatError
 if TYPE_CHECKING:
     from datasets.attempt_files.values.plans import ColumnPlan
 
-#: Rows whose times are looked at.
+#: Number of rows whose times are checked.
 _LOOKED_AT = 1_000
 _MARKED = r'^\s*".*"\s*$'
 
@@ -25,11 +25,11 @@ _MARKED = r'^\s*".*"\s*$'
 def with_readable_times(
     table: pa.Table, plan: ColumnPlan, *, unit_is_given: bool
 ) -> ColumnPlan:
-    """The plan, with a reading that suits the first times.
+    """Return the plan with a way of reading times that suits the first rows.
 
-    A unit that the layout gives yields to times that are text; one that a person gave does not.
-    Raises `FileFormatError`: if none of them is a time, or the unit makes unlikely years of
-    them.
+    A unit from the layout is dropped if the times are text; a unit from the user is not.
+    Raises `FileFormatError` if none of the first times can be read, or if the unit leads to
+    unlikely years.
     """
     if plan.order is not None or "attempted_at" not in plan.sources:
         return plan
@@ -47,23 +47,23 @@ def with_readable_times(
 
 
 def refuse_marks_around_ids(table: pa.Table, plan: ColumnPlan) -> None:
-    """Refuse text without quoting whose names, or all values of an id, stand in marks.
+    """Refuse unquoted text in which the names, or all values of an id, are in quotation marks.
 
-    Raises `FileFormatError`: the marks would become part of the ids.
+    Raises `FileFormatError`, because the marks would become part of the ids.
     """
     for name in plan.file_columns:
         if name.startswith('"') and name.endswith('"'):
-            raise _marked("The names of the columns stand", name)
+            raise _marked("The column names are", name)
     for ours in ("user_id", "concept_id", "question_id", "attempt_id"):
         for name in plan.sources.get(ours, ()):
             texts = texts_of(table[name]).drop_nulls()
             if len(texts) and texts.str.contains(_MARKED).all():
-                raise _marked(f"Every value of {name} stands", texts[0])
+                raise _marked(f"Every value of {name} is", texts[0])
 
 
 def _marked(what: str, example: str) -> FileFormatError:
     return FileFormatError(
-        f"{what} in quotation marks, such as {example}, and text between tabs is read without "
-        "quoting: give --quote double to take them away, or --quote none if they are part of "
+        f"{what} in quotation marks, such as {example}, but text between tabs is read without "
+        "quoting: give --quote double to remove them, or --quote none if they are part of "
         "the text. Nothing was imported."
     )

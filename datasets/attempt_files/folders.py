@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptFolder:
-    """Attempt files that are imported together; rows are numbered through all of them.
+    """Attempt files that are imported together; row numbers continue from file to file.
 
-    A row without an id of its own is known by the bytes of its file and its place there, so
-    that a file that was imported before is known again whatever lies beside it.
+    A row without an id of its own is identified by the bytes of its file and its place there,
+    so that a file is recognised when it is imported again, whatever other files are beside it.
     """
 
     path: Path
@@ -36,33 +36,33 @@ class AttemptFolder:
 
     @property
     def digest(self) -> str:
-        """Of the digests of the files."""
+        """A digest of the digests of all files."""
         return sha256("\n".join(file.digest for file in self.files).encode()).hexdigest()
 
     @property
     def concept_delimiter(self) -> str | None:
-        """What stands between several concepts of one row."""
+        """The text between several concepts of one row; None if a row has one concept."""
         return self.files[0].concept_delimiter
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """The rows of one file after the other, in the order of the files' names."""
+        """Yield the rows of all files, in the order of the file names."""
         if self.retries is None:
             return self._frames()
         return self.retries.marked(self._frames())
 
     @cached_property
     def retries(self) -> Retries | None:
-        """Rows that are no first answers, where those alone count."""
+        """Rows that are not first attempts, if only first attempts count."""
         if not self.options.first_attempts or self.files[0].plan.answer_number is not None:
             return None
         return retries_of(self._frames(), self.options.within)
 
     def sampled_ids(self, column: str) -> pl.Series:
-        """The distinct values of a column of ids in the first file."""
+        """Return the distinct values of a column of ids in the first file."""
         return self.files[0].sampled_ids(column)
 
     def samples(self, column: str) -> list[str]:
-        """The first values of one of our columns in the first file."""
+        """Return the first values of one of our columns in the first file."""
         return self.files[0].samples(column)
 
     def _frames(self) -> Iterator[pl.DataFrame]:
@@ -80,7 +80,7 @@ class AttemptFolder:
 
 
 def _opened(path: Path, options: FileOptions) -> AttemptFile:
-    """One file of a folder; what is wrong with it is said with its name."""
+    """Open one file of a folder; errors name the file."""
     try:
         return open_attempt_file(path, options)
     except FileFormatError as error:
@@ -90,9 +90,9 @@ def _opened(path: Path, options: FileOptions) -> AttemptFile:
 
 
 def open_attempts(path: Path, options: FileOptions) -> AttemptFile | AttemptFolder:
-    """Look at one attempt file, or at every one in a folder.
+    """Open one attempt file, or all attempt files in a folder.
 
-    Raises `FileFormatError`: if there is none, or one of them cannot be read.
+    Raises `FileFormatError` if there is none, or if one of them cannot be read.
     """
     if not path.is_dir():
         return open_attempt_file(path, options)
@@ -100,7 +100,7 @@ def open_attempts(path: Path, options: FileOptions) -> AttemptFile | AttemptFold
     if not found:
         raise FileFormatError(
             f"Expected attempt files in the folder {path} (.parquet, .csv, .tsv, .jsonl), "
-            "but there is none."
+            "but found none."
         )
     files = tuple(_opened(file, options) for file in found)
     return AttemptFolder(path=path, files=files, options=options)

@@ -1,4 +1,4 @@
-"""Columns that a second file adds to each row: the questions of an export, for instance."""
+"""Columns that a second file adds to each row, for instance the questions of an export."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KEY = "\x1fkey"
 
 @dataclass(frozen=True, slots=True)
 class JoinedFile:
-    """A second file in memory: its key and the columns that it adds, all of them text."""
+    """A second file in memory: its key and the columns that it adds, all as text."""
 
     #: The column of the attempt file that holds the key.
     left: str
@@ -34,7 +34,7 @@ class JoinedFile:
     frame: pl.DataFrame
 
     def add(self, table: pa.Table) -> pa.Table:
-        """The table with the added columns; null where the key is not in the second file."""
+        """Return the table with the added columns; unmatched keys give null."""
         keys = pl.DataFrame({_KEY: _comparable(texts_of(table[self.left]))})
         found = keys.join(self.frame, on=_KEY, how="left", maintain_order="left")
         for name in self.added:
@@ -43,10 +43,10 @@ class JoinedFile:
 
 
 def read_joins(joins: Sequence[Join], columns: Sequence[str]) -> list[JoinedFile]:
-    """Read the second files; each may use columns that the ones before it added.
+    """Read the second files; each may use columns added by the ones before it.
 
-    Raises `UsageError`: if no key, or several, can be meant; `FileFormatError`: if a key
-    stands twice in a second file.
+    Raises `UsageError` if no column or several columns could be the key, and `FileFormatError`
+    if a key occurs twice in a second file.
     """
     known, read = list(columns), list[JoinedFile]()
     for join in joins:
@@ -72,7 +72,7 @@ def read_joins(joins: Sequence[Join], columns: Sequence[str]) -> list[JoinedFile
 
 
 def _comparable(text: pl.Series) -> pl.Series:
-    """Keys as they are compared: without blanks, whole numbers without `.0`."""
+    """Normalise keys for comparison: strip blanks, drop `.0` of whole numbers."""
     return text.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
 
 

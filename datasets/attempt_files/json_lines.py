@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, its nested members as columns with dotted names."""
+"""Read JSON lines: one object per line; nested members become columns with dotted names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-#: Lines whose members name the columns, and lines that are read at once.
+#: Lines whose members give the column names, and lines per batch.
 SAMPLE_LINES, BATCH_LINES = 1_000, 50_000
 _ONE_A_LINE = (
     "JSON is read as one object a line; `jq -c '.[]'` makes lines of an array, `jq -c .` of an "
@@ -26,7 +26,7 @@ _ONE_A_LINE = (
 
 
 def json_columns(path: Path) -> list[str]:
-    """Every member of the first lines, nested ones by their path: `actor.account.name`."""
+    """Return every member of the first lines, nested ones by path: `actor.account.name`."""
     names: dict[str, None] = {}
     for value in islice(_objects(path), SAMPLE_LINES):
         names.update(dict.fromkeys(_flat(value)))
@@ -36,7 +36,7 @@ def json_columns(path: Path) -> list[str]:
 
 
 def json_scan(path: Path) -> Scan:
-    """Count the lines that hold something and hash the bytes."""
+    """Count the lines that are not empty and compute the digest of the bytes."""
     digest, n_rows = hashlib.sha256(), 0
     with opened(path) as file:
         for line in file:
@@ -46,7 +46,7 @@ def json_scan(path: Path) -> Scan:
 
 
 def json_tables(path: Path, wanted: Sequence[str]) -> Iterator[pa.Table]:
-    """The wanted members as bytes; what a line does not have is null."""
+    """Yield the wanted members as bytes; a member that a line lacks is null."""
     objects = _objects(path)
     is_first = True
     while rows := [_flat(value) for value in islice(objects, BATCH_LINES)]:
@@ -89,7 +89,7 @@ def _no_object(path: Path, number: int, got: str) -> FileFormatError:
 
 
 def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Members by their path; objects in a list by their place, other lists as they are."""
+    """Flatten members by path; objects in a list get their index, other lists are kept."""
     found: dict[str, Any] = {}
     for name, member in value.items():
         path = f"{before}{name}"

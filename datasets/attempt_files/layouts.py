@@ -1,4 +1,4 @@
-"""Which column of a file is which of ours: layout, `--map`, `--set` and the rest."""
+"""Decide which column of a file is which of ours, from the layout and the options."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ if TYPE_CHECKING:
 
     from datasets.attempt_files.options import FileOptions
 
-#: Exports whose rows lack what a second file holds, and how it is added.
+#: Exports whose rows lack columns that a second file has, and how to join that file.
 _SECOND_FILES = MappingProxyType(
     {
         Layout.EDNET: (
-            "The key and the tags stand in a file beside them, and the users are the names of "
+            "The key and the tags are in a separate file, and the users are the names of "
             "the files: give --join contents/questions.csv and --user-from-name."
         ),
         Layout.EEDI: (
-            "Times and concepts stand in two files beside it: give "
+            "Times and concepts are in two separate files: give "
             "--join answer_metadata_task_1_2.csv and --join question_metadata_task_1_2.csv."
         ),
         Layout.RIIID: (
-            "The tags stand in a file beside it: give "
-            "--join questions.csv:content_id=question_id."
+            "The tags are in a separate file: give --join questions.csv:content_id=question_id."
         ),
     }
 )
-#: What `--map` takes beside our columns: the column that orders a file without times.
+#: Name that `--map` accepts beside our columns: the column that orders a file without times.
 ORDER = "order"
 
 
 def plan_columns(columns: Sequence[str], options: FileOptions) -> ColumnPlan:
-    """Say where each of our columns is in a file with these column names.
+    """Find each of our columns in a file with these column names.
 
-    Raises `UsageError`: if a flag names a column that is not ours or not there;
-    `FileFormatError`: if the file misses a column that is needed, with a suggestion.
+    Raises `UsageError` if an option names a column that is not ours or not in the file, and
+    `FileFormatError`, with a suggestion, if the file lacks a column that is needed.
     """
     _refuse_unknown("--map", options.column_map, (*FILE_COLUMNS, ORDER))
     _refuse_unknown("--set", options.constants, FILE_COLUMNS)
@@ -110,7 +109,7 @@ def plan_columns(columns: Sequence[str], options: FileOptions) -> ColumnPlan:
 def _present_pair(
     options: FileOptions, export: Export, columns: Sequence[str]
 ) -> tuple[str, str] | None:
-    """The two columns that must agree, by their names in the file."""
+    """Return the two columns that must agree, by their names in the file."""
     if options.correct_if is None:
         return None if "correct" in options.column_map else export.correct_if
     pair = [find(columns, name) for name in options.correct_if]
@@ -149,7 +148,7 @@ def _refuse_unknown(flag: str, given: Mapping[str, str], known: Sequence[str]) -
 def _refuse_doubles(
     columns: Sequence[str], sources: Mapping[str, tuple[str, ...]], layout: Layout
 ) -> None:
-    """Columns that are read must have names of their own, but for KC models of DataShop."""
+    """Refuse repeated names of columns that are read, except for KC models of DataShop."""
     for ours, names in sources.items():
         for name in names:
             if layout is Layout.DATASHOP and ours == "concept_id":
@@ -183,13 +182,13 @@ def _refuse_missing(
 
 
 def _advice(columns: Sequence[str], absent: Sequence[str], options: FileOptions) -> str:
-    """What would most likely help."""
+    """Return the advice that most likely helps."""
     if len(columns) == 1:
         return _advice_on_delimiter(columns[0])
     if options.layout in _SECOND_FILES:
         return _SECOND_FILES[options.layout]
     if any(column.strip().startswith('"') for column in columns):
-        return "The names stand in quotation marks: give --quote double."
+        return "The names are in quotation marks: give --quote double."
     if looks_like_data(columns) and not options.columns:
         return (
             "Its first line looks like values: if the header line is missing, name the "

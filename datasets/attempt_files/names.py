@@ -1,4 +1,4 @@
-"""Names that files give to our columns: how a name is compared, and what is recognised."""
+"""How column names are compared, and which names are recognised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datasets.attempt_files.values.plans import Layout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-#: Our column -> names that people give it, the most telling first, as `canonical` writes them.
+#: Our column -> names that files use for it, best first, in the form of `canonical`.
 SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "user_id": (
@@ -50,7 +50,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 
-#: Columns by which an export is known: every group must be there, one name of each.
+#: Columns that identify an export: one name of every group must be present.
 _SIGNATURES: Mapping[Layout, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
         Layout.DATASHOP: (
@@ -83,12 +83,12 @@ _SIGNATURES: Mapping[Layout, tuple[tuple[str, ...], ...]] = MappingProxyType(
 
 
 def canonical(name: str) -> str:
-    """A name as names are compared: lower case, blanks and hyphens as underscores."""
+    """Return the form in which names are compared: lower case, with underscores."""
     return re.sub(r"[\s_-]+", "_", name.strip().strip("\"'").casefold()).strip("_")
 
 
 def find(columns: Iterable[str], *names: str) -> str | None:
-    """The column with the first of these names: as written, else as names are compared."""
+    """Return the first of these names that is a column, exactly or else in `canonical` form."""
     columns = list(columns)
     for name in names:
         if name in columns:
@@ -101,7 +101,7 @@ def find(columns: Iterable[str], *names: str) -> str | None:
 
 
 def recognise(columns: Sequence[str]) -> Layout | None:
-    """The export that has these columns; None where it is none that is known."""
+    """Return the export that has these columns; None if it is not a known export."""
     present = {canonical(column) for column in columns}
     for layout, groups in _SIGNATURES.items():
         if all(present.intersection(group) for group in groups):
@@ -110,7 +110,7 @@ def recognise(columns: Sequence[str]) -> Layout | None:
 
 
 def suggest(columns: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
-    """For each wanted column of ours the file's column that its name suggests."""
+    """Suggest, for each wanted column of ours, a column of the file by its name."""
     taken: set[str] = set()
     found: dict[str, str] = {}
     for ours in wanted:
@@ -123,7 +123,7 @@ def suggest(columns: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
 
 
 def looks_like_data(columns: Sequence[str]) -> bool:
-    """Whether a first line holds values rather than names."""
+    """Return whether a first line holds values instead of names."""
     numbers = sum(bool(re.fullmatch(r"[+-]?[\d.,:/TZ +-]+", name)) for name in columns)
     return numbers > 0 and not any(
         canonical(name) in group for name in columns for group in SYNONYMS.values()

@@ -1,4 +1,4 @@
-"""How a file is to be read: what a person says of it by flags."""
+"""The options with which a user says how to read a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Quote(StrEnum):
-    """Whether a quotation mark at the start of a field encloses it."""
+    """Whether a quotation mark at the start of a field encloses the field."""
 
     DOUBLE = "double"
     NONE = "none"
@@ -29,42 +29,42 @@ class Join:
     """A second file whose columns are added to each row with the same key."""
 
     path: Path
-    #: The columns that must agree; None: the only column that both files have.
+    #: The columns that must agree; None means the only column that both files have.
     left: str | None = None
     right: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOptions:
-    """How the columns of a file are to be understood."""
+    """The options of one import."""
 
     layout: Layout = Layout.PLAIN
-    #: Our column -> the file's name for it.
+    #: Our column -> the name of that column in the file.
     column_map: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     #: Our column -> the value that it has in every row.
     constants: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    #: Names of the columns of a text file that has no header line.
+    #: Column names of a text file that has no header line.
     columns: tuple[str, ...] = ()
     joins: tuple[Join, ...] = ()
-    #: The user is the file's name without its endings.
+    #: True if the file name without its endings is the user id.
     user_from_name: bool = False
 
-    #: Between columns of text files; the name's ending decides where it is None.
+    #: Character between the columns of a text file; None: chosen by the ending of the name.
     delimiter: str | None = None
-    #: None: text with tabs has no quoting, other text has double quotes.
+    #: None means: no quoting if the delimiter is a tab, otherwise double quotes.
     quote: Quote | None = None
     concept_delimiter: str | None = None
-    #: Which of several knowledge-component models of a DataShop file names the concepts.
+    #: Which of several knowledge-component models of a DataShop file gives the concepts.
     kc_model: str | None = None
-    #: Ids are whole numbers: `100.0` is `100`.
+    #: True if ids are whole numbers, so that `100.0` is read as `100`.
     integer_ids: bool = False
 
-    #: Fractions of a point count as right from here on; None: only 0 and 1 are outcomes.
+    #: Partial credit from this value on counts as correct; None: only 0 and 1 are outcomes.
     partial_credit_from: float | None = None
-    #: Further words that mean right and wrong, in any case.
+    #: Further words for correct and incorrect, in any case.
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
-    #: The answer is right where these two columns are equal.
+    #: Two columns; the attempt is correct where they are equal.
     correct_if: tuple[str, str] | None = None
 
     time_zone: str | None = None
@@ -73,9 +73,9 @@ class FileOptions:
     time_origin: datetime | None = None
     ambiguous: Ambiguous | None = None
 
-    #: Rows with this value in this column are no attempts.
+    #: (column, value): rows with this value in this column are not attempts.
     skip: tuple[tuple[str, str], ...] = ()
-    #: Only the first answer of a user to a question counts, and again after `within`.
+    #: True if only the first attempt of a user at a question counts, and again after `within`.
     first_attempts: bool = False
     within: timedelta | None = None
 
@@ -92,7 +92,7 @@ class FileOptions:
             )
         if self.partial_credit_from is not None and not 0.0 < self.partial_credit_from <= 1.0:
             raise UsageError(
-                "The partial-credit threshold must lie in (0, 1], "
+                "The partial-credit threshold must be in (0, 1], "
                 f"got {self.partial_credit_from!r}."
             )
         if self.time_format is not None and self.time_unit is not None:

@@ -1,4 +1,4 @@
-"""Files before their columns are ours: Parquet, delimited text or JSON lines, in parts."""
+"""Files before their columns are mapped to ours: Parquet, delimited text or JSON lines."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
 _DELIMITERS = MappingProxyType({".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"})
 _PARQUET = (".parquet", ".pq")
 _JSON = (".jsonl", ".ndjson", ".json")
-#: Rows of a Parquet file that are read at once.
+#: Number of rows of a Parquet file that are read at once.
 BATCH_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawFile:
-    """One file before its columns are ours: Parquet, delimited text or JSON lines."""
+    """One file before its columns are mapped to ours: Parquet, delimited text or JSON lines."""
 
     path: Path
     columns: tuple[str, ...]
-    #: How text is written; None: Parquet or JSON.
+    #: Format of a text file; None for Parquet and JSON.
     text: TextFormat | None
     is_json: bool
     found: Scan
-    #: Of the file when it was opened: number, size and time of the last change.
+    #: Inode, size and modification time of the file when it was opened.
     state: tuple[int, int, int]
 
     def tables(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
-        """The wanted columns, a part at a time; as many rows as there are lines.
+        """Yield the wanted columns in batches; there are as many rows as lines.
 
-        Raises `FileFormatError`: if the file is broken, or lines and rows differ in number.
+        Raises `FileFormatError` if the file is corrupt or the numbers of lines and rows differ.
         """
         n_rows = 0
         try:
@@ -66,7 +66,7 @@ class RawFile:
             if line is not None:
                 raise FileFormatError(
                     f"{self.path} cannot be read as text: {line} Nothing of it was imported; "
-                    "mend the line and repeat the import."
+                    "fix the line and repeat the import."
                 ) from error
             raise broken(self.path, "text" if self.text else self.kind, error) from error
         self._refuse_change()
@@ -77,7 +77,7 @@ class RawFile:
             )
 
     def _refuse_change(self) -> None:
-        """Refuse rows that are others than those whose bytes were hashed and counted."""
+        """Refuse rows if the file has changed since its bytes were hashed and counted."""
         if self.path.exists() and _state_of(self.path) != self.state:
             raise FileFormatError(
                 f"{self.path} changed while it was read; nothing was imported. Repeat the "
@@ -86,7 +86,7 @@ class RawFile:
 
     @property
     def kind(self) -> str:
-        """What the file is, in a word."""
+        """The kind of file in a word."""
         return "JSON lines" if self.is_json else "Parquet" if self.text is None else "text"
 
     def _tables(self, wanted: list[str]) -> Iterator[pa.Table]:
@@ -98,11 +98,11 @@ class RawFile:
 
 
 def open_raw_file(path: Path, options: FileOptions) -> RawFile:
-    """Look at one file: what kind it is and which columns it has."""
+    """Open one file: determine its kind and its columns."""
     if path.exists() and not path.is_file():
         raise FileFormatError(
-            f"{path} is no regular file, and an import reads a file more than once: write "
-            "what it gives into a file, and import that."
+            f"{path} is not a regular file, and an import reads a file more than once: write "
+            "its content to a file and import that."
         )
     if not path.is_file():
         raise FileFormatError(f"Expected an attempt file at {path}, but there is none.")
@@ -113,7 +113,7 @@ def open_raw_file(path: Path, options: FileOptions) -> RawFile:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether the name of a file ends as those of attempt files do, and is not hidden."""
+    """Return whether the name has an ending of attempt files and is not hidden."""
     name = name_inside(path) if path.is_file() else path.name
     if path.name.startswith("."):
         return False
@@ -198,7 +198,7 @@ def _parquet_tables(path: Path, wanted: list[str]) -> Iterator[pa.Table]:
 
 
 def broken(path: Path, kind: str, error: BaseException) -> FileFormatError:
-    """The sentence for a file that its reader refuses."""
+    """Build the error for a file that its reader refuses."""
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     return FileFormatError(
         f"{path} cannot be read as {kind}: {said.rstrip('.')}. "

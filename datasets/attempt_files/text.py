@@ -154,10 +154,7 @@ def _lines_of(block: bytes) -> list[str]:
 
 
 def ragged_line(path: Path, form: TextFormat) -> str | None:
-    """Describe the first line with too few or too many fields.
-
-    None if there is no such line.
-    """
+    """Describe the first line with too few or too many fields; None if all lines fit."""
     number, expected = 0, len(form.columns)
     with opened(path) as file:
         for block in _whole_lines(file):

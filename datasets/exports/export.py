@@ -1,4 +1,4 @@
-"""`bkt export`: one table of one moment as one file, whole or absent."""
+"""`bkt export`: write one table, read in one snapshot, to a file in one atomic step."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ ENDINGS = (".csv", ".parquet")
 def export_table(
     engine: Engine, table: Table, path: Path, filters: Filters, *, overwrite: bool = False
 ) -> int:
-    """Write the rows of a table, as of one moment, to a file; returns how many.
+    """Write the rows of a table, read in one snapshot, to a file; return their number.
 
-    Raises `UsageError`: for another ending, a file that is there, or a filter that means
-    nothing; `BadInputError`: while a user is being erased; `StorageError`: where the disk does
-    not take the file. Then nothing was written.
+    Raises `UsageError` for an unknown file ending, an existing file or a filter that does not
+    apply to the table, `BadInputError` while a user is being erased, and `StorageError` if the
+    file cannot be written. After an error no file is left.
     """
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"An export is a .csv or a .parquet file, got {path.name!r}.")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already: name another file, or give --overwrite.")
+        raise UsageError(f"{path} already exists: name another file, or give --overwrite.")
     n_rows = 0
     try:
         with reading(engine) as conn, whole_file(path) as temporary:
@@ -60,7 +60,7 @@ def export_table(
 
 
 def _require_no_erasure(conn: Connection) -> frozenset[str]:
-    """The erased users; raises where one of them still has rows, since the erasure goes on."""
+    """Return the erased users; raises an error if one of them still has rows."""
     for row in (AttemptRow, MasteryStateRow, SnapshotRow):
         left = select(exists().where(row.user_id == ErasedUserRow.user_id))
         if conn.execute(left).scalar_one():
@@ -70,6 +70,6 @@ def _require_no_erasure(conn: Connection) -> frozenset[str]:
 
 def _being_erased() -> BadInputError:
     return BadInputError(
-        "A user is being erased, so an export could keep what must go. Repeat it when "
-        "`bkt erase` has ended; one that was killed is finished by the same command."
+        "A user is being erased, so an export could keep data that must be deleted. Repeat it "
+        "when `bkt erase` has ended; if it was killed, run the same command again to finish."
     )

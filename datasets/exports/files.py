@@ -1,4 +1,4 @@
-"""Exported rows as files, Parquet or CSV; in CSV no cell is a formula to a spreadsheet."""
+"""Write exported rows as Parquet or CSV; in CSV no cell is a formula to a spreadsheet."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: Spreadsheets take a text that begins so for a formula or a command (OWASP, CSV injection).
+#: A spreadsheet treats text with one of these first characters as a formula (CSV injection).
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
-#: Stands before such a text, and before one that begins with it; `--layout bkt-export` takes
-#: it away again.
+#: Prefix of such a text, and of a text that begins with this character; `--layout bkt-export`
+#: removes it.
 ESCAPE = "'"
 
 
@@ -27,7 +27,7 @@ ESCAPE = "'"
 def writer_of(
     path: Path, schema: pa.Schema, *, kind: str
 ) -> Iterator[Callable[[pa.RecordBatch], None]]:
-    """A function that writes a batch to the file at `path`, of the `kind` .parquet or .csv."""
+    """Yield a function that appends a batch to the file at `path`, a .parquet or .csv file."""
     if kind == ".parquet":
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             yield writer.write_batch
@@ -41,7 +41,7 @@ def writer_of(
 
 
 def escaped(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
+    """Escape a text so that spreadsheets do not treat it as a formula."""
     return f"{ESCAPE}{text}" if text.startswith((*FORMULA_SIGNS, ESCAPE)) else text
 
 

@@ -1,4 +1,4 @@
-"""What can be exported: the rows of each table under its filters, a part at a time."""
+"""The tables that can be exported: their columns, and their rows in batches."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
     from sqlalchemy.orm import QueryableAttribute
 
-#: Rows that are held at once.
+#: Number of rows per batch.
 BATCH = 20_000
 _TIME = pa.timestamp("us", tz="UTC")
 
 
 class Table(StrEnum):
-    """What `bkt export` writes."""
+    """The tables that `bkt export` writes."""
 
     ATTEMPTS = "attempts"
     STATES = "states"
@@ -48,14 +48,14 @@ class Table(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which rows; empty and None: all of them."""
+    """Which rows are exported; an empty tuple or None does not restrict them."""
 
     concepts: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     #: since <= time < until, by the time that the table is about.
     since: datetime | None = None
     until: datetime | None = None
-    #: Of parameters: also rows that are not in force, and those of other versions.
+    #: For parameters: also rows that are not in force, and rows of other versions.
     all_rows: bool = False
 
 
@@ -106,14 +106,14 @@ _SCHEMAS: Mapping[Table, pa.Schema] = MappingProxyType(
 
 
 def schema_of(table: Table) -> pa.Schema:
-    """The columns of an export."""
+    """Return the columns of an export."""
     return _SCHEMAS[table]
 
 
 def batches_of(conn: Connection, table: Table, filters: Filters) -> Iterator[pa.RecordBatch]:
-    """The rows of a table, in the order of its key; states are those that readers see.
+    """Yield the rows of a table in the order of its key; states are those that readers see.
 
-    Raises `UsageError`: if a filter means nothing for the table.
+    Raises `UsageError` if a filter does not apply to the table.
     """
     _refuse_meaningless(table, filters)
     schema = _SCHEMAS[table]
@@ -195,10 +195,10 @@ def _where(
 
 def _refuse_meaningless(table: Table, filters: Filters) -> None:
     if filters.users and table in (Table.PARAMETERS, Table.EVENTS):
-        raise UsageError(f"--user means nothing for {table.value}: they are about concepts.")
+        raise UsageError(f"--user does not apply to {table.value}: they are about concepts.")
     if table is Table.STATES and (filters.since or filters.until):
         raise UsageError(
-            "--since and --until mean nothing for states, which are those of now; snapshots "
+            "--since and --until do not apply to states, which are the current ones; snapshots "
             "have a time."
         )
     if filters.all_rows and table is not Table.PARAMETERS:
@@ -206,7 +206,7 @@ def _refuse_meaningless(table: Table, filters: Filters) -> None:
 
 
 def _seen_by_readers(conn: Connection, rows: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """States under the parameters in force; what is stale or old-stamped is replayed."""
+    """Return states under the parameters in force; stale or old-stamped ones are replayed."""
     active = active_algorithm(conn).version
     stamps = {concept: in_force(conn, concept) for concept in {row.concept_id for row in rows}}
     found = []

@@ -1,4 +1,4 @@
-"""Rows of the log that broke a rule: kept to be judged again, shown to people, keys named."""
+"""Quarantined rows of the log: kept to be judged again and shown to people."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from datasets.id_codes import IdCodes
 
-#: Keys are made unique whenever this many have gathered.
+#: Keys are deduplicated whenever this many have been collected.
 _KEYS_AT_ONCE = 1_000_000
-#: PostgreSQL's infinite times lie beyond this many microseconds.
+#: PostgreSQL's infinite times are beyond this number of microseconds.
 _BEYOND_TIME = 9_000_000_000_000_000_000
 FILE_NAME = "broken.parquet"
 
 
 class BrokenRows:
-    """Rows set aside, on disk as they come; nothing of erased users is written."""
+    """Quarantined rows, written to disk as they are found; erased users are left out."""
 
     def __init__(self, folder: Path, users: IdCodes, concepts: IdCodes) -> None:
         self._path = folder / FILE_NAME
@@ -44,7 +44,7 @@ class BrokenRows:
         user_codes: NDArray[np.int32],
         concept_codes: NDArray[np.int32],
     ) -> None:
-        """Set aside the rows of a batch that a rule names."""
+        """Store the rows of a batch for which `rules` names a broken rule."""
         places = np.flatnonzero((rules != ACCEPTED) & (rules != ERASED))
         if not places.size:
             return
@@ -66,13 +66,13 @@ class BrokenRows:
         self._writer.write_table(table)
 
     def close(self) -> None:
-        """Finish the file; one without rows is written too."""
+        """Finish the file; a file without rows is written as well."""
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._path, BROKEN_SCHEMA, compression="zstd")
         self._writer.close()
 
     def readable(self) -> pl.DataFrame:
-        """The rows for people, at most `MAX_ROWS`: bytes that are no UTF-8 are escaped."""
+        """Return at most `MAX_ROWS` rows for people; invalid UTF-8 is escaped."""
         with pq.ParquetFile(self._path) as file:
             batches = file.iter_batches(batch_size=MAX_ROWS)
             first = next(batches, None)
@@ -97,7 +97,7 @@ class BrokenRows:
         )
 
     def keys(self) -> pl.DataFrame:
-        """Every (user_id, concept_id) with a broken row, as far as both are ids."""
+        """Return every (user_id, concept_id) with a quarantined row, if both are valid ids."""
         keys = np.unique(np.concatenate([np.zeros(0, np.int64), *self._keys]))
         users = self._users.ids(keys & 0xFFFFFFFF).to_pylist()
         concepts = self._concepts.ids(keys >> 32).to_pylist()
@@ -119,7 +119,7 @@ class BrokenRows:
 
 
 def judged_again(path: Path) -> list[tuple[pa.RecordBatch, RowBatch]]:
-    """The broken rows of an earlier extraction, for a new `Intake` to take."""
+    """Read the quarantined rows of an earlier extraction, for a new `Intake` to judge again."""
     table = pq.read_table(path)
     return [
         (

@@ -1,7 +1,7 @@
-"""The external sort: rows to buckets of whole concepts, and each bucket to canonical order.
+"""External sort: rows go into buckets of concepts, and each bucket is sorted canonically.
 
-A row is three 64-bit words: codes and outcome, id, time. Which bucket a concept falls into
-comes from its hash alone, so that the same log gives the same buckets in any order of reading.
+A row is three 64-bit words: codes and outcome, id, time. The bucket of a concept depends only
+on the hash of its id, so that the same log gives the same buckets in any order of reading.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_BUCKETS = 64
-#: Rows of one bucket that wait in memory.
+#: Rows of one bucket that are buffered in memory.
 _CAPACITY = 8192
-#: Rows that are sorted in memory at once; a longer bucket is read several times.
+#: Rows that are sorted in memory at once; a bucket with more rows is read several times.
 SORTED_ROWS = 2_000_000
 _CHUNK = 1 << 18
 _WORDS = 3
 
 
 class RowBuckets:
-    """Rows on their way to their shard, spilled below `folder` when they become many."""
+    """Rows by bucket; full buckets are written to files below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,11 +40,11 @@ class RowBuckets:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Rows of each bucket."""
+        """The number of rows of each bucket, (n_buckets,)."""
         return self._spilled + self.waiting.filled
 
     def put(self, buckets: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        """Add rows, (n, 3), each to its bucket, (n,)."""
+        """Add rows (n, 3) to their buckets (n,)."""
         order = np.argsort(buckets, kind="stable")
         ends = np.cumsum(np.bincount(buckets, minlength=N_BUCKETS))
         for bucket, end in enumerate(ends):
@@ -75,7 +75,7 @@ class RowBuckets:
         return self._folder / f"bucket-{bucket:02d}.rows"
 
     def chunks(self, bucket: int) -> Iterator[NDArray[np.int64]]:
-        """The rows of one bucket, (n, 3), a piece at a time."""
+        """Yield the rows of one bucket in chunks (n, 3)."""
         if self._spilled[bucket]:
             with self._path(bucket).open("rb") as file:
                 while (piece := np.fromfile(file, np.int64, _CHUNK * _WORDS)).size:
@@ -83,7 +83,7 @@ class RowBuckets:
         yield self.waiting.rows[bucket, : self.waiting.filled[bucket]]
 
     def drop(self, bucket: int) -> None:
-        """Forget the rows of one bucket."""
+        """Discard the rows of one bucket."""
         self._path(bucket).unlink(missing_ok=True)
 
 
@@ -96,9 +96,9 @@ def sorted_rows(
     n_concepts: int,
     n_users: int,
 ) -> Iterator[NDArray[np.int64]]:
-    """The rows of some buckets in canonical order, with ranks for codes, a piece at a time.
+    """Yield the rows of some buckets in canonical order, in chunks, with ranks for codes.
 
-    No piece has more than `SORTED_ROWS` rows unless one user alone has more at one concept.
+    A chunk has at most `SORTED_ROWS` rows, unless one user alone has more at one concept.
     """
     n_rows = int(buckets.counts[chosen].sum())
     pieces = (
@@ -126,7 +126,7 @@ def _key_ranges(
     n_concepts: int,
     n_users: int,
 ) -> list[tuple[int, int, int]]:
-    """Cut the keys into ranges (low, high, rows) of at most `SORTED_ROWS` rows."""
+    """Divide the keys into ranges (low, high, rows) of at most `SORTED_ROWS` rows."""
     counts = np.zeros(n_concepts, np.int64)
     for bucket in chosen:
         for piece in buckets.chunks(bucket):
@@ -163,7 +163,7 @@ def _user_counts(
 
 
 def _packed(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Neighbouring items in groups (first, behind last, rows) of at most `SORTED_ROWS` rows."""
+    """Group neighbouring items as (first, end, rows) with at most `SORTED_ROWS` rows."""
     ends = np.cumsum(counts)
     groups: list[tuple[int, int, int]] = []
     first = 0
@@ -178,7 +178,7 @@ def _packed(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 
 
 def _joined(ranges: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Neighbouring ranges made one while their rows still fit in memory."""
+    """Merge neighbouring ranges as long as their rows fit in memory."""
     joined: list[tuple[int, int, int]] = []
     for low, high, size in ranges:
         if joined and joined[-1][2] + size <= SORTED_ROWS:

@@ -1,4 +1,4 @@
-"""New rows beside a base: its shards stay as they are, and only what came since is written."""
+"""Write only the rows that were added since a base; the shards of the base stay unchanged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def usable_base(
     extracts: Path, snapshot: LogSnapshot
 ) -> tuple[Extract, LogPosition] | tuple[None, None]:
-    """The newest whole extraction that the log of this snapshot only adds to."""
+    """Find the newest complete extraction to which this log only added rows."""
     found = []
     for manifest in extracts.glob("*/manifest.json"):
         try:
@@ -59,7 +59,7 @@ def usable_base(
 def write_delta(
     base: Extract, intake: Intake, ranks: Ranks, folder: Path
 ) -> tuple[str, tuple[ShardFile, ...]]:
-    """Write the new rows and the index of base and new rows; returns the data digest."""
+    """Write the new rows, and the index of base and new rows; return the data digest."""
     n_concepts = ranks.concept_order.size
     facts = no_facts(n_concepts)
     counts = intake.counts[ranks.concept_order]
@@ -98,7 +98,7 @@ def write_delta(
 
 
 def _add_base(index: ConceptIndex, base: Extract, places: NDArray[np.int32]) -> None:
-    """Add what the base knows of its concepts; `places` are their ranks now."""
+    """Add the base's counts of its concepts; `places` are the current ranks of the concepts."""
     table, facts = base.concepts, index.facts
     digests = [int(text, 16) for text in table["digest"].to_pylist()]
     index.digests[places] += np.array(digests, np.uint64)
@@ -126,7 +126,7 @@ def _count_users(
     user_codes: NDArray[np.int32],
     n_users: NDArray[np.int64],
 ) -> None:
-    """Make `n_users` of the concepts in one delta count only users whom the base lacks."""
+    """Reduce `n_users` of the concepts in one delta to users that the base does not have."""
     delta = pq.read_table(path, columns=["concept", "user"])
     concepts, users = delta["concept"].to_numpy(), delta["user"].to_numpy()
     before = user_codes[read_table(base.root / shard.name, columns=["user"])["user"].to_numpy()]

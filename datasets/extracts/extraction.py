@@ -1,4 +1,4 @@
-"""One extraction: the attempt log as validated, sorted, content-addressed Parquet."""
+"""One extraction: the attempt log as validated, sorted Parquet files, named by content."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractOptions:
-    """What an extraction may accept."""
+    """Limits and options of an extraction."""
 
-    #: Clocks may run ahead of ours by this much.
+    #: Attempts may be this far in the future, to allow for clocks that are ahead.
     future_skew: timedelta = timedelta(0)
-    #: Share of quarantined rows above which the run stops.
+    #: Share of quarantined rows above which the run fails.
     max_quarantine: float = 0.05
-    #: Read the whole log even where a part would do.
+    #: True reads the complete log even if reading the new rows would suffice.
     full: bool = False
-    #: Share of new rows, of the base's, from which on a new base is written.
+    #: A new base is written if the new rows are at least this share of the base's rows.
     compact_from: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What one snapshot gave."""
+    """The result of reading one snapshot."""
 
     intake: Intake
     base: Extract | None
@@ -69,7 +69,7 @@ class _Reading:
 
     @property
     def n_base(self) -> int:
-        """Good rows that the base holds."""
+        """The number of accepted rows that the base holds."""
         return 0 if self.base is None else self.base.rows.accepted
 
 
@@ -78,10 +78,10 @@ def extract_attempts(
 ) -> Extract:
     """Read the attempt log and the state versions in one snapshot, and write them as files.
 
-    What an earlier extraction holds is not read again, unless the log was changed under it or
-    so much is new that a base of its own is due. Raises `ExtractError` if the log cannot be
-    read to the end, `QuarantineLimitError` if too many rows broke a rule; then no extraction
-    is kept, but the quarantine lies in the session.
+    Rows in an earlier extraction are not read again, unless rows of the log were changed or
+    there are enough new rows for a new base. Raises `ExtractError` if the log cannot be read to
+    the end, and `QuarantineLimitError` if too many rows broke a rule; then no extraction is
+    kept, but the quarantine stays in the session.
     """
     options = options or ExtractOptions()
     name = uuid4().hex
@@ -104,7 +104,7 @@ def extract_attempts(
 def _read(
     engine: Engine, data_dir: Path, unfinished: Path, at: datetime, options: ExtractOptions
 ) -> _Reading:
-    """Read what is new beside a base, or else, or if that is much, everything."""
+    """Read the rows added to a base; read everything without a base or if there are many."""
     latest = (at + options.future_skew - _EPOCH) // _MICROSECOND
     if not options.full:
         with log_snapshot(engine, unfinished) as snapshot:
@@ -128,7 +128,7 @@ def _take_in(
     base: Extract | None,
     since: LogPosition | None,
 ) -> Intake:
-    """The first pass over the attempts."""
+    """Read the attempts: the first pass over the log."""
     unfinished.mkdir(parents=True, exist_ok=True)
     intake = Intake(
         unfinished,
@@ -137,7 +137,7 @@ def _take_in(
         known_users=None if base is None else _one_array(base.users["user_id"]),
         known_concepts=None if base is None else _one_array(base.concepts["concept_id"]),
     )
-    if base is not None:  # what was the future then may be the past by now
+    if base is not None:  # rows that were in the future then may be in the past now
         for batch, columns in judged_again(base.root / BROKEN_FILE):
             intake.take(batch, columns)
     for batch in snapshot.attempts(since):
@@ -153,7 +153,7 @@ def _with_states(
     base: Extract | None,
     position: LogPosition | None,
 ) -> _Reading:
-    """The states of the same snapshot, by the codes that the attempts have settled."""
+    """Read the states of the same snapshot, with the codes that the attempts have defined."""
     ranks = canonical_ranks(intake)
     states = StateVersions(unfinished / "states", intake, ranks)
     for batch in snapshot.states():
@@ -202,12 +202,12 @@ def _write(
 
 
 def _accounted(found: _Reading) -> RowCounts:
-    """The counts over the whole log, which must add up, also over concepts and buckets."""
+    """Return the counts of the complete log; they must agree over concepts and buckets."""
     intake = found.intake
     rows = RowCounts(
         read=found.n_base + intake.n_read,
         accepted=found.n_base + intake.n_accepted,
-        duplicates=0,  # the database refuses a second row of one identity
+        duplicates=0,  # the database refuses a second row with the same identity
         quarantined=sum(intake.reasons.values()),
     )
     if not intake.n_accepted == int(intake.counts.sum()) == int(intake.buckets.counts.sum()):
@@ -229,10 +229,10 @@ def _refuse_too_many(rows: RowCounts, options: ExtractOptions, session: Path) ->
 
 
 def _refuse_erased(engine: Engine, extract: Extract) -> None:
-    """Remove what was just written if one of its users was erased while it was read.
+    """Remove the extraction just written if one of its users was erased while it was read.
 
-    An erasure sets its tombstone first and clears files last, so that either it sees this
-    extraction or this check sees the tombstone.
+    An erasure writes its tombstone first and removes files last, so that either it finds this
+    extraction or this check finds the tombstone.
     """
     with reading(engine) as conn:
         erased = pa.array(sorted(erased_users(conn)), pa.string())

@@ -1,4 +1,4 @@
-"""The first pass over the log: rows judged, ids to codes, good rows to buckets."""
+"""The first pass over the log: judge rows, assign codes to ids, put rows into buckets."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _USER, _CONCEPT = 1, 2
 
 
 class Intake:
-    """Everything that the first pass has learned; memory grows with ids, not with rows.
+    """The state of the first pass; memory grows with the number of ids, not of rows.
 
-    `known_users` and `known_concepts` are those of a base that new rows are added to: they keep
-    their codes, and count as seen.
+    `known_users` and `known_concepts` are the ids of a base to which rows are added: they keep
+    their codes and count as already seen.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Intake:
         self._tally.active[: self.n_known_users] = True
 
     def take(self, batch: pa.RecordBatch, columns: RowBatch) -> None:
-        """Judge one batch and put its good rows into buckets."""
+        """Judge one batch and put its accepted rows into buckets."""
         user_codes = self.users.encode(batch.column(_USER))
         concept_codes = self.concepts.encode(batch.column(_CONCEPT))
         self._make_room()
@@ -81,34 +81,34 @@ class Intake:
 
     @property
     def digests(self) -> NDArray[np.uint64]:
-        """The wrapping sum of the hashes of each concept's new rows, by code."""
+        """The sum modulo 2**64 of the hashes of each concept's new rows, by code."""
         return self._tally.digests[: len(self.concepts)]
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """New good rows of each concept, by code."""
+        """The number of new accepted rows of each concept, by code."""
         return self._tally.counts[: len(self.concepts)]
 
     @property
     def active_users(self) -> NDArray[np.bool_]:
-        """Which users have a good row, by code."""
+        """Whether each user has an accepted row, by code."""
         return self._tally.active[: len(self.users)]
 
     @property
     def active_concepts(self) -> NDArray[np.bool_]:
-        """Which concepts have a good row, by code."""
+        """Whether each concept has an accepted row, by code."""
         return (self.counts > 0) | (np.arange(len(self.concepts)) < self.n_known_concepts)
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Rule -> rows that broke it first."""
+        """The number of quarantined rows by the first rule that they broke."""
         return {
             rule: int(n) for rule, n in zip(LOG_RULES[1:], self._by_rule[1:], strict=True) if n
         }
 
     @property
     def n_accepted(self) -> int:
-        """Rows that broke no rule."""
+        """The number of rows that broke no rule."""
         return int(self._by_rule[0])
 
     def _make_room(self) -> None:

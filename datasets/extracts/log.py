@@ -1,7 +1,7 @@
-"""The attempt log as Arrow batches, read from the database inside one snapshot.
+"""Read the attempt log as Arrow batches from the database, inside one snapshot.
 
-ADBC speaks the wire format of the database and builds Arrow buffers from it: no Python object
-is made for a row. Our own engine is asked only for its address.
+ADBC reads the wire format of the database into Arrow buffers; no Python object is created per
+row. Our own engine provides only the address.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def log_snapshot(engine: Engine, folder: Path) -> Iterator[LogSnapshot]:
-    """Open one consistent moment of the log; a connection that is cut ends in a clear error.
+    """Open a consistent snapshot of the log.
 
-    `folder` takes the private copy from which a SQLite database is read.
+    `folder` is for the private copy from which a SQLite database is read. Raises `ExtractError`
+    if the connection is lost.
     """
     try:
         if engine.dialect.name == "sqlite":
-            # Each driver is imported only where it is used: it costs a second.
+            # Each driver is imported only where it is needed, because its import takes a
+            # second.
             from datasets.extracts.sqlite_log import sqlite_snapshot
 
             with sqlite_snapshot(engine, folder) as snapshot:
@@ -50,7 +52,7 @@ def log_snapshot(engine: Engine, folder: Path) -> Iterator[LogSnapshot]:
 
 
 def _refused_to_write(error: Exception, folder: Path) -> StorageError | None:
-    """A disk that did not take what was read."""
+    """Return the error of a disk that refused to store what was read, or None."""
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return storage_error(OSError(errno.ENOSPC, str(error)), folder)
     return storage_error(error, folder) if isinstance(error, OSError) else None

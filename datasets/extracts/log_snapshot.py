@@ -1,4 +1,4 @@
-"""What every snapshot of the attempt log offers, whichever database it reads from."""
+"""The interface of snapshots of the attempt log, for both databases."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 STATES = "SELECT user_id, concept_id, version FROM bkt_user_skill_state"
 ERASED = "SELECT user_id FROM erased_user"
-#: A value of `correct` that is neither 0 nor 1.
+#: Code for a value of `correct` that is neither 0 nor 1.
 NEITHER = 2
 
 
 class Cursor(Protocol):
-    """What we use of an ADBC cursor."""
+    """The part of an ADBC cursor that we use."""
 
     adbc_statement: Any
 
@@ -35,55 +35,58 @@ class Cursor(Protocol):
         """Run one statement."""
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        """The next row."""
+        """Return the next row."""
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """All rows that are left."""
+        """Return all remaining rows."""
 
     def fetch_record_batch(self) -> pa.RecordBatchReader:
-        """All rows as a stream."""
+        """Return all rows as a stream."""
 
 
 class Connection(Protocol):
-    """What we use of an ADBC connection."""
+    """The part of an ADBC connection that we use."""
 
     def cursor(self) -> Cursor:
-        """A cursor of the one transaction."""
+        """Return a cursor in the transaction of the snapshot."""
 
 
 class LogSnapshot(ABC):
-    """One moment of the database; the states are to be read behind the attempts."""
+    """One snapshot of the database; read the states after the attempts."""
 
     @property
     @abstractmethod
     def position(self) -> LogPosition | None:
-        """What this snapshot has seen; None where a later one could not continue from it."""
+        """Return the position of this snapshot; None if a later one cannot continue from it."""
 
     @abstractmethod
     def erased_users(self) -> list[str]:
-        """Users with a tombstone."""
+        """Return the users with a tombstone."""
 
     @abstractmethod
     def continues(self, position: LogPosition) -> bool:
-        """Whether the log of this snapshot is that of the position, with rows added only."""
+        """Return whether the log only had rows added since `position`."""
 
     @abstractmethod
     def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
-        """id, user_id, concept_id, correct, attempted_at: all, or those behind a position."""
+        """Yield all rows, or the rows added since a position.
+
+        The columns are id, user_id, concept_id, correct and attempted_at.
+        """
 
     @abstractmethod
     def states(self) -> Iterator[pa.RecordBatch]:
-        """user_id, concept_id and version of every state."""
+        """Yield user_id, concept_id and version of every state."""
 
     @abstractmethod
     def row_batch(self, batch: pa.RecordBatch) -> RowBatch:
-        """The columns of a batch of attempts that are no text."""
+        """Return the columns of a batch of attempts that are not text."""
 
 
 def batches(
     connection: Connection, query: str, options: Mapping[str, str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """What a query gives, a batch at a time; the driver is told the options first."""
+    """Yield the result of a query in batches, after setting options of the driver."""
     with connection.cursor() as cursor:
         cursor.adbc_statement.set_options(**(options or {}))
         cursor.execute(query)
@@ -91,7 +94,7 @@ def batches(
 
 
 def numbers(array: pa.Array, missing: int) -> NDArray[np.int64]:
-    """Whole numbers or times as int64, `missing` for null."""
+    """Return whole numbers or times as int64, with `missing` for null."""
     if not pa.types.is_int64(array.type):
         array = array.cast(pa.int64())
     if array.null_count:

@@ -1,7 +1,8 @@
-"""Up to where an extraction has read, so that the next one reads what is new or late.
+"""Positions up to which extractions have read, so that the next one reads only new rows.
 
-Watermarks by the highest id or by `created_at` miss rows of slow transactions. A PostgreSQL
-snapshot does not: a row is new if its writer's transaction was not visible then and is now.
+A watermark by the highest id or by `created_at` would miss rows of slow transactions. A
+PostgreSQL snapshot does not: a row is new if the transaction that wrote it was not visible in
+the earlier snapshot and is visible now.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _SNAPSHOT = re.compile(r"(\d+):\d+:[\d,]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresPosition:
-    """A snapshot, and the server, timeline, database and table that it belongs to."""
+    """A snapshot, and the server, timeline, database and table to which it belongs."""
 
     system: str
     timeline: str
@@ -26,7 +27,7 @@ class PostgresPosition:
 
     @property
     def _unseen(self) -> str:
-        """Of a column `xact_id`: written by a transaction that this snapshot did not see."""
+        """Condition on a column `xact_id`: its transaction is not visible in this snapshot."""
         lowest = _SNAPSHOT.fullmatch(self.snapshot)
         if lowest is None:
             raise ValueError(f"not a snapshot: {self.snapshot!r}")
@@ -37,16 +38,16 @@ class PostgresPosition:
 
     @property
     def new_rows(self) -> str:
-        """The condition on `attempts` that chooses what came since."""
+        """The condition on `attempts` that selects new rows."""
         return self._unseen
 
     @property
     def changed(self) -> str:
-        """A query for one truth value: whether rows from before were changed or deleted."""
+        """The query that returns whether earlier rows were changed or deleted."""
         return f"SELECT EXISTS (SELECT 1 FROM attempt_rewrites WHERE {self._unseen})"  # noqa: S608 - digits only
 
     def may_lead_to(self, now: PostgresPosition | SqlitePosition) -> bool:
-        """Whether `now` can be a later moment of the same log."""
+        """Return whether `now` can be a later position in the same log."""
         if not isinstance(now, PostgresPosition):
             return False
         same = (self.system, self.timeline, self.database, self.table) == (
@@ -57,7 +58,7 @@ class PostgresPosition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlitePosition:
-    """The last row under the single writer, and how often rows were changed or deleted."""
+    """The last row (SQLite has a single writer), and the number of changed or deleted rows."""
 
     last_id: int
     last_key: str
@@ -66,14 +67,15 @@ class SqlitePosition:
 
     @property
     def new_rows(self) -> str:
-        """The condition on `attempts` that chooses what came since."""
+        """The condition on `attempts` that selects new rows."""
         return f"id > {self.last_id:d}"
 
     @property
     def changed(self) -> str:
-        """A query for one truth value: whether rows from before were changed or replaced.
+        """The query that returns whether earlier rows were changed or replaced.
 
-        Ids are never reused, so that another file, or an older copy of this one, shows.
+        Ids are never reused; therefore it also detects another file or an older copy of this
+        one.
         """
         key = self.last_key.replace("'", "''").replace("\0", "")
         return (
@@ -83,13 +85,13 @@ class SqlitePosition:
         )
 
     def may_lead_to(self, now: PostgresPosition | SqlitePosition) -> bool:
-        """Whether `now` can be a later moment of the same log."""
+        """Return whether `now` can be a later position in the same log."""
         return isinstance(now, SqlitePosition) and self.last_id <= now.last_id
 
 
 LogPosition = PostgresPosition | SqlitePosition
 
-#: What tells a PostgreSQL position; in one snapshot with the rows.
+#: The fields of a PostgreSQL position; the query runs in the same snapshot as the rows.
 POSTGRES_POSITION = """
     SELECT (SELECT system_identifier FROM pg_control_system())::text,
            CASE WHEN pg_is_in_recovery() THEN 'standby'
@@ -98,8 +100,8 @@ POSTGRES_POSITION = """
            'attempts'::regclass::oid::bigint,
            pg_current_snapshot()::text
 """
-#: Whether rows carry transactions that this server has not reached: they were copied here from
-#: another one, and would look new for ever.
+#: Whether rows have transaction ids that this server has not reached: they were copied from
+#: another server and would look new forever.
 FROM_ELSEWHERE = """
     SELECT EXISTS (
         SELECT 1 FROM attempts WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot()))
@@ -113,12 +115,12 @@ SQLITE_POSITION = """
 
 
 def as_json(position: LogPosition) -> dict[str, Any]:
-    """A position as a manifest holds it."""
+    """Return a position in the form that manifests store."""
     return asdict(position)
 
 
 def from_json(value: dict[str, Any] | None) -> LogPosition | None:
-    """The position in a manifest; None where it is of a kind this program does not know."""
+    """Read the position of a manifest; None if this release does not know its kind."""
     kinds: dict[str, type[PostgresPosition] | type[SqlitePosition]] = {
         "postgresql": PostgresPosition,
         "sqlite": SqlitePosition,

@@ -1,4 +1,4 @@
-"""A PostgreSQL log, read in one transaction by binary COPY."""
+"""Read a PostgreSQL log in one transaction, with binary COPY."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class PostgresSnapshot(LogSnapshot):
-    """A REPEATABLE READ, READ ONLY transaction; rows come by `COPY … (FORMAT binary)`."""
+    """A REPEATABLE READ, READ ONLY transaction; rows are read by `COPY … (FORMAT binary)`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,7 +35,7 @@ class PostgresSnapshot(LogSnapshot):
 
     @cached_property
     def position(self) -> LogPosition | None:
-        """The snapshot; None where rows carry transactions of another server."""
+        """Return the snapshot; None if rows have transaction ids of another server."""
         system, timeline, database, table, snapshot = self._row(POSTGRES_POSITION)
         if self._row(FROM_ELSEWHERE)[0]:
             return None
@@ -48,22 +48,23 @@ class PostgresSnapshot(LogSnapshot):
         )
 
     def erased_users(self) -> list[str]:
-        """Users with a tombstone."""
+        """Return the users with a tombstone."""
         with self._connection.cursor() as cursor:
             cursor.execute(ERASED)
             return [str(row[0]) for row in cursor.fetchall()]
 
     def continues(self, position: LogPosition) -> bool:
-        """Whether nothing was changed since, on the same server, timeline and table."""
+        """Return whether nothing was changed since, on the same server, timeline and table."""
         now = self.position
         if now is None or not position.may_lead_to(now):
             return False
         return not self._row(position.changed)[0]
 
     def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
-        """Attempts in the order of the heap, or new ones by the index on `xact_id`.
+        """Yield attempts in heap order, or new ones by the index on `xact_id`.
 
-        Where the table was not analysed lately, the planner would read all of it for a few.
+        Sequential scans are disabled for new rows: without recent statistics the planner would
+        read the complete table for a few rows.
         """
         if since is not None:
             with self._connection.cursor() as cursor:
@@ -75,11 +76,14 @@ class PostgresSnapshot(LogSnapshot):
         )
 
     def states(self) -> Iterator[pa.RecordBatch]:
-        """Every state."""
+        """Yield every state."""
         return batches(self._connection, STATES)
 
     def row_batch(self, batch: pa.RecordBatch) -> RowBatch:
-        """The columns of a batch; `infinity` stays as the wrapped number it arrives as."""
+        """Return the columns of a batch.
+
+        `infinity` remains the integer that PostgreSQL sends.
+        """
         return RowBatch(
             ids=numbers(batch.column(0), 0),
             times=numbers(batch.column(4), NO_MOMENT),

@@ -1,4 +1,4 @@
-"""Deletes files: those of an erased user, and those past their retention."""
+"""Delete files: those with data of an erased user, and those past their retention."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
 
     from datasets.extracts.files import Extract
 
-#: Folders below the data folder in which any Parquet file may name users.
+#: Folders below the data folder whose Parquet files may name users.
 _NAMING_USERS = ("sessions", "runs", "quarantine")
 _KEPT_OF_MANIFEST = ("format", "digest", "rows")
-#: Half-made extractions and sessions of runs that died are kept for this long.
+#: Unfinished extractions and sessions of dead runs are kept for this long.
 _ABANDONED_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What an erasure took from the disk."""
+    """What an erasure removed from the disk."""
 
-    #: Extractions that held the user: removed but for a note in their manifest.
+    #: Number of extractions that held the user; only a note in their manifest is left.
     extracts: int
-    #: Other files from which the user's rows were taken.
+    #: Number of other files from which rows of the user were removed.
     files: int
     rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What retention took from the disk."""
+    """Numbers of folders that retention removed from the disk."""
 
     extracts: int
     abandoned: int
 
 
 def forget_user(data_dir: Path, user_id: str, *, at: datetime) -> Forgotten:
-    """Take a user out of every file below the data folder; harmless when repeated.
+    """Remove a user from every file below the data folder; may be repeated.
 
-    To be called when the tombstone is committed: an extraction under way then removes itself.
+    Call it after the tombstone is committed: an extraction in progress then removes itself.
     """
     extracts = data_dir / "extracts"
     held = [folder for folder in _folders(extracts) if _holds(folder, user_id)]
     for folder in held:
         _remove_extract(folder, at)
     n_files = n_rows = 0
-    for place in _NAMING_USERS:  # in this order: a session's files move under its run
+    for place in _NAMING_USERS:  # in this order: files of a session move into its run
         for path in sorted((data_dir / place).rglob("*.parquet")):
             taken = _take_rows(path, user_id)
             n_files += taken > 0
@@ -68,7 +68,7 @@ def forget_user(data_dir: Path, user_id: str, *, at: datetime) -> Forgotten:
 
 
 def prune_extracts(data_dir: Path, *, keep: timedelta, at: datetime) -> Pruned:
-    """Remove extractions older than `keep`, but never the newest, nor a base still in use."""
+    """Remove extractions older than `keep`, except the newest and bases still in use."""
     found: list[Extract] = []
     removed = 0
     for folder in _folders(data_dir / "extracts"):
@@ -97,7 +97,7 @@ def prune_extracts(data_dir: Path, *, keep: timedelta, at: datetime) -> Pruned:
 
 
 def prune_folders(parent: Path, *, before: datetime) -> int:
-    """Remove the folders in `parent` that were last written to before a moment."""
+    """Remove the folders in `parent` that were last written to before a time."""
     folders = parent.iterdir() if parent.is_dir() else ()
     old = [folder for folder in folders if _older(folder, before)]
     for folder in old:
@@ -106,9 +106,9 @@ def prune_folders(parent: Path, *, before: datetime) -> int:
 
 
 def prune_fits(fits_dir: Path, *, before: datetime, needed: Collection[str]) -> int:
-    """Remove fits made before a moment, but for those that parameters in force rest on.
+    """Remove fits written before a time, except those that parameters in force came from.
 
-    One that is missed is made again from the same attempts, to the same numbers.
+    A removed fit that is needed again is computed from the same attempts, with the same result.
     """
     files = fits_dir.glob("*/*.json")
     old = [path for path in files if path.stem not in needed and _older(path, before)]
@@ -126,7 +126,7 @@ def _older(path: Path, moment: datetime) -> bool:
 
 
 def _holds(folder: Path, user_id: str) -> bool:
-    """Whether an extraction names the user, be it in a row that broke a rule."""
+    """Return whether an extraction names the user, also in a quarantined row."""
     for name, wanted in (("users.parquet", user_id), (BROKEN_FILE, user_id.encode())):
         path = folder / name
         if path.is_file():
@@ -137,7 +137,7 @@ def _holds(folder: Path, user_id: str) -> bool:
 
 
 def _remove_extract(folder: Path, at: datetime) -> None:
-    """Leave only the manifest, with a note; no run will take it for an extraction."""
+    """Remove all files but the manifest, which gets a note; no run will use the extraction."""
     manifest = read_json(folder / "manifest.json")
     note = {"removed_at": at.isoformat(), "removed_because": "a user was erased"}
     kept = {name: value for name, value in manifest.items() if name in _KEPT_OF_MANIFEST}
@@ -148,7 +148,7 @@ def _remove_extract(folder: Path, at: datetime) -> None:
 
 
 def _take_rows(path: Path, user_id: str) -> int:
-    """Rewrite a file without the user's rows; returns how many they were."""
+    """Rewrite a file without the rows of the user; return the number of rows removed."""
     with pq.ParquetFile(path) as file:
         if "user_id" not in file.schema_arrow.names:
             return 0

@@ -1,4 +1,4 @@
-"""The second pass: buckets to sorted Parquet shards of whole concepts, with their index."""
+"""The second pass: write buckets as sorted Parquet shards, with an index of concepts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from datasets.extracts.intake import Intake
 
-#: Neighbouring buckets share a shard until it has this many rows.
+#: A shard takes neighbouring buckets until it has this many rows.
 SHARD_ROWS = 200_000
 _ROW_GROUP_ROWS = 1 << 17
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -33,7 +33,7 @@ _MOMENT = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """Canonical codes: ids in the order of their UTF-8 bytes."""
+    """Canonical codes: ranks of ids in the order of their UTF-8 bytes."""
 
     user_order: NDArray[np.int64]  # rank -> code of the first pass
     concept_order: NDArray[np.int64]
@@ -43,7 +43,7 @@ class Ranks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptIndex:
-    """The columns of `concepts.parquet` that numbers make, each (n_concepts,) by rank."""
+    """The numeric columns of `concepts.parquet`, each (n_concepts,), by rank."""
 
     digests: NDArray[np.uint64]
     n_attempts: NDArray[np.int64]
@@ -56,7 +56,7 @@ class ConceptIndex:
 
 
 def canonical_ranks(intake: Intake) -> Ranks:
-    """The codes that the files use, for every id with a good row."""
+    """Return the codes that the files use, for every id with an accepted row."""
     user_order = intake.users.in_byte_order(intake.active_users)
     concept_order = intake.concepts.in_byte_order(intake.active_concepts)
     return Ranks(
@@ -68,7 +68,7 @@ def canonical_ranks(intake: Intake) -> Ranks:
 
 
 def no_facts(n_concepts: int) -> ConceptFacts:
-    """Facts before any row was seen."""
+    """Return the initial facts, before any row was read."""
     return ConceptFacts(
         n_users=np.zeros(n_concepts, np.int64),
         n_correct=np.zeros(n_concepts, np.int64),
@@ -80,7 +80,7 @@ def no_facts(n_concepts: int) -> ConceptFacts:
 def write_shards(
     intake: Intake, ranks: Ranks, folder: Path
 ) -> tuple[str, tuple[ShardFile, ...]]:
-    """Write users, concepts and shards of one extraction; returns its data digest."""
+    """Write users, concepts and shards of one extraction; return its data digest."""
     n_concepts = ranks.concept_order.size
     facts = no_facts(n_concepts)
     shard_of = np.zeros(n_concepts, np.int32)
@@ -112,7 +112,7 @@ def write_shards(
 
 
 def write_index(folder: Path, intake: Intake, ranks: Ranks, index: ConceptIndex) -> str:
-    """Write `users.parquet` and `concepts.parquet`; returns the data digest."""
+    """Write `users.parquet` and `concepts.parquet`; return the data digest."""
     write_table(folder / "users.parquet", _users(intake, ranks))
     concepts = _concepts(intake, ranks, index)
     write_table(folder / "concepts.parquet", concepts)
@@ -120,7 +120,7 @@ def write_index(folder: Path, intake: Intake, ranks: Ranks, index: ConceptIndex)
 
 
 def data_digest(concepts: pa.Table) -> str:
-    """The digest of a whole log from the digests of its concepts, in canonical order."""
+    """Compute the digest of a log from the digests of its concepts, in canonical order."""
     whole = hashlib.sha256(b"attempt log")
     columns = (concepts["concept_id"], concepts["digest"], concepts["n_attempts"])
     for concept_id, digest, n in zip(*(c.to_pylist() for c in columns), strict=True):
@@ -131,13 +131,13 @@ def data_digest(concepts: pa.Table) -> str:
 
 
 def buckets_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The bucket of each concept, as `row_kernels.sift` chooses it."""
+    """Return the bucket of each concept, as `row_kernels.sift` chooses it."""
     bits = N_BUCKETS.bit_length() - 1
     return (hashes >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def _shard_ends(counts: NDArray[np.int64]) -> list[int]:
-    """Where each shard's buckets end: it has rows enough, and the last one takes the rest."""
+    """Return the end bucket of each shard: once it has enough rows; the last takes the rest."""
     ends: list[int] = []
     waiting = 0
     for bucket, count in enumerate(counts.tolist()):
@@ -153,7 +153,7 @@ def _shard_ends(counts: NDArray[np.int64]) -> list[int]:
 def write_sorted(
     path: Path, intake: Intake, buckets: range, ranks: Ranks, facts: ConceptFacts
 ) -> int:
-    """Write the rows of some buckets as one sorted file; returns how many there are."""
+    """Write the rows of some buckets as one sorted file; return the number of rows."""
     n_rows = 0
     pieces = sorted_rows(
         intake.buckets,
@@ -174,7 +174,7 @@ def write_sorted(
 
 
 def _shard_writer(path: Path) -> pq.ParquetWriter:
-    """A writer whose encodings suit sorted codes: runs for concepts, small steps for users."""
+    """Open a writer with encodings that suit sorted codes: run lengths and deltas."""
     return pq.ParquetWriter(
         path,
         SHARD_SCHEMA,
@@ -185,7 +185,7 @@ def _shard_writer(path: Path) -> pq.ParquetWriter:
 
 
 def shard_table(rows: NDArray[np.int64]) -> pa.Table:
-    """Ranked rows as a table of `SHARD_SCHEMA`."""
+    """Convert ranked rows to a table of `SHARD_SCHEMA`."""
     n = rows.shape[0]
     concepts, users = np.empty(n, np.int32), np.empty(n, np.int32)
     ids, times, correct = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int8)

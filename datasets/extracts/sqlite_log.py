@@ -1,8 +1,8 @@
-"""A SQLite log, read from a private copy of one moment of it.
+"""Read a SQLite log from a private copy.
 
-ADBC brings a SQLite of its own. Two SQLites in one process do not see each other's locks, and
-one that closes the live database would delete the write-ahead log under the other's feet. So
-the live file is only ever opened by Python's SQLite, as our engines do; ADBC gets a copy.
+ADBC has its own copy of the SQLite library. Two copies in one process do not see each other's
+locks, and one that closes the live database would delete the write-ahead log that the other one
+uses. Therefore only Python's SQLite opens the live file, as our engines do; ADBC reads a copy.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from datasets.extracts.log_snapshot import Connection
     from datasets.extracts.positions import LogPosition
 
-#: Values that are no outcome become one that no rule lets pass, whatever their type.
+#: Invalid outcomes of any type become a value that no rule accepts.
 _ATTEMPTS = (
     f"SELECT id, user_id, concept_id, iif(correct IN (0, 1), correct, {NEITHER}), attempted_at "  # noqa: S608 - a constant
     "FROM attempts"
 )
-#: First rows of the right types keep the driver from guessing types by the data.
+#: A first row with the right types keeps the driver from guessing types from the data.
 _TYPED_ATTEMPTS = f"SELECT -1, '', '', 0, '' UNION ALL {_ATTEMPTS}"
 _TYPED_STATES = f"SELECT '', '', 0 UNION ALL {STATES}"
 _OPTIONS = {"adbc.sqlite.query.batch_rows": "65536"}
@@ -59,23 +59,23 @@ class SqliteSnapshot(LogSnapshot):
 
     @cached_property
     def position(self) -> LogPosition | None:
-        """The last row, in the one order in which SQLite writes."""
+        """Return the last row; SQLite has a single writer, so that rows have one order."""
         last_id, last_key, rewrites = self._row(SQLITE_POSITION)
         return SqlitePosition(last_id=last_id, last_key=last_key, rewrites=rewrites)
 
     def erased_users(self) -> list[str]:
-        """Users with a tombstone."""
+        """Return the users with a tombstone."""
         return [str(row[0]) for row in self._source.execute(ERASED)]
 
     def continues(self, position: LogPosition) -> bool:
-        """Whether the same file only grew since."""
+        """Return whether only rows were added to the same file since `position`."""
         now = self.position
         if now is None or not position.may_lead_to(now):
             return False
         return not self._row(position.changed)[0]
 
     def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
-        """Attempts in the order of ids."""
+        """Yield attempts in the order of ids."""
         path = self._folder / "copy.db"
         if since is None:
             with closing(sqlite3.connect(path)) as target:
@@ -91,13 +91,13 @@ class SqliteSnapshot(LogSnapshot):
         return _behind_first(batches(self._copy, _TYPED_ATTEMPTS, _OPTIONS))
 
     def states(self) -> Iterator[pa.RecordBatch]:
-        """Every state."""
+        """Yield every state."""
         if self._copy is None:
-            raise ExtractError("States are read behind the attempts; this is a defect.")
+            raise ExtractError("States must be read after the attempts; this is a defect.")
         return _behind_first(batches(self._copy, _TYPED_STATES, _OPTIONS))
 
     def row_batch(self, batch: pa.RecordBatch) -> RowBatch:
-        """The columns of a batch; times come as text."""
+        """Return the columns of a batch; times are text in SQLite."""
         times = np.empty(batch.num_rows, np.int64)
         times_from_text(text_column(batch.column(4)), times)
         return RowBatch(
@@ -107,7 +107,7 @@ class SqliteSnapshot(LogSnapshot):
         )
 
     def _copy_new(self, since: LogPosition) -> None:
-        """Only what came behind a position, and the states."""
+        """Copy only the rows after a position, and the states."""
         self._source.execute(
             "CREATE TABLE new.attempts AS "  # noqa: S608 - digits only
             "SELECT id, user_id, concept_id, correct, attempted_at "
@@ -124,7 +124,7 @@ class SqliteSnapshot(LogSnapshot):
 
 @contextmanager
 def sqlite_snapshot(engine: Engine, folder: Path) -> Iterator[SqliteSnapshot]:
-    """Open a read transaction on the file of an engine."""
+    """Open a read transaction on the database file of an engine."""
     path = engine.url.database
     if not path or path == ":memory:":
         raise ExtractError(
@@ -142,7 +142,7 @@ def sqlite_snapshot(engine: Engine, folder: Path) -> Iterator[SqliteSnapshot]:
         source.execute("PRAGMA new.journal_mode = OFF")
         source.execute("PRAGMA new.synchronous = OFF")
         source.execute("BEGIN")
-        source.execute("SELECT 1 FROM attempts LIMIT 1").fetchall()  # the snapshot is now
+        source.execute("SELECT 1 FROM attempts LIMIT 1").fetchall()  # takes the snapshot
         yield SqliteSnapshot(source, folder, stack)
 
 

@@ -1,7 +1,7 @@
-"""Versions of states as they stood in the snapshot of the attempts, sorted, a file per shard.
+"""Versions of states in the snapshot of the attempts, sorted, one file per shard.
 
-They take the way that attempts take: to buckets by concept, and from there shard by shard into
-the order of (concept, user). However many states there are, one shard's are in memory at once.
+They are processed like attempts: into buckets by concept, then shard by shard into the order of
+(concept, user). Only the states of one shard are in memory at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class StateVersions:
-    """States on their way to their shard: concept, user, version, by canonical codes."""
+    """States on the way to their shard: concept, user and version, with canonical codes."""
 
     def __init__(self, folder: Path, intake: Intake, ranks: Ranks) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ class StateVersions:
         self._bucket_of = buckets_of(intake.concepts.hashes())
 
     def take(self, batch: pa.RecordBatch) -> None:
-        """Add a batch of user_id, concept_id, version; keys that the log lacks are left out."""
+        """Add a batch of user_id, concept_id, version; keys without attempts are left out."""
         user_codes = self._intake.users.lookup(batch.column(0))
         concept_codes = self._intake.concepts.lookup(batch.column(1))
         users = _ranked(self._ranks.users, user_codes)
@@ -51,7 +51,7 @@ class StateVersions:
         self._buckets.put(self._bucket_of[concept_codes[known]], rows)
 
     def write(self, folder: Path, shards: Iterable[ShardFile]) -> None:
-        """Write the states of each shard's concepts; a shard without states has no file."""
+        """Write the states of each shard; a shard without states has no file."""
         folder.mkdir()
         first = 0
         for number, shard in enumerate(shards):
@@ -65,7 +65,7 @@ class StateVersions:
         pieces = sorted_rows(
             self._buckets,
             buckets,
-            np.arange(n_concepts, dtype=np.int32),  # these rows have canonical codes already
+            np.arange(n_concepts, dtype=np.int32),  # these rows already have canonical codes
             np.arange(n_users, dtype=np.int32),
             n_concepts=n_concepts,
             n_users=n_users,
@@ -81,7 +81,7 @@ class StateVersions:
 
 
 def states_of_shard(extract: Extract, shard: int) -> pa.Table:
-    """The states of one shard's concepts: `contracts.STATES_SCHEMA`, by (concept, user)."""
+    """Read the states of one shard: `contracts.STATES_SCHEMA`, sorted by (concept, user)."""
     path = extract.states / _name(shard)
     return read_table(path) if path.is_file() else STATES_SCHEMA.empty_table()
 
@@ -91,7 +91,7 @@ def _name(shard: int) -> str:
 
 
 def _ranked(ranks: NDArray[np.int32], codes: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Canonical codes of first codes, -1 where either is missing."""
+    """Return the canonical codes of first-pass codes, -1 where either is missing."""
     if not ranks.size:
         return np.full(codes.size, -1, np.int64)
     return np.where(codes >= 0, ranks[codes], -1).astype(np.int64)

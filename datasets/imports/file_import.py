@@ -1,4 +1,4 @@
-"""Import of attempt files into the log: every row accepted, a duplicate, or quarantined."""
+"""Import attempt files into the log; every row is accepted, a duplicate, or quarantined."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 
     from datasets.imports.plan import ImportPlan, Survey
 
-#: Outcomes of `AttemptWriter.write` that set a whole row aside, and the rule.
+#: Outcomes of `AttemptWriter.write` that quarantine a complete row, and the rule for each.
 _REFUSED = {"conflict": CONFLICTS_WITH_STORED, "erased": USER_WAS_ERASED}
 MAX_SOURCE_CHARACTERS = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
-    """How one file is read, and what its import may do."""
+    """How one file is read, and the limits of its import."""
 
     file: FileOptions = field(default_factory=FileOptions)
-    #: Whose attempt ids these are; part of every identity.
+    #: Name of the source of the attempt ids; it is part of every identity.
     source: str = ""
-    #: Clocks may run ahead of ours by this much.
+    #: Attempts may be this far in the future, to allow for clocks that are ahead.
     future_skew: timedelta = timedelta(0)
-    #: A stored attempt that differs in `correct` alone is corrected.
+    #: True corrects a stored attempt that differs only in `correct`.
     corrections: bool = False
-    #: Share of quarantined rows above which nothing is imported; None: the good rows are kept.
+    #: Share of quarantined rows above which nothing is imported; None means no limit.
     max_quarantine: float | None = None
-    #: The only users and concepts there are; None: any id may be one.
+    #: The only accepted users and concepts; None accepts any id.
     known_users: frozenset[str] | None = None
     known_concepts: frozenset[str] | None = None
 
@@ -65,7 +65,7 @@ class ImportOptions:
             )
 
     def rules(self, engine: Engine, at: datetime) -> RowRules:
-        """What rows are judged by at the moment `at`."""
+        """Return the rules by which rows are judged at the time `at`."""
         with reading(engine) as conn:
             mapping = concepts_of_questions(conn)
         return RowRules(
@@ -79,32 +79,32 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """What one import did; `rows` counts rows of the file."""
+    """The result of one import; `rows` counts rows of the file."""
 
     rows: RowCounts
-    #: Rule -> rows of the file that broke it first.
+    #: Number of quarantined rows by the first rule that they broke.
     reasons: dict[str, int]
     rules: tuple[RuleCount, ...]
-    #: Attempts written: a row with several concepts is several.
+    #: Number of attempts written; a row with several concepts is several attempts.
     attempts: int
-    #: Stored attempts whose `correct` was replaced.
+    #: Number of stored attempts whose `correct` was replaced.
     corrected: int
-    #: Rows that name more than one concept.
+    #: Number of rows with more than one concept.
     multi_concept: int
-    #: Where rows that were set aside lie, if any were.
+    #: Folder of the quarantined rows, if there are any.
     quarantine: Path
-    #: What a person should know of the file.
+    #: Sentences about the file that a person should read.
     remarks: tuple[str, ...] = ()
 
 
 def import_file(
     engine: Engine, path: Path, options: ImportOptions, *, quarantine_root: Path, at: datetime
 ) -> ImportReport:
-    """Import one attempt file in one transaction, at the moment `at`.
+    """Import one attempt file in one transaction, at the time `at`.
 
-    Raises `FileFormatError`: if the file cannot be read as an attempt log;
-    `QuarantineLimitError`: if more than the allowed share is quarantined;
-    `NothingAcceptedError`: if every row is; nothing was written to the database.
+    Raises `FileFormatError` if the file cannot be read as an attempt log,
+    `QuarantineLimitError` if more than the allowed share is quarantined, and
+    `NothingAcceptedError` if every row is. After an error nothing is in the database.
     """
     file = open_attempts(path, options.file)
     found = survey(file, options.rules(engine, at))
@@ -121,9 +121,9 @@ def import_file(
 def import_rows(
     conn: Connection, found: Survey, options: ImportOptions, *, folder: Path, at: datetime
 ) -> ImportReport:
-    """Import rows that were surveyed, in the caller's transaction; `folder` takes the others.
+    """Import surveyed rows in the caller's transaction; write the quarantine to `folder`.
 
-    Raises `QuarantineLimitError`: the caller must not commit.
+    Raises `QuarantineLimitError`; the caller must not commit then.
     """
     account = _Account()
     writer = AttemptWriter(conn, at=at, corrections=options.corrections)
@@ -136,7 +136,7 @@ def import_rows(
 
 
 class _Account:
-    """Counts every row once, a batch at a time, and keeps those that are set aside."""
+    """Counts every row once, batch by batch, and keeps the quarantined ones."""
 
     def __init__(self) -> None:
         self.rows = NO_ROWS
@@ -145,7 +145,7 @@ class _Account:
         self._aside: list[pl.DataFrame] = []
 
     def enter(self, plan: ImportPlan, written: pl.DataFrame) -> None:
-        """One batch, and the outcomes of what was written of it."""
+        """Add one batch with the outcomes of the attempts that were written."""
         by_row = written.group_by("row").agg(
             *(
                 (pl.col("outcome") == name).any().alias(name)
@@ -174,14 +174,14 @@ class _Account:
         self.multi_concept += plan.multi_concept
 
     def _set_aside(self, broken: pl.DataFrame, rows: pl.DataFrame) -> None:
-        """Keep the rows as they came, with their reasons, as many as are written out."""
+        """Keep the rows with their reasons, up to the number that is written to disk."""
         room = MAX_ROWS - sum(part.height for part in self._aside)
         chosen = broken.head(max(room, 0))
         if chosen.height or not self._aside:
             self._aside.append(chosen.join(rows, on="row", how="left", maintain_order="left"))
 
     def report(self, folder: Path) -> ImportReport:
-        """The whole account; what was set aside is written, if anything was."""
+        """Return the report, after writing the quarantine if there is any."""
         rules: tuple[RuleCount, ...] = ()
         if self.reasons or folder.exists():  # an earlier import may have left rows there
             aside = pl.concat(self._aside)

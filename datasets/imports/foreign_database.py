@@ -1,4 +1,4 @@
-"""Somebody else's database, read as a stream of rows; nothing of it is written or changed."""
+"""Read rows from the database of a platform; nothing in it is written or changed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection, CursorResult, Engine
 
-#: PostgreSQL's times as text: Python's own types end in the year 9999 and know no infinity, and
-#: one such value would end the whole stream.
+#: PostgreSQL's time types, which are read as text: Python's types end in the year 9999 and have
+#: no infinity, and one such value would end the stream.
 _TEXTS = ("timestamptz", "timestamp", "date", "time", "timetz", "interval")
 _POSTGRES_OPTIONS = "-c timezone=UTC -c datestyle=ISO -c default_transaction_read_only=on"
 
@@ -32,15 +32,15 @@ class ForeignDatabase:
         self._url, self._conn = url, conn
 
     def quoted(self, column: str) -> str:
-        """The name of a column as this database wants it."""
+        """Return the quoted name of a column in this database."""
         return self._conn.dialect.identifier_preparer.quote(column)
 
     def batches(
         self, statement: str, values: Mapping[str, object], size: int
     ) -> Iterator[tuple[list[str], Sequence[Sequence[Any]]]]:
-        """Column names and rows, so many at a time; once without rows where there are none.
+        """Yield column names and rows in batches; one empty batch if there are no rows.
 
-        Raises `FileFormatError` where it cannot be read to the end.
+        Raises `FileFormatError` if the rows cannot be read to the end.
         """
         with _told(self._url):
             result = self._conn.execute(text(statement), dict(values))
@@ -58,10 +58,10 @@ class ForeignDatabase:
 
 @contextmanager
 def foreign_database(url: str) -> Iterator[ForeignDatabase]:
-    """Open somebody else's database.
+    """Open the database of a platform.
 
-    Raises `UsageError`: if the address is none, or there is no driver for it;
-    `FileFormatError`: if nothing answers there.
+    Raises `UsageError` if the address is invalid or there is no driver for it, and
+    `FileFormatError` if nothing answers there.
     """
     engine = _engine(url)
     try:
@@ -75,7 +75,7 @@ def foreign_database(url: str) -> Iterator[ForeignDatabase]:
 
 @contextmanager
 def _told(url: str) -> Iterator[None]:
-    """What the database says when it fails, as one clear error."""
+    """Turn errors of the database into one clear error."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -88,7 +88,7 @@ def _told(url: str) -> Iterator[None]:
 
 
 def _fetched(result: CursorResult[Any], size: int) -> Sequence[Sequence[Any]]:
-    """The next rows; where a driver cannot make a value of what came, that is its error too."""
+    """Fetch the next rows; a driver that cannot convert a value raises the same error."""
     try:
         return result.fetchmany(size)
     except (ValueError, OverflowError) as error:
@@ -101,7 +101,7 @@ def _engine(url: str) -> Engine:
     except (ArgumentError, ValueError) as error:
         raise UsageError(
             "The database to import from must be an address such as "
-            "postgresql://user@host/db or sqlite:///file.db, and what came is none."
+            "postgresql://user@host/db or sqlite:///file.db; the given text is not one."
         ) from error
     kind = address.drivername.partition("+")[0]
     if kind == "sqlite":
@@ -118,7 +118,7 @@ def _engine(url: str) -> Engine:
 
 
 def _sqlite(address: URL) -> Engine:
-    """A file opened read-only: one that is missing is not made, its journal stays as it is."""
+    """Open a file read-only: a missing one is not created, and its journal stays unchanged."""
     path = Path(address.database or "")
     if not path.is_file():
         raise FileFormatError(f"Expected a SQLite database at {path}, but there is none.")
@@ -130,7 +130,7 @@ def _sqlite(address: URL) -> Engine:
     )
 
     def texts_as_bytes(connection: Any, _record: Any) -> None:  # noqa: ANN401 - the driver's own
-        connection.text_factory = bytes  # whether they are UTF-8 is judged row by row
+        connection.text_factory = bytes  # UTF-8 is checked row by row
 
     event.listen(engine, "connect", texts_as_bytes)
     return engine

@@ -1,4 +1,4 @@
-"""What was not said of a file, guessed from its names and values; what is in doubt is said."""
+"""Guess options of a file from its names and values, and report guesses that may be wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DELIMITERS = MappingProxyType({"\t": "'\\t'", ";": "';'", "|": "'|'", ",": "','"})
-#: A day and a time of day; a day with or without one; a time of day that ends with its zone.
+#: Date and time; date with or without time; time of day with a zone at the end.
 _MOMENT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}"
 _DAY = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}|$)"
 _ZONE = r"(?i)\d{2}:\d{2}\S* ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$"
@@ -33,36 +33,36 @@ _OUTCOMES = frozenset({*WORDS, "0", "1", "0.0", "1.0"})
 
 @dataclass(slots=True)
 class Guess:
-    """How a file is to be read: what was said of it, and what was guessed beside it."""
+    """The options of a file: the given ones, and those that were guessed."""
 
     options: FileOptions
-    #: The flags that were guessed, each a word of the command.
+    #: The guessed options, each a word of the command line.
     flags: list[str] = field(default_factory=list)
     #: Sentences on guesses that may be wrong.
     doubts: list[str] = field(default_factory=list)
 
     def add(self, flag: str, options: FileOptions) -> None:
-        """Guess one flag, with which the options are these."""
+        """Record one guessed option, and the options that include it."""
         self.flags.append(flag)
         self.options = options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """What was looked at of a file: distinct texts of each column, without null."""
+    """Sampled values of a file: distinct texts of each column, without null."""
 
     texts: Mapping[str, pl.Series]
-    #: Columns of a Parquet file whose type is a time, so that they need no format.
+    #: Columns of a Parquet file with a time type, which need no format.
     times: frozenset[str]
 
     def of(self, column: str | None) -> pl.Series:
-        """The texts of a column without blanks around them; none of one that is not there."""
+        """Return the stripped texts of a column, empty if there is no such column."""
         found = self.texts.get(column or "", pl.Series([], dtype=pl.String))
         return found.str.strip_chars()
 
 
 def guess_delimiter(path: Path, options: FileOptions) -> tuple[RawFile, Guess]:
-    """The file, cut where its first line has one of the usual delimiters."""
+    """Open the file, with the usual delimiter that occurs in its first line."""
     guess = Guess(options)
     raw = open_raw_file(path, options)
     if raw.text is None or len(raw.columns) > 1 or options.delimiter is not None:
@@ -75,7 +75,7 @@ def guess_delimiter(path: Path, options: FileOptions) -> tuple[RawFile, Guess]:
 
 
 def guess_quotes(raw: RawFile, values: Values, guess: Guess) -> bool:
-    """Guess that marks enclose fields, where a name or all values of a column stand in them."""
+    """Guess quoting, if a name or all values of a column are in quotation marks."""
     if raw.text is None or raw.text.is_quoted or guess.options.quote is not None:
         return False
     marked = r'^".*"$'
@@ -90,7 +90,7 @@ def guess_quotes(raw: RawFile, values: Values, guess: Guess) -> bool:
 
 
 def guess_columns(raw: RawFile, values: Values, guess: Guess) -> None:
-    """Guess layout, mapping and times, where nothing was said of them."""
+    """Guess layout, mapping and times, where the user has not given them."""
     if looks_like_data(raw.columns) and not guess.options.columns:
         _guess_header(raw, values, guess)
         return
@@ -109,7 +109,7 @@ def guess_columns(raw: RawFile, values: Values, guess: Guess) -> None:
 
 
 def _guess_header(raw: RawFile, values: Values, guess: Guess) -> None:
-    """Names for the columns of a file whose first line holds values."""
+    """Guess column names for a file whose first line holds values."""
     columns = [
         pl.concat([pl.Series([name], dtype=pl.String), values.of(name)]) for name in raw.columns
     ]
@@ -130,7 +130,7 @@ def _guess_header(raw: RawFile, values: Values, guess: Guess) -> None:
             names[place] = ours
     guess.add("--columns " + ",".join(names), replace(guess.options, columns=tuple(names)))
     guess.doubts.append(
-        "The first line looks like values: put the names of the columns in the place of c1, c2."
+        "The first line looks like values: replace c1, c2, ... by the names of the columns."
     )
 
 
@@ -160,7 +160,7 @@ def _guess_mapping(names: Sequence[str], values: Values, guess: Guess) -> None:
 
 
 def _guess_times(names: Sequence[str], values: Values, guess: Guess) -> None:
-    """A unit, a format or a zone for the times, where their values ask for one."""
+    """Guess a unit, a format or a zone for the times, if their values need one."""
     export = export_of(guess.options.layout, names, guess.options.kc_model)
     mapped = guess.options.column_map.get("attempted_at")
     column = mapped or next(iter(export.sources.get("attempted_at", ())), None)
@@ -197,7 +197,7 @@ def _guess_format(texts: pl.Series, guess: Guess) -> None:
 
 
 def _lack_zone(texts: pl.Series, time_format: str | None) -> bool:
-    """Whether a time that can be read names no zone."""
+    """Return whether a readable time has no zone."""
     if time_format is not None:
         return not any(sign in time_format for sign in ("%z", "%:z", "%#z"))
     return bool((texts.str.contains(_DAY) & ~texts.str.contains(_ZONE)).any())
@@ -215,7 +215,7 @@ def _are_times(texts: pl.Series) -> bool:
 
 
 def _is_sensible(value: float, unit: TimeUnit) -> bool:
-    """Whether it lies between 1995 and 2100."""
+    """Return whether the year is between 1995 and 2100."""
     return 788_918_400 <= value * unit.microseconds / 1e6 < 4_102_444_800
 
 

@@ -1,7 +1,7 @@
-"""How far an import by query has come: kept in the database that it fills, with its rows.
+"""The position of an import by query, stored in the database that it fills, with its rows.
 
-A place in a file would be ahead of a database that was restored, or of another one, and what
-lies between would never be read. Here place and rows are committed together.
+A position in a file could be ahead of a database that was restored or replaced, and the rows in
+between would never be read. Here the position and the rows are committed together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Place:
         return None if value is None else cls(str(value["kind"]), value["value"])
 
     def minus(self, overlap: float) -> object:
-        """Where to begin reading: seconds before a time, so much below a number."""
+        """Return where to start reading: the value minus `overlap` (seconds for a time)."""
         if isinstance(self.value, int):
             return self.value - int(overlap)
         if isinstance(self.value, float):
@@ -44,10 +44,10 @@ class Place:
 
 
 def last_place(values: Sequence[object], *, at: datetime) -> Place | None:
-    """The place behind a batch, from its watermark values in rising order.
+    """Return the position after a batch, from its watermark values in increasing order.
 
-    Null, infinite and future values are passed over: whoever began behind a clock that ran
-    years ahead would read nothing for as long.
+    Null, infinite and future values are ignored: a position from a clock that is years ahead
+    would make the import skip all rows of those years.
     """
     return next((place for v in reversed(values) if (place := _place(v, at)) is not None), None)
 

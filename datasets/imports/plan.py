@@ -1,7 +1,7 @@
-"""What becomes of each row of an attempt log that comes in, decided without a database.
+"""Decide what happens to each row of an incoming attempt log, without a database.
 
-Rows come in batches and are read twice: identities may repeat anywhere, so that a first reading
-finds out which of them decide, with some fifty bytes a row; the second hands the rows on.
+Rows come in batches and are read twice, because an identity may repeat anywhere. The first pass
+finds the repetitions, with about fifty bytes per row; the second passes the rows on.
 """
 
 from __future__ import annotations
@@ -25,52 +25,52 @@ if TYPE_CHECKING:
     from datasets.imports.repeats import Verdicts
 
 
-#: Rows that are held between the two readings, some 500 bytes each; of more, none are.
+#: Rows kept between the two passes, about 500 bytes each; larger logs are read again.
 KEPT_ROWS = 500_000
-#: Columns that a source of rows may leave out, and what they hold then.
+#: Columns that a source may omit, and their default values.
 _OPTIONAL = {"time_is_ambiguous": False, "time_exists": True, "is_skipped": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRules:
-    """What rows are judged by besides themselves."""
+    """The context in which rows are judged."""
 
-    #: Whose attempt ids these are.
+    #: Name of the source of the attempt ids.
     source: str
-    #: The last moment that is not the future.
+    #: The latest time that is not in the future.
     latest: datetime
-    #: The concepts of a question, for rows that name none.
+    #: The concepts of each question, for rows without a concept.
     concepts_of: Mapping[str, Sequence[str]]
-    #: The only users and concepts there are; None: any id may be one.
+    #: The only accepted users and concepts; None accepts any id.
     known_users: frozenset[str] | None = None
     known_concepts: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportPlan:
-    """The rows of one batch, each in exactly one place."""
+    """The rows of one batch, each in exactly one of its parts."""
 
-    #: The rows as they came.
+    #: The rows as they were read.
     rows: pl.DataFrame
     #: Attempts to write, one per row and concept, in file order: a frame of `NewAttempt`.
     new: pl.DataFrame
-    #: Rows that repeat an earlier one, with all their concepts.
+    #: Rows that repeat an earlier one, with all of their concepts.
     duplicates: pl.DataFrame
-    #: row, rule (the first that it breaks), rules (all): one per row.
+    #: One row per quarantined row: row, rule (the first one broken), rules (all of them).
     broken: pl.DataFrame
-    #: Rows that name more than one concept, whatever became of them.
+    #: Number of rows with more than one concept, in any part.
     multi_concept: int
-    #: Rows that are no attempts, as the source says.
+    #: Number of rows that the source marks as not being attempts.
     skipped: int = 0
 
     def reasons(self) -> dict[str, int]:
-        """Rule -> rows that broke it first, without those that only the database refuses."""
+        """Count quarantined rows by the first rule broken, without rules of the database."""
         return {str(rule): int(n) for rule, n in self.broken["rule"].value_counts().iter_rows()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One batch: its rows, the good ones per concept with their keys, and the broken ones."""
+    """One batch: its rows, the valid ones per concept with keys, and the broken ones."""
 
     rows: pl.DataFrame
     good: pl.DataFrame
@@ -81,17 +81,17 @@ class _Judged:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Rows that were read once, so that each of them can be judged."""
+    """The result of the first pass, from which each row can be judged."""
 
     source: AttemptRows
     rules: RowRules
-    #: Of every good part in order; None: identities cannot repeat.
+    #: Verdicts on all valid parts, in order; None if identities cannot repeat.
     verdicts: Verdicts | None
-    #: Every batch, where they are few enough to be held; None: they are read once more.
+    #: All batches, if they are few enough to keep; None if they are read again.
     kept: tuple[_Judged, ...] | None
 
     def plans(self) -> Iterator[ImportPlan]:
-        """Every row, a batch at a time."""
+        """Yield the plan of each batch."""
         batches = self._judged() if self.kept is None else self.kept
         done = 0
         for one in batches:
@@ -113,9 +113,9 @@ class Survey:
 
 
 def survey(source: AttemptRows, rules: RowRules) -> Survey:
-    """Read everything once, as far as is needed to know which identities repeat.
+    """Read all rows once, as far as is needed to find identities that repeat.
 
-    Rows that break a rule take no part: a broken copy never decides about a good one.
+    Rows that break a rule are ignored: a broken copy never affects a valid one.
     """
     repeats = Repeats()
     kept: list[_Judged] | None = []
@@ -130,13 +130,13 @@ def survey(source: AttemptRows, rules: RowRules) -> Survey:
             repeats.add(judged.good)
         elif number:
             kept = None
-            break  # known by the number of the row, which is never the same
+            break  # rows are identified by their number, which is unique
     verdicts = repeats.verdicts() if source.has_attempt_ids else None
     return Survey(source, rules, verdicts, None if kept is None else tuple(kept))
 
 
 def plan_all(source: AttemptRows, rules: RowRules) -> ImportPlan:
-    """Every row at once, for what needs them so."""
+    """Plan all rows at once, for callers that need them together."""
     plans = list(survey(source, rules).plans())
     return ImportPlan(
         rows=pl.concat([plan.rows for plan in plans]),
@@ -149,7 +149,7 @@ def plan_all(source: AttemptRows, rules: RowRules) -> ImportPlan:
 
 
 def _judge(rows: pl.DataFrame, source: AttemptRows, rules: RowRules) -> _Judged:
-    """Every part of a batch under the rules that need no other row."""
+    """Apply the rules that need no other row to every part of a batch."""
     rows = _completed(rows)
     kept = rows.filter(~pl.col("is_skipped"))
     parts = _with_concepts(_with_ids(kept, source), source.concept_delimiter, rules.concepts_of)
@@ -170,7 +170,7 @@ def _judge(rows: pl.DataFrame, source: AttemptRows, rules: RowRules) -> _Judged:
 
 
 def _plan(one: _Judged, verdicts: pl.Series, source: str) -> ImportPlan:
-    """Put each row of a batch in its place."""
+    """Assign each row of a batch to a part of the plan."""
     good = one.good.with_columns(verdict=verdicts, source=pl.lit(source))
     fresh = good.filter(pl.col("verdict") == Repetition.FRESH)
     disputed = good.filter(pl.col("verdict") == Repetition.DISPUTED).select("row").unique()
@@ -189,7 +189,7 @@ def _plan(one: _Judged, verdicts: pl.Series, source: str) -> ImportPlan:
 
 
 def _is_known(column: str, known: frozenset[str] | None) -> pl.Expr:
-    """Whether an id is on the list, if there is one; null is another rule's matter."""
+    """Check that an id is in the list, if there is one; another rule handles null."""
     if known is None:
         return pl.lit(value=True)
     ids = pl.Series(sorted(known), dtype=pl.String)
@@ -197,13 +197,13 @@ def _is_known(column: str, known: frozenset[str] | None) -> pl.Expr:
 
 
 def _completed(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with what a source need not say: no clock change, nothing skipped."""
+    """Add the optional columns: no clock change, nothing skipped."""
     absent = [(name, value) for name, value in _OPTIONAL.items() if name not in rows.columns]
     return rows.with_columns(pl.lit(value).alias(name) for name, value in absent)
 
 
 def _with_ids(rows: pl.DataFrame, source: AttemptRows) -> pl.DataFrame:
-    """Rows of a source without ids are known by its digest and their number."""
+    """Identify rows of a source without ids by its digest and their number."""
     if source.has_attempt_ids:
         return rows
     number = pl.col("row").cast(pl.String)
@@ -213,7 +213,7 @@ def _with_ids(rows: pl.DataFrame, source: AttemptRows) -> pl.DataFrame:
 def _with_concepts(
     rows: pl.DataFrame, delimiter: str | None, concepts_of: Mapping[str, Sequence[str]]
 ) -> pl.DataFrame:
-    """One row per concept: those named, else those the question is mapped to, else null."""
+    """Split rows by concept: the named ones, else those of the question, else null."""
     text, separator = pl.col("concept_id"), LIST_SEPARATOR
     if delimiter is not None:
         text, separator = (

@@ -1,4 +1,4 @@
-"""What an import of a file would do, found out without a database: columns, mapping, counts."""
+"""Report what an import of a file would do, without a database: columns, mapping, counts."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
     from datasets.attempt_files.options import FileOptions
     from datasets.attempt_files.values.plans import Layout
 
-#: Rows that are judged, and values of a column that are shown.
+#: Number of rows that are judged, and number of values shown per column.
 ROWS, VALUES = 10_000, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What was found of one file; nothing was written."""
+    """What is known of one file; nothing was written."""
 
     path: Path
     kind: str
-    #: Each column of the file and a few of its values.
+    #: Each column of the file with a few of its values.
     columns: tuple[tuple[str, tuple[str, ...]], ...]
     layout: Layout
     #: Our column -> where it would come from.
     mapping: dict[str, str]
-    #: Flags beside those given that reading takes; each a word of the command.
+    #: Options needed in addition to the given ones, each a word of the command line.
     flags: tuple[str, ...]
-    #: Sentences on flags among them that may be wrong.
+    #: Sentences about those options that may be wrong.
     doubts: tuple[str, ...]
-    #: Of the first rows; None where they cannot be read yet.
+    #: Counts of the first rows; None if they cannot be read yet.
     rows: RowCounts | None
-    #: Whether the file ends with those rows.
+    #: Whether the file has no further rows.
     is_whole: bool
     reasons: dict[str, int]
     problem: str | None
@@ -58,7 +58,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class _FirstRows:
-    """The first rows of a file, as the import of a whole one reads them."""
+    """The first rows of a file, read as the import would read the complete file."""
 
     file: AttemptFile
 
@@ -84,9 +84,9 @@ class _FirstRows:
 
 
 def preview_file(path: Path, options: FileOptions, *, source: str, latest: datetime) -> Preview:
-    """Look at a file, or the first of a folder, guess what was not said, and judge its rows.
+    """Read the start of a file or of the first file in a folder, guess options, judge rows.
 
-    Raises `FileFormatError`: if it is no file that can be looked at.
+    Raises `FileFormatError` if the file cannot be opened.
     """
     if path.is_dir():
         files = sorted(one for one in path.iterdir() if one.is_file() and is_readable(one))
@@ -135,7 +135,7 @@ def _judged(file: AttemptFile, rules: RowRules) -> tuple[RowCounts, dict[str, in
 
 
 def _values_of(raw: RawFile) -> Values:
-    """The distinct values of each column in the first rows."""
+    """Return the distinct values of each column in the first rows."""
     table = next(raw.tables(raw.columns)).slice(0, ROWS)
     texts = {
         name: texts_of(table[name]).drop_nulls().unique(maintain_order=True)

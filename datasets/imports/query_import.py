@@ -1,8 +1,9 @@
-"""Attempts straight from a platform's own database: a query, read as a stream, in batches.
+"""Import attempts directly from the database of a platform: a query, read in batches.
 
-Each batch is judged and written as a file would be, in a transaction of its own. Where a column
-that only grows is named, the place is remembered with each batch, so that the next import
-begins there, with an overlap: what comes twice is counted as a duplicate by its identity.
+Each batch is judged and written like a file, in a transaction of its own. If a column that only
+increases is named (the watermark), its position is stored with each batch. The next import
+starts there, minus an overlap; rows that are read twice are recognised as duplicates by their
+identity.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ _IDS = ("attempt_id", "user_id", "question_id", "concept_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuerySource:
-    """What to read, and from where."""
+    """The query and the database that it reads."""
 
     url: str = field(repr=False)
-    #: One SELECT whose columns are attempts; `attempt_id` is needed.
+    #: One SELECT whose columns are attempts; `attempt_id` is required.
     query: str
-    #: A column of the query that only grows, such as a time of writing or a serial id.
+    #: A column of the query that only increases, such as a time of writing or a serial id.
     watermark: str | None = None
-    #: Read again, before the last value seen: seconds where the column is a time, else numbers.
+    #: How far before the last value reading starts: seconds for times, otherwise numbers.
     overlap: float = 600.0
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class QuerySource:
             raise UsageError(f"--overlap takes a number of at least 0, got {self.overlap!r}.")
 
     def name(self, options: ImportOptions) -> str:
-        """Tells imports apart that must not go on where another one ended."""
+        """Return the name under which the position of this query is stored."""
         told = (
             redacted(self.url), self.query, self.watermark, options.source,
             sorted(options.file.column_map.items()), options.file.layout.value,
@@ -75,16 +76,16 @@ class QuerySource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryReport:
-    """What one import by query did, over all its batches."""
+    """The result of one import by query, over all batches."""
 
     rows: RowCounts
     reasons: dict[str, int]
     attempts: int
     corrected: int
     batches: int
-    #: The last value of the watermark column; the next import begins an overlap before it.
+    #: The last value of the watermark column; the next import starts an overlap before it.
     reached: str | None
-    #: Where rows that were set aside lie, one folder per batch that has some.
+    #: Folder of the quarantined rows, with one folder per batch that has some.
     quarantine: Path
 
 
@@ -96,10 +97,10 @@ def import_query(
     data_dir: Path,
     now: Callable[[], datetime],
 ) -> QueryReport:
-    """Import what a query gives, from where the last import of the same query ended.
+    """Import the result of a query, starting where the last import of the same query ended.
 
-    Raises `FileFormatError` where the database cannot be read or a column is missing; batches
-    that were written before stay, and a rerun goes on behind them.
+    Raises `FileFormatError` if the database cannot be read or a column is missing. Batches that
+    were already written stay, and a rerun continues after them.
     """
     name, run_id, at = source.name(options), uuid4().hex, now()
     with foreign_database(source.url) as foreign:
@@ -124,7 +125,7 @@ def import_query(
 
 
 class _QueryImport:
-    """One import under way."""
+    """The state of one import while it runs."""
 
     quarantine: Path
     reached: Place | None
@@ -143,7 +144,7 @@ class _QueryImport:
         self._attempts = self._corrected = self._batches = 0
 
     def read(self, foreign: ForeignDatabase) -> None:
-        """Every batch of the query."""
+        """Import every batch of the query."""
         statement, values = self._statement(foreign)
         rules = self._options.rules(self._engine, self._at)
         plan: ColumnPlan | None = None
@@ -187,7 +188,7 @@ class _QueryImport:
         rows: Sequence[Sequence[Any]],
         rules: RowRules,
     ) -> None:
-        """One batch and the place behind it, together or not at all."""
+        """Write one batch and the position after it in one transaction."""
         frame = attempts_from_table(_table(plan, names, rows), plan)
         found = survey(_Batch(frame, plan.concept_delimiter), rules)
         if self._source.watermark is not None:
@@ -216,7 +217,7 @@ class _QueryImport:
         }
 
     def report(self) -> QueryReport:
-        """What was done."""
+        """Return the report of the import."""
         return QueryReport(
             rows=self._rows,
             reasons=self._reasons,
@@ -230,7 +231,7 @@ class _QueryImport:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Rows of one batch, as the import of a file takes them."""
+    """The rows of one batch, with the interface of an attempt file."""
 
     frame: pl.DataFrame
     concept_delimiter: str | None
@@ -238,17 +239,17 @@ class _Batch:
     has_attempt_ids: bool = True
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """All of them."""
+        """Yield the batch."""
         return iter([self.frame])
 
 
 def _escaped(query: str) -> str:
-    """A query in which a colon is a colon, as in `::text`, and no parameter."""
+    """Escape colons, as in `::text`, so that they are not read as parameters."""
     return query.strip().rstrip(";").replace(":", "\\:")
 
 
 def _table(plan: ColumnPlan, names: list[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
-    """The columns of the plan, as bytes: what is wrong with a value is its row's fault."""
+    """Return the columns of the plan as bytes; an invalid value then breaks only its row."""
     ids = {name for ours in _IDS for name in plan.sources.get(ours, ())}
     columns = {}
     for name in plan.file_columns:

@@ -1,4 +1,4 @@
-"""What a person should know of an import: why nothing was accepted, and what looks odd."""
+"""Sentences for people about an import: why nothing was accepted, and what looks odd."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from datasets.attempt_files.files import AttemptFile
     from datasets.attempt_files.folders import AttemptFolder
 
-#: Rule -> our column that it is about, and what would help.
+#: Rule -> the column of ours that it checks, and advice.
 _ADVICE = MappingProxyType(
     {
         "ids_are_unicode": (
             "user_id",
-            "Text is read as UTF-8, and the bytes of some ids are none: write the file anew, "
-            "such as by `iconv -f latin1 -t utf-8`.",
+            "Text is read as UTF-8, and some ids are not valid UTF-8: convert the file, for "
+            "instance with `iconv -f latin1 -t utf-8`.",
         ),
         "correct_is_0_or_1": (
             "correct",
-            "Words that mean right and wrong are given by --right WORD and --wrong WORD, "
+            "Words that mean correct and incorrect are given by --right WORD and --wrong WORD, "
             "fractions by import.partial_credit_from in conf.",
         ),
         "attempted_at_is_a_time": (
@@ -42,11 +42,11 @@ _ADVICE = MappingProxyType(
         ),
         "attempted_by_now": (
             "attempted_at",
-            "They lie in the future: look at --time-unit, --time-origin and --time-zone.",
+            "They are in the future: look at --time-unit, --time-origin and --time-zone.",
         ),
         "attempted_since_1970": (
             "attempted_at",
-            "They lie before 1970: look at --time-unit, --time-origin and --time-format.",
+            "They are before 1970: look at --time-unit, --time-origin and --time-format.",
         ),
         "user_id_is_given": (
             "user_id",
@@ -71,18 +71,18 @@ _ADVICE = MappingProxyType(
         ),
         CONFLICTS_IN_FILE: (
             "attempt_id",
-            "The same attempt_id stands for different attempts: name another column of ids by "
+            "Different attempts have the same attempt_id: name another column of ids by "
             "--map attempt_id=COLUMN.",
         ),
         CONFLICTS_WITH_STORED: (
             "attempt_id",
             "Other attempts are stored under these ids: give --source a name of this file's "
-            "own, or --corrections if the outcomes were mended.",
+            "own, or --corrections if the outcomes were corrected.",
         ),
         USER_WAS_ERASED: ("user_id", "`bkt erase USER --lift` admits a user again."),
     }
 )
-_OTHERWISE = "Look at the rows that were set aside."
+_OTHERWISE = "Look at the quarantined rows."
 
 
 def refuse_if_nothing_was_accepted(
@@ -92,7 +92,7 @@ def refuse_if_nothing_was_accepted(
     where: str,
     samples: Callable[[str], list[str]],
 ) -> None:
-    """Raise `NothingAcceptedError` if rows were judged and every one of them was set aside."""
+    """Raise `NothingAcceptedError` if there were rows and all of them were quarantined."""
     if not reasons or rows.quarantined + rows.skipped < rows.read:
         return
     rule = max(reasons, key=lambda name: reasons[name])
@@ -107,7 +107,7 @@ def refuse_if_nothing_was_accepted(
 
 
 def remarks_on(file: AttemptFile | AttemptFolder, rows: RowCounts) -> tuple[str, ...]:
-    """Sentences on what looks like a mistake although it can be read."""
+    """Return sentences on what can be read but looks like a mistake."""
     told = []
     if not rows.read:
         told.append("There are no rows of attempts.")
@@ -127,8 +127,7 @@ def remarks_on(file: AttemptFile | AttemptFolder, rows: RowCounts) -> tuple[str,
         blank = texts.filter(texts.str.contains(r"^\s|\s$"))
         if len(blank):
             told.append(
-                f"{column} holds {blank[0]!r} with blanks around it; ids are taken as they "
-                "stand."
+                f"{column} holds {blank[0]!r} with blanks around it; ids are stored unchanged."
             )
         marks = texts.filter(texts.is_in(["NA", "N/A", "None", "none", "null", "-"]))
         if len(marks):
@@ -140,7 +139,7 @@ def remarks_on(file: AttemptFile | AttemptFolder, rows: RowCounts) -> tuple[str,
     if retries is not None and retries.n_answers:
         share = len(retries.rows) / retries.n_answers
         told.append(
-            f"{share:.1%} of the answers repeat a question that their user had answered; "
+            f"{share:.1%} of the attempts repeat a question that their user had attempted; "
             "they were skipped."
         )
     return tuple(told)

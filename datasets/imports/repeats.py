@@ -1,4 +1,4 @@
-"""Which rows of a log repeat an identity, and whether they agree: found with 28 bytes a row."""
+"""Find rows of a log that repeat an identity and check that they agree, in 28 bytes per row."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Repetition(IntEnum):
-    """What an identity says about one part (a row and one of its concepts)."""
+    """What the other rows with its identity say about one part (a row and one concept)."""
 
-    FRESH = 0  # the first of its identity
-    REPEATED = 1  # as an earlier one
-    DISPUTED = 2  # copies disagree about it, or about another part of its row
+    FRESH = 0  # the first with its identity
+    REPEATED = 1  # equal to an earlier one
+    DISPUTED = 2  # copies differ in this part or in another part of the row
 
 
 class Repeats:
@@ -32,7 +32,7 @@ class Repeats:
         self._parts: list[tuple[NDArray[np.unsignedinteger], ...]] = []
 
     def add(self, parts: pl.DataFrame) -> None:
-        """Note the parts of a batch: `idempotency_key`, `row`, and the columns of content."""
+        """Record the parts of a batch: `idempotency_key`, `row`, and the columns of content."""
         digits = parts["idempotency_key"].str.slice(0, 32).str.decode("hex")
         keys = np.frombuffer(b"".join(digits.to_list()), "<u8").reshape(-1, 2)
         content = parts.select(pl.struct(CONTENT_COLUMNS).hash()).to_series().to_numpy()
@@ -40,7 +40,7 @@ class Repeats:
         self._parts.append((keys[:, 0].copy(), keys[:, 1].copy(), content, rows))
 
     def verdicts(self) -> Verdicts:
-        """The verdict on every part; what was noted is forgotten."""
+        """Return the verdict on every part, (n_parts,), and discard what was recorded."""
         if not sum(part[0].size for part in self._parts):
             return np.zeros(0, np.int8)
         high, low, content, rows = (np.concatenate(c) for c in zip(*self._parts, strict=True))
@@ -54,10 +54,10 @@ def _judged(
     content: NDArray[np.uint64],
     rows: NDArray[np.uint32],
 ) -> Verdicts:
-    """Sort by identity, keeping the order of parts in each, and look at each run of equals."""
+    """Sort by identity, keeping the order of parts, and compare the parts of each identity."""
     order = np.argsort(high, kind="stable")
     if _splits(high[order], low[order]):
-        order = np.lexsort((low, high))  # two identities share 64 bits: some day, somewhere
+        order = np.lexsort((low, high))  # two identities share their upper 64 bits
     starts = np.ones(order.size, np.bool_)
     starts[1:] = (np.diff(high[order]) != 0) | (np.diff(low[order]) != 0)
     identity = np.cumsum(starts, dtype=np.uint32) - np.uint32(1)
@@ -77,5 +77,5 @@ def _judged(
 
 
 def _splits(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> bool:
-    """Whether neighbours with the same upper half differ in the lower."""
+    """Return whether neighbours with equal upper halves differ in the lower halves."""
     return bool(((np.diff(high) == 0) & (np.diff(low) != 0)).any())

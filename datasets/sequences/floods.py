@@ -1,4 +1,4 @@
-"""Users who answer faster than a person can: left out of the fit, kept in state, reported."""
+"""Find users who answer faster than a person can: they are left out of fits and reported."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Flood:
-    """Who is above the declared rate, and how much of the log is theirs."""
+    """The users above the configured rate, and their share of the log."""
 
-    #: (n_users,) by code: what `shard_sequences(left_out=…)` takes.
+    #: (n_users,) mask by code, as `shard_sequences(left_out=…)` takes it.
     users: NDArray[np.bool_]
     attempts: int
-    #: Of all attempts.
+    #: Share of all attempts.
     share: float
 
     @property
     def n_users(self) -> int:
-        """Users above the rate."""
+        """The number of users above the rate."""
         return int(self.users.sum())
 
 
 def flooding_users(extract: Extract, *, per_hour: int) -> Flood:
-    """Users with more than `per_hour` attempts within some hour, over all concepts.
+    """Find users with more than `per_hour` attempts within sixty minutes, over all concepts.
 
-    Any sixty minutes, each begun at an attempt: first those who are too fast in two clock hours
-    in a row, who are few, then each of these by the times of their attempts.
+    The sixty minutes may start at any attempt. First the few users who are above the rate over
+    two consecutive clock hours are selected, then the times of their attempts are checked.
     """
     by_hour = pl.concat([_NO_HOURS, *(_hours(part) for part in _shards(extract))])
     by_hour = by_hour.group_by("user", "hour").agg(pl.col("n").sum()).sort("user", "hour")
@@ -60,7 +60,7 @@ _NO_HOURS = pl.DataFrame(schema={"user": pl.Int32, "hour": TIME, "n": pl.Int64})
 
 
 def _too_fast(extract: Extract, suspects: pl.DataFrame, per_hour: int) -> pl.DataFrame:
-    """Those of some users who are above the rate, by the times of all their attempts."""
+    """Return which of the suspects are above the rate, by the times of all their attempts."""
     if suspects.is_empty():
         return suspects
     theirs = pl.concat(
@@ -75,13 +75,13 @@ def _too_fast(extract: Extract, suspects: pl.DataFrame, per_hour: int) -> pl.Dat
 
 
 def _hours(part: pl.LazyFrame) -> pl.DataFrame:
-    """Attempts per user and clock hour."""
+    """Count attempts per user and clock hour."""
     hours = part.group_by("user", hour=pl.col("attempted_at").dt.truncate("1h")).agg(n=pl.len())
     return hours.collect().cast({"n": pl.Int64})
 
 
 def _shards(extract: Extract) -> list[pl.LazyFrame]:
-    """User (our codes) and time of every attempt, a frame per shard with its delta."""
+    """Return user (code) and time of every attempt, one frame per shard and delta."""
     codes = extract.users_of_base
     frames = []
     for file in extract.shards:

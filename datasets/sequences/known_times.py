@@ -1,4 +1,4 @@
-"""The attempt log as it was stored at a past moment: what had come in, and as what."""
+"""The attempt log as it was stored at a time in the past: which attempts, which outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from datasets.sequences.shard_rows import ShardRows
 
-#: Rows that are fetched at once.
+#: Number of rows fetched at once.
 BATCH = 50_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,14 +31,14 @@ _STORED, _CORRECTED = "stored", "corrected"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownLog:
-    """What of a shard was not stored yet at a moment, and what was stored as something else."""
+    """Attempts of a shard that were not yet stored at a time, or had another outcome."""
 
-    unknown: NDArray[np.int64]  # ids, rising
-    corrected: NDArray[np.int64]  # ids of attempts that have been corrected since, rising
-    outcomes: NDArray[np.int8]  # what those said then
+    unknown: NDArray[np.int64]  # ids, increasing
+    corrected: NDArray[np.int64]  # ids of attempts corrected since then, increasing
+    outcomes: NDArray[np.int8]  # their outcomes at that time
 
     def rows(self, rows: ShardRows) -> ShardRows:
-        """The rows as they stood."""
+        """Return the rows as they were stored at that time."""
         correct = rows.correct
         at = _places(rows.ids, self.corrected)
         if (at >= 0).any():
@@ -49,10 +49,10 @@ class KnownLog:
 def write_known_times(
     engine: Engine, shard_ids: list[NDArray[np.int64]], folder: Path, *, after: datetime
 ) -> None:
-    """Write per shard when its attempts were stored, of those stored after a moment.
+    """Write, per shard, when attempts were stored, for those stored after a time.
 
-    `shard_ids` holds the ids of each shard's attempts. With them go the corrections since, so
-    that any moment from `after` on can be asked for by `read_known_log`.
+    `shard_ids` holds the ids of each shard's attempts. Corrections since then are written as
+    well, so that `read_known_log` works for any time from `after` on.
     """
     stored = _fetched(
         engine,
@@ -79,14 +79,14 @@ def write_known_times(
 
 
 def read_known_log(folder: Path, shard: int, by: datetime) -> KnownLog:
-    """A shard's log as of a moment, from the files of `write_known_times`."""
+    """Read the log of a shard as of a time, from the files of `write_known_times`."""
     moment = (by - _EPOCH) // _MICROSECOND
     stored = read_table(_path(folder, _STORED, shard))
     ids, at = (stored[name].to_numpy() for name in ("id", "at"))
     since = read_table(_path(folder, _CORRECTED, shard))
     corrected, when, old = (since[name].to_numpy() for name in ("id", "at", "old_correct"))
     later = when > moment
-    # Of several corrections the first one after the moment replaced what stood then.
+    # The first correction after that time replaced the outcome that was stored then.
     firsts, places = np.unique(corrected[later], return_index=True)
     return KnownLog(
         unknown=ids[at > moment],
@@ -96,7 +96,7 @@ def read_known_log(folder: Path, shard: int, by: datetime) -> KnownLog:
 
 
 def _fetched(engine: Engine, query: Executable, *, n_columns: int) -> list[NDArray[np.int64]]:
-    """The columns of a query; moments as microseconds since 1970."""
+    """Fetch the columns of a query; times become microseconds since 1970."""
     columns: list[list[int]] = [[] for _ in range(n_columns)]
     with reading(engine) as conn:
         found = conn.execution_options(stream_results=True).execute(query)
@@ -110,7 +110,7 @@ def _fetched(engine: Engine, query: Executable, *, n_columns: int) -> list[NDArr
 
 
 def _places(values: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each value stands in a rising array; -1 where it does not."""
+    """Return the index of each value in an increasing array, -1 if it is absent."""
     if not among.size:
         return np.full(values.size, -1)
     at = np.minimum(np.searchsorted(among, values), among.size - 1)

@@ -1,4 +1,4 @@
-"""Shards of an extraction as the packed sequences that fitting and replay work on."""
+"""Read shards of an extraction as the flat sequences that fitting and replay use."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Which attempts train: since <= attempted_at < until, open where None."""
+    """The attempts used for fitting: since <= attempted_at < until; None means no limit."""
 
     since: datetime | None = None
     until: datetime | None = None
-    #: As the log was stored by then (`known_log`), from the files in `known_in`.
+    #: Use the log as it was stored at this time (`known_log`), from the files in `known_in`.
     known_by: datetime | None = None
     known_in: Path | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether every attempt is inside."""
+        """Whether the window contains every attempt."""
         return self.since is None and self.until is None and self.known_by is None
 
     def known_log(self, shard: int) -> KnownLog | None:
-        """What of a shard was known; None where that is not asked."""
+        """Return the log of a shard as it was known; None if `known_by` is not set."""
         if self.known_by is None or self.known_in is None:
             return None
         return read_known_log(self.known_in, shard, self.known_by)
@@ -52,26 +52,26 @@ EVERYTHING = Window()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ConceptAttempts:
-    """The attempts of one concept; entry `i` of each array is user `i` of `sequences`."""
+    """The attempts of one concept; entry `i` of each array belongs to user `i`."""
 
     concept: int
     concept_id: str
     sequences: AttemptSequences
-    users: NDArray[np.int32]  # (n_users,), codes, rising
+    users: NDArray[np.int32]  # (n_users,), codes, increasing
     user_hashes: NDArray[np.uint64]  # (n_users,)
     last_ids: NDArray[np.int64]  # (n_users,), id of the last attempt
     last_times: NDArray[np.int64]  # (n_users,), microseconds since 1970 of the last attempt
-    #: Attempts outside the window or of users left out.
+    #: Number of attempts outside the window or of users left out.
     n_left_out: int
 
 
 _COLUMNS = ["user", "id", "attempted_at", "correct"]
-#: Where a concept's rows are: in the shard, and in the delta beside it.
+#: Columns with the position of a concept's rows in the shard and in its delta.
 _SPAN = ("first_row", "n_rows", "delta_first_row", "delta_rows")
 
 
 class ShardReader:
-    """The rows of one shard, those of its delta among them; `only` (first, n) reads a part."""
+    """Reads the rows of one shard and its delta; `only` (first, n) restricts the rows."""
 
     def __init__(
         self, extract: Extract, shard: int, only: tuple[int, int] | None = None
@@ -86,7 +86,7 @@ class ShardReader:
         self._delta = None if file.delta is None else _read_shard(extract.root / file.delta)
 
     def concept(self, first: int, n_rows: int, delta_first: int, delta_rows: int) -> ShardRows:
-        """The rows of one concept in canonical order."""
+        """Return the rows of one concept in canonical order."""
         rows = self._base.part(first - self._first, first - self._first + n_rows)
         if self._delta is None or not delta_rows:
             return rows
@@ -100,9 +100,9 @@ def shard_sequences(
     *,
     left_out: NDArray[np.bool_] | None = None,
 ) -> Iterator[ConceptAttempts]:
-    """Every concept of one shard in the order of codes; one without attempts in the window too.
+    """Yield every concept of one shard in the order of codes, also without attempts.
 
-    `left_out` (n_users,) marks users, by code, who take no part.
+    `left_out` (n_users,) marks users, by code, whose attempts are ignored.
     """
     mine = np.flatnonzero(extract.concepts["shard"].to_numpy() == shard)
     attempts_of = shard_concepts(extract, shard, window, left_out=left_out)
@@ -117,7 +117,7 @@ def shard_concepts(
     *,
     left_out: NDArray[np.bool_] | None = None,
 ) -> Callable[[int], ConceptAttempts]:
-    """The concepts of one shard, whose rows are held, each by its code."""
+    """Read one shard; return a function from the code of a concept to its attempts."""
     concepts = extract.concepts
     reader = ShardReader(extract, shard)
     spans = [concepts[column].to_numpy() for column in _SPAN]
@@ -134,7 +134,7 @@ def shard_concepts(
 
 
 def shard_rows(extract: Extract, shard: int) -> Iterator[ShardRows]:
-    """The rows of every concept of one shard, in the order of codes."""
+    """Yield the rows of every concept of one shard, in the order of codes."""
     concepts = extract.concepts
     reader = ShardReader(extract, shard)
     spans = [concepts[column].to_numpy() for column in _SPAN]
@@ -149,7 +149,7 @@ def concept_sequences(
     *,
     left_out: NDArray[np.bool_] | None = None,
 ) -> ConceptAttempts:
-    """One concept alone; only the row groups that hold it are read."""
+    """Read one concept; only the row groups that contain it are read."""
     entry = extract.concepts.slice(concept, 1).to_pylist()[0]
     span = [entry[column] for column in _SPAN]
     rows = ShardReader(extract, entry["shard"], only=(span[0], span[1])).concept(*span)
@@ -202,7 +202,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _merged(base: ShardRows, added: ShardRows) -> ShardRows:
-    """Two runs in canonical order as one; late attempts go where they belong."""
+    """Merge two runs of rows in canonical order; late attempts move to their place."""
     n = base.users.size + added.users.size
     merged = Run(
         np.empty(n, np.int32),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardRows:
-    """Columns of a shard, or of a part of it, in canonical order."""
+    """The columns of a shard, or of a part of it, each (n_rows,), in canonical order."""
 
     users: NDArray[np.int32]
     ids: NDArray[np.int64]
@@ -24,7 +24,7 @@ class ShardRows:
 
     @property
     def run(self) -> Run:
-        """The columns as kernels take them."""
+        """The columns in the form that the kernels take."""
         return Run(
             read_only(self.users),
             read_only(self.ids),
@@ -34,7 +34,7 @@ class ShardRows:
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Where the rows of each user begin, and where the last end, (n_users + 1,)."""
+        """Return where the rows of each user begin, and the end of the last, (n_users + 1,)."""
         edges = np.flatnonzero(self.users[1:] != self.users[:-1]) + 1
         n = self.users.size
         offsets = np.zeros(edges.size + 1 + (n > 0), np.int64)
@@ -43,7 +43,7 @@ class ShardRows:
         return offsets
 
     def part(self, first: int, stop: int) -> ShardRows:
-        """The rows [first, stop), not copied."""
+        """Return the rows [first, stop) as views."""
         return ShardRows(
             self.users[first:stop],
             self.ids[first:stop],
@@ -52,7 +52,7 @@ class ShardRows:
         )
 
     def only(self, chosen: NDArray[np.bool_]) -> ShardRows:
-        """The rows that a mask chooses."""
+        """Return the rows that the mask selects."""
         return ShardRows(
             self.users[chosen], self.ids[chosen], self.times[chosen], self.correct[chosen]
         )

@@ -1,7 +1,7 @@
-"""Mastery of an extraction's attempts under given parameters, ready to be written to states.
+"""Compute mastery from the attempts of an extraction, ready to be written to states.
 
-Made anew from the files for each concept: the same files give the same values, so nothing of it
-needs to survive a crash. One shard is in memory at a time, however many states there are.
+The values are computed from the files for each concept. Equal files give equal values, so that
+nothing has to survive a crash. Only one shard is in memory at a time.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shard:
-    """What is held of the shard at hand."""
+    """The shard that is currently in memory."""
 
     number: int
     attempts_of: Callable[[int], ConceptAttempts]
-    concepts: NDArray[np.int32]  # (n_states,), rising
-    users: NDArray[np.int32]  # (n_states,), rising within a concept
+    concepts: NDArray[np.int32]  # (n_states,), increasing
+    users: NDArray[np.int32]  # (n_states,), increasing within a concept
     versions: NDArray[np.int64]  # (n_states,)
 
 
 class StagedStates:
-    """Staged states by concept; ask in the order of `in_order`, or every shard is read anew."""
+    """Staged states by concept; query in the order of `in_order`, or shards are read again."""
 
     def __init__(self, extract: Extract, params: Mapping[str, BktParams]) -> None:
         self._extract, self._params = extract, params
@@ -50,7 +50,7 @@ class StagedStates:
         self._shard: _Shard | None = None
 
     def in_order(self, concepts: Iterable[str]) -> list[str]:
-        """The concepts as the shards hold them; those that the extraction lacks come last."""
+        """Sort concepts as they are in the shards; concepts not in the extraction come last."""
         n_shards = len(self._extract.shards)
 
         def place(concept_id: str) -> tuple[int, bytes]:
@@ -61,7 +61,7 @@ class StagedStates:
         return sorted(concepts, key=place)
 
     def of_concept(self, concept_id: str) -> pl.DataFrame | None:
-        """A frame of `mastery_states.STAGED`, by user; None where no parameters were given."""
+        """Return a frame of `mastery_states.STAGED`, by user; None without parameters."""
         params, code = self._params.get(concept_id), self._codes.get(concept_id)
         if params is None or code is None:
             return None
@@ -69,7 +69,7 @@ class StagedStates:
         attempts = shard.attempts_of(code)
         first, stop = np.searchsorted(shard.concepts, [code, code + 1])
         users = shard.users[first:stop]
-        # a user without a state yet, or without attempts, is left to a replay
+        # A user without a state yet, or without attempts, is replayed later.
         _, staged, based = np.intersect1d(
             attempts.users, users, assume_unique=True, return_indices=True
         )
@@ -88,14 +88,14 @@ class StagedStates:
     def _shard_with(self, code: int) -> _Shard:
         number = int(self._shard_of[code])
         if self._shard is None or self._shard.number != number:
-            self._shard = None  # let go of one before the next is read
+            self._shard = None  # release one shard before the next is read
             states = states_of_shard(self._extract, number)
             columns = (states[name].to_numpy() for name in ("concept", "user", "version"))
             self._shard = _Shard(number, shard_concepts(self._extract, number), *columns)
         return self._shard
 
     def _without_set_aside(self, concept_id: str, staged: pl.DataFrame) -> pl.DataFrame:
-        """Keys whose log holds rows that the extraction does not are left to a replay."""
+        """Remove keys with quarantined rows; their states are replayed from the log."""
         own = self._set_aside.filter(pl.col("concept_id") == concept_id)
         if own.is_empty():
             return staged

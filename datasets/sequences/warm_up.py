@@ -1,4 +1,4 @@
-"""Compile or load the row kernels ahead of use, so that the time is measured apart."""
+"""Compile or load the row kernels in advance, so that this time is measured separately."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATEST_US = 1_000_000
 
 
 def compile_row_kernels() -> None:
-    """Extract sixty made-up rows and read them again, which calls every kernel there is."""
+    """Extract sixty artificial rows and read them again, which calls every row kernel."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         intake = Intake(folder, latest_us=_LATEST_US)
@@ -51,7 +51,7 @@ def compile_row_kernels() -> None:
 
 
 def _rows() -> tuple[pa.RecordBatch, RowBatch]:
-    """Two users at one concept, in an order that has to be sorted."""
+    """Return rows of two users at one concept, in an order that must be sorted."""
     backwards = np.arange(_N, 0, -1)
     batch = pa.record_batch(
         {

@@ -1,4 +1,4 @@
-"""What the store refuses, each with its facts and its remedy."""
+"""Errors of the store; each message has the facts and a remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class DatabaseError(BktError):
 
 
 class NotMigratedError(DatabaseError):
-    """The schema is not the one that this program was written for."""
+    """The schema of the database is not the one that this program was written for."""
 
     def __init__(self, *, url: str, found: str | None, expected: str) -> None:
         came = f"revision {found}" if found else "no schema"
@@ -36,20 +36,20 @@ class LockedError(BktError):
 
 
 class RunLockLostError(BktError):
-    """The lock of a run went with its connection, so that another run may have begun."""
+    """The connection that held the run lock was lost, so that another run may have begun."""
 
     exit_code = 5
 
     def __init__(self) -> None:
         super().__init__(
             "The run lock was lost with its connection to the database, so another run may "
-            "have begun; nothing more was written. Run the command again: it goes on from "
+            "have begun; nothing more was written. Run the command again: it resumes after "
             "what was committed."
         )
 
 
 class ErasedUserError(BadInputError):
-    """The user was erased, and nothing of theirs may come in."""
+    """The user was erased, and no data of the user is accepted."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -59,7 +59,7 @@ class ErasedUserError(BadInputError):
 
 
 class IdempotencyConflictError(BadInputError):
-    """One idempotency key, two different attempts."""
+    """The same idempotency key was used for two different attempts."""
 
     def __init__(self, *, key: str) -> None:
         super().__init__(
@@ -70,24 +70,24 @@ class IdempotencyConflictError(BadInputError):
 
 
 class RollbackError(BadInputError):
-    """A rollback that names something that cannot be made active."""
+    """A rollback names parameters that cannot be made active."""
 
 
 class IncumbentChangedError(RollbackError):
-    """Something newer came into force before a rollback of what was."""
+    """The parameters in force changed before a rollback of the earlier ones."""
 
     def __init__(self, *, concept_id: str, expected: int, found: int | None) -> None:
         now = "the defaults are" if found is None else f"row {found} is"
         super().__init__(
-            f"Row {expected} must still be in force for {concept_id!r} to go back from it, and "
-            f"{now} by now; it was left alone. `bkt params --history` shows what came between."
+            f"Row {expected} must still be in force for {concept_id!r} to be rolled back, but "
+            f"{now} in force; nothing was changed. `bkt params --history` shows what happened."
         )
         self.concept_id = concept_id
         self.found = found
 
 
 class UnknownAlgorithmError(BadInputError):
-    """No algorithm version of that name."""
+    """There is no algorithm version of that name."""
 
     def __init__(self, *, version: str | None, known: tuple[str, ...]) -> None:
         asked = f"version {version!r}" if version else "an ACTIVE version"

@@ -1,4 +1,4 @@
-"""Columns of an attempt file as ours: ids to text, outcomes to 0 or 1, moments to UTC."""
+"""Convert columns of a file to ours: ids to text, outcomes to 0 or 1, times to UTC."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from datasets.attempt_files.values.plans import ColumnPlan
     from datasets.attempt_files.values.times import TimeReading
 
-#: Files without times get one second per step of their order column from this moment on.
+#: Files without times get one second per step of their order column, from this time on.
 _ORDER_ORIGIN_US = 946_684_800_000_000  # 2000-01-01 00:00:00 UTC
-_DAY_ONE_ORDER_LIMIT = 3_000_000_000  # some 95 years of seconds
+_DAY_ONE_ORDER_LIMIT = 3_000_000_000  # about 95 years in seconds
 
 
 def attempts_from_table(
     table: pa.Table, plan: ColumnPlan, *, first_row: int = 1
 ) -> pl.DataFrame:
-    """The columns of an Arrow table as ours; rows are numbered from `first_row`.
+    """Convert the columns of an Arrow table to ours; rows are numbered from `first_row`.
 
-    row, attempt_id, user_id, question_id, concept_id, correct, attempted_at, is_unicode,
-    time_is_ambiguous, time_exists, is_skipped.
+    The columns are row, attempt_id, user_id, question_id, concept_id, correct, attempted_at,
+    is_unicode, time_is_ambiguous, time_exists and is_skipped.
     """
     n_rows = table.num_rows
     table = _without_dictionaries(table)
@@ -73,7 +73,7 @@ def attempts_from_table(
 
 
 def texts_of(column: pa.ChunkedArray) -> pl.Series:
-    """The values of a column as a person would read them; null where there is none."""
+    """Return the values of a column as text, as a person would write them; null stays null."""
     if is_text(column.type) or is_bytes(column.type):
         return decoded(column.cast(pa.large_binary())).text
     if pa.types.is_nested(column.type) or pa.types.is_duration(column.type):
@@ -83,7 +83,7 @@ def texts_of(column: pa.ChunkedArray) -> pl.Series:
 
 
 def _without_dictionaries(table: pa.Table) -> pa.Table:
-    """Columns that hold codes of their values, as categories do, as the values themselves."""
+    """Replace dictionary-encoded columns by their values."""
     for place, (name, kind) in enumerate(
         zip(table.schema.names, table.schema.types, strict=True)
     ):
@@ -94,7 +94,7 @@ def _without_dictionaries(table: pa.Table) -> pa.Table:
 
 
 def _correct(table: pa.Table, plan: ColumnPlan) -> pl.Series:
-    """0 or 1 as int8, null for everything else."""
+    """Return outcomes as int8 0 or 1; null for everything else."""
     if plan.correct_if is not None:
         given, key = (texts_of(table[name]) for name in plan.correct_if)
         return agreement(without(given, plan.null_ids), key)
@@ -135,9 +135,9 @@ def _moments(table: pa.Table, plan: ColumnPlan, rows: pl.Series) -> Times:
 
 
 def times_of(column: pa.ChunkedArray, reading: TimeReading) -> Times:
-    """The moments of a column, whatever its type.
+    """Convert a column of any type to times.
 
-    Raises `FileFormatError`: if numbers come without a unit, or local times without a zone.
+    Raises `FileFormatError` if numbers come without a unit, or local times without a zone.
     """
     kind = column.type
     if pa.types.is_null(kind):
@@ -155,7 +155,7 @@ def times_of(column: pa.ChunkedArray, reading: TimeReading) -> Times:
 
 
 def _steps(order: pl.Series) -> Times:
-    """Moments that only carry the order: one second per step."""
+    """Return times that only preserve the order: one second per step."""
     frame = order.cast(pl.Int64).to_frame("o")
     o = pl.col("o")
     inside = o.is_between(0, _DAY_ONE_ORDER_LIMIT)
@@ -166,7 +166,7 @@ def _steps(order: pl.Series) -> Times:
 
 
 def _skipped(table: pa.Table, plan: ColumnPlan) -> pl.Series:
-    """Whether a row is no attempt: it has a value that is skipped, or is no first answer."""
+    """Mark rows that are not attempts: they have a skipped value or repeat a question."""
     skipped = repeated(False, table.num_rows)
     for name, values in plan.skip.items():
         text = texts_of(table[name]).fill_null("").str.strip_chars().str.to_lowercase()

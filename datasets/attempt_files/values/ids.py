@@ -1,4 +1,4 @@
-"""Ids of an attempt file as text, whatever type and however many a row has."""
+"""Convert ids of an attempt file to text, whatever their type, one or several per row."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from datasets.errors import FileFormatError
 if TYPE_CHECKING:
     from datasets.attempt_files.values.plans import ColumnPlan
 
-#: Stands between the concepts of a row whose column is a list, or where columns are several.
+#: Separates the concepts of a row if its column is a list or there are several columns.
 LIST_SEPARATOR = "\x1e"
-#: A list of numbers or of quoted texts, as Python and JSON write them.
+#: Matches a list of numbers or of quoted texts, as Python and JSON write them.
 _LIST = r"^\s*\[\s*(?:[-\d'\"]|\])"
-#: Bits of a float type -> from here on it skips whole numbers, so that one stands for several.
+#: Bits of a float type -> from this value on, one float represents several whole numbers.
 _FIRST_SKIPPED = {16: 2**11, 32: 2**24, 64: 2**53}
 
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Ids of a column, and whether their bytes were UTF-8."""
+    """The ids of a column, and whether their bytes were valid UTF-8."""
 
     text: pl.Series
     is_unicode: pl.Series
 
 
 def ids_of(column: pa.ChunkedArray, source: str, plan: ColumnPlan, ours: str) -> Ids:
-    """Ids as text: whole numbers in decimal, UUIDs in lower case, bytes as UTF-8.
+    """Convert ids to text: whole numbers in decimal, UUIDs in lower case, bytes as UTF-8.
 
-    Raises `FileFormatError`: if the column's type, or a number that is no whole one, is no id.
+    Raises `FileFormatError` if the type of the column cannot hold ids, or a number has a
+    fraction.
     """
     kind = column.type
     if is_text(kind) or is_bytes(kind):
@@ -76,7 +77,7 @@ def _other_ids(column: pa.ChunkedArray, source: str, ours: str) -> pl.Series:
 
 
 def without(text: pl.Series, values: frozenset[str]) -> pl.Series:
-    """The texts, null where they are one of these values."""
+    """Return the texts, with null in place of any of `values`."""
     missing = text.is_in(sorted(values))
     if not missing.any():
         return text
@@ -84,7 +85,7 @@ def without(text: pl.Series, values: frozenset[str]) -> pl.Series:
 
 
 def _whole_floats(column: pa.ChunkedArray, source: str) -> pl.Series:
-    """Whole numbers that a program made floats, such as pandas beside a null."""
+    """Convert whole numbers that a program stored as floats, such as pandas beside a null."""
     numbers = series_of(column).cast(pl.Float64)
     known = numbers.is_finite() & numbers.is_not_null()
     broken = numbers.filter(known & (numbers != numbers.round()))
@@ -103,7 +104,7 @@ def _whole_floats(column: pa.ChunkedArray, source: str) -> pl.Series:
 
 
 def _whole_decimals(column: pa.ChunkedArray, source: str) -> pl.Series:
-    """Decimal numbers without places, every digit as it stands in the file."""
+    """Convert decimal numbers without fractional digits, preserving every digit."""
     texts = series_of(column.cast(pa.large_string()))
     whole = texts.str.extract(r"^(-?\d+)(?:\.0*)?$")
     broken = texts.filter(whole.is_null() & texts.is_not_null())
@@ -125,7 +126,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _from_lists(column: pa.ChunkedArray, source: str) -> pl.Series:
-    """Lists of texts or of whole numbers, each as the text of a row with several concepts."""
+    """Convert lists of texts or of whole numbers to the text of a row with several concepts."""
     kind = column.type.value_type
     if pa.types.is_floating(kind):
         _whole_floats(pc.list_flatten(column), source)
@@ -139,7 +140,7 @@ def _from_lists(column: pa.ChunkedArray, source: str) -> pl.Series:
 
 
 def _from_list_texts(text: pl.Series) -> pl.Series:
-    """Texts such as `[3, 32]` or `['a', 'b']` as several concepts; others as they are."""
+    """Convert texts such as `[3, 32]` or `['a', 'b']` to several concepts; keep others."""
     is_list = text.str.contains(_LIST).fill_null(value=False)
     if not is_list.any():
         return text
@@ -172,7 +173,7 @@ def _joined(values: list[object]) -> str | None:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is text."""
+    """Return whether an Arrow type is text."""
     return bool(
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -181,7 +182,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is bytes; text files have no other."""
+    """Return whether an Arrow type is binary, as all columns of text files are."""
     return bool(
         pa.types.is_binary(kind)
         or pa.types.is_fixed_size_binary(kind)
@@ -191,7 +192,7 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def decoded(column: pa.ChunkedArray) -> Ids:
-    """Bytes as text; where they are not UTF-8, an escaped form that is only for people."""
+    """Decode bytes as UTF-8; invalid bytes are escaped, for display only."""
     try:
         return _all_unicode(series_of(column.cast(pa.large_string())))
     except pa.ArrowInvalid:
@@ -209,7 +210,7 @@ def decoded(column: pa.ChunkedArray) -> Ids:
 
 
 def repeated(value: object, n_rows: int) -> pl.Series:
-    """One text or boolean in every row; None is a null text."""
+    """Return one text or boolean in every row; None is a null text."""
     kind = pl.Boolean if isinstance(value, bool) else pl.String
     return pl.Series([value], dtype=kind).new_from_index(0, n_rows)
 
@@ -219,7 +220,10 @@ def _all_unicode(text: pl.Series) -> Ids:
 
 
 def joined_ids(parts: list[pl.Series], n_rows: int, separator: str) -> pl.Series:
-    """One column, or several of the file's joined; of several concepts nulls are left out."""
+    """Return one column, or several columns joined.
+
+    Nulls among several concepts are left out.
+    """
     if not parts:
         return repeated(None, n_rows)
     if len(parts) == 1:
@@ -232,7 +236,7 @@ def joined_ids(parts: list[pl.Series], n_rows: int, separator: str) -> pl.Series
 
 
 def series_of(column: pa.ChunkedArray) -> pl.Series:
-    """An Arrow column as a series; moments in UTC, since a zone may be an offset there."""
+    """Convert an Arrow column to a series; times are converted to UTC."""
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     series = pl.from_arrow(column)

@@ -10,7 +10,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Words that mean right (1) and wrong (0), in any case.
+#: Words for correct (1) and incorrect (0), in any case.
 WORDS: Mapping[str, float] = MappingProxyType(
     dict.fromkeys(("true", "t", "yes", "y", "correct", "right", "ok", "pass", "passed"), 1.0)
     | dict.fromkeys(("false", "f", "no", "n", "incorrect", "wrong", "fail", "failed"), 0.0)
@@ -21,9 +21,9 @@ _DECIMAL_COMMA = r"^([+-]?\d+),(\d+)$"
 def points_from_text(
     text: pl.Series, words: Mapping[str, float], *, only: Mapping[str, float] | None = None
 ) -> pl.Series:
-    """Points of each text: numbers as they are, words by the mapping; null for all else.
+    """Convert texts to points: numbers by value, words by the mapping, everything else null.
 
-    `only`: the texts that mean an outcome, and nothing else does (for codes such as 1 and 2).
+    If `only` is given, its texts alone have points (for codes such as 1 and 2).
     """
     if only is not None:
         return text.replace_strict(dict(only), default=None, return_dtype=pl.Float64)
@@ -39,7 +39,7 @@ def points_from_text(
 
 
 def graded(points: pl.Series, partial_credit_from: float | None) -> pl.Series:
-    """0 or 1 as int8; fractions count as right from the threshold on, else as nothing."""
+    """Return int8 0 or 1; fractions from the threshold on are correct, otherwise null."""
     p = pl.col("p")
     if partial_credit_from is None:
         known, right = p.is_in([0.0, 1.0]), p == 1.0
@@ -49,5 +49,5 @@ def graded(points: pl.Series, partial_credit_from: float | None) -> pl.Series:
 
 
 def agreement(given: pl.Series, key: pl.Series) -> pl.Series:
-    """1 where two texts are equal but for blanks around them, 0 where not, null without one."""
+    """Return 1 where two stripped texts are equal, 0 where not, null where one is missing."""
     return (given.str.strip_chars() == key.str.strip_chars()).cast(pl.Int8)

@@ -1,4 +1,4 @@
-"""Where each of our columns comes from in one file, and how its values are read."""
+"""The plan that says where each of our columns comes from in one file and how it is read."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Layout(StrEnum):
 
     #: Our own column names.
     PLAIN = "plain"
-    #: What `bkt export attempts` writes: texts that a spreadsheet would compute are escaped.
+    #: Files of `bkt export attempts`; texts that would be a formula are escaped.
     BKT_EXPORT = "bkt-export"
     #: ASSISTments exports of 2009, 2012, 2015 and 2017.
     ASSISTMENTS = "assistments"
     #: DataShop's student-step and transaction exports, also the KDD Cup 2010 files.
     DATASHOP = "datashop"
-    #: EdNet KT1: a file per user, questions in a file of their own.
+    #: EdNet KT1: one file per user, and a separate file with the questions.
     EDNET = "ednet"
-    #: Eedi, NeurIPS 2020: answers, with metadata of answers and questions beside them.
+    #: Eedi, NeurIPS 2020: answers, with separate files for metadata of answers and questions.
     EEDI = "eedi"
-    #: Four columns without a header: outcome (1 right, 2 wrong), user, question, skills.
+    #: Four columns without a header: outcome (1 correct, 2 incorrect), user, question, skills.
     HMM_SCALABLE = "hmm-scalable"
     #: Junyi Academy, the exports of 2015 and of 2020.
     JUNYI = "junyi"
@@ -36,47 +36,47 @@ class Layout(StrEnum):
     OATUTOR = "oatutor"
     #: pyBKT's default names: order_id, user_id, skill_name, correct.
     PYBKT = "pybkt"
-    #: Riiid, Kaggle 2020: `train.csv`, questions in a file of their own.
+    #: Riiid, Kaggle 2020: `train.csv`, and a separate file with the questions.
     RIIID = "riiid"
-    #: xAPI statements, one JSON object a line.
+    #: xAPI statements, one JSON object per line.
     XAPI = "xapi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnPlan:
-    """How the rows of a file become attempts; a column that no entry names is null."""
+    """How the rows of a file become attempts; a column without an entry is null."""
 
-    #: Our column -> the file's. Several columns of an id are joined by a colon, several of
-    #: `concept_id` are several concepts.
+    #: Our column -> columns of the file. Several columns of an id are joined by a colon;
+    #: several columns of `concept_id` are several concepts.
     sources: Mapping[str, tuple[str, ...]]
-    #: Our column -> its value in every row.
+    #: Our column -> its value in all rows.
     constants: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     #: A column of whole numbers that orders the attempts of a file without times.
     order: str | None = None
-    #: The rows stand in order of time, which no column gives.
+    #: True if the rows are in order of time and no column has the time.
     row_order: bool = False
     concept_delimiter: str | None = None
-    #: Words that stand for an outcome, beside numbers.
+    #: Words for outcomes, in addition to numbers.
     words: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    #: The only texts that stand for an outcome; None: numbers and words do.
+    #: The only texts that are outcomes; None accepts numbers and words.
     only: Mapping[str, float] | None = None
     partial_credit_from: float | None = None
-    #: The answer is right where these two columns are equal.
+    #: Two columns; the attempt is correct where they are equal.
     correct_if: tuple[str, str] | None = None
-    #: Column -> values (in lower case, empty for null) whose rows are no attempts.
+    #: Column -> values (in lower case, empty for null) of rows that are not attempts.
     skip: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
-    #: Counts a user's answers to one question from 1; others than the first may be skipped.
+    #: Column that counts a user's attempts at a question from 1; only the first may count.
     answer_number: str | None = None
     time: TimeReading = field(default_factory=TimeReading)
     integer_ids: bool = False
-    #: Texts begin with an apostrophe where they would be a formula (`bkt export`).
+    #: True if texts that would be a formula begin with an apostrophe (`bkt export`).
     is_escaped: bool = False
-    #: Values of ids that mean there is none.
+    #: Values of ids that mean "no id".
     null_ids: frozenset[str] = frozenset()
 
     @property
     def file_columns(self) -> list[str]:
-        """Every column of the file that is read, each once."""
+        """Every column of the file that is read, without repetition."""
         names = [name for joined in self.sources.values() for name in joined]
         names += [self.order] if self.order else []
         names += [*(self.correct_if or ()), *self.skip]

@@ -1,4 +1,4 @@
-"""Whether the times of a file can be read at all, and which format would read them."""
+"""Check that the times of a file can be read, and find the format that reads them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datasets.errors import FileFormatError
 if TYPE_CHECKING:
     from datasets.attempt_files.values.times import TimeReading
 
-#: Formats that people's files have, as strftime writes them.
+#: Formats that are common in files, in the notation of strftime.
 _FORMATS = (
     "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%d.%m.%y %H:%M",
     "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%d/%m/%Y %I:%M %p", "%d/%m/%Y %I:%M:%S %p",
@@ -26,13 +26,13 @@ _FORMATS = (
     "%a, %d %b %Y %H:%M:%S %z", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p",
     "%Y-%m-%dT%H:%M:%S%.f%:z",
 )  # fmt: skip
-#: A year of two digits is read as one of these or not at all.
+#: A two-digit year is read only if it becomes one of these years.
 _LIKELY_YEARS = (1970, 2100)
 _SHOWN = 3
 
 
 def fitting_formats(texts: pl.Series) -> list[str]:
-    """Formats that read every one of some texts, the first of those that read them alike."""
+    """Return the formats that read all of the texts; of those that agree, only the first."""
     given = texts.drop_nulls().str.strip_chars()
     found: list[tuple[str, pl.Series]] = []
     for name in _FORMATS if len(given) else ():
@@ -43,7 +43,7 @@ def fitting_formats(texts: pl.Series) -> list[str]:
 
 
 def _read(texts: pl.Series, name: str) -> pl.Series | None:
-    """What a format makes of some texts; None where it does not read each, as a likely year."""
+    """Read texts with a format; None unless it reads all of them, as likely years."""
     try:
         read = texts.str.to_datetime(name, time_unit="us", strict=False)
     except pl.exceptions.PolarsError:
@@ -53,9 +53,9 @@ def _read(texts: pl.Series, name: str) -> pl.Series | None:
 
 
 def require_readable_times(texts: pl.Series, reading: TimeReading) -> None:
-    """Raise `FileFormatError` if none of some texts is a time; the sentence shows them.
+    """Raise `FileFormatError` if none of the texts is a time; the message shows some of them.
 
-    Texts that are null or empty are another rule's matter.
+    Null and empty texts are left to another rule.
     """
     given = texts.drop_nulls().filter(texts.drop_nulls().str.strip_chars() != "")
     if given.is_empty() or times_from_text(given, reading).exists.is_empty():

@@ -1,4 +1,4 @@
-"""Moments as files write them, brought to UTC; time zone, unit and format are never guessed."""
+"""Convert times in files to UTC; time zone, unit and format are never guessed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bkt_core.errors import UsageError
 from datasets.contracts import TIME
 from datasets.errors import FileFormatError
 
-#: Date, time of day, and an offset, Z, UTC or GMT where there is one (ISO 8601).
+#: Date, time of day, and optionally an offset, Z, UTC or GMT (ISO 8601).
 _MOMENT = (
     r"^(?<date>\d{4}-\d{2}-\d{2})[T ](?<time>\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)"
     r" ?(?<zone>Z|z|UTC|GMT|utc|gmt|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
 )
-#: No moment lies further from its origin: some 3,000 years, far inside 64 bits of microseconds.
+#: Largest distance of a time from its origin: 3,000 years, far below 64 bits of microseconds.
 _LIMIT_US = 10**17
-#: Seconds since 1970 of the years that are likely: 1995 to 2099.
+#: The years 1995 to 2099, in seconds since 1970; they are considered likely.
 _LIKELY = (788_918_400, 4_102_444_800)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TimeUnit(StrEnum):
-    """What a number of a time column counts."""
+    """The unit of a numeric time column."""
 
     SECONDS = "s"
     MILLISECONDS = "ms"
@@ -35,12 +35,12 @@ class TimeUnit(StrEnum):
 
     @property
     def microseconds(self) -> float:
-        """One of it."""
+        """The length of the unit in microseconds."""
         return {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[self.value]
 
 
 class Ambiguous(StrEnum):
-    """Which of two moments a local time means that the end of summer time repeats."""
+    """Which of two times a local time means that the end of summer time repeats."""
 
     EARLIER = "earlier"
     LATER = "later"
@@ -48,30 +48,30 @@ class Ambiguous(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeReading:
-    """How the times of a file are to be read."""
+    """How the times of a file are read."""
 
     zone: str | None = None
-    #: Of text, in the letters of strftime; None: ISO 8601.
+    #: Format of text, in the notation of strftime; None means ISO 8601.
     format: str | None = None
-    #: Of numbers; None: numbers are refused.
+    #: Unit of numbers; None refuses numbers.
     unit: TimeUnit | None = None
-    #: The moment from which numbers count.
+    #: The time from which numbers count.
     origin: datetime = EPOCH
     ambiguous: Ambiguous | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Moments in UTC, null where there is none, and why a local time has none."""
+    """Times in UTC, null where there is none, and the reason if a local time has none."""
 
     moments: pl.Series
     is_ambiguous: pl.Series
-    #: False: a local time that the start of summer time skips.
+    #: False for a local time that the start of summer time skips.
     exists: pl.Series
 
 
 def require_time_zone(name: str) -> str:
-    """A time zone that exists, by its IANA name."""
+    """Return the name of an existing IANA time zone; raises an error for any other name."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -82,9 +82,9 @@ def require_time_zone(name: str) -> str:
 
 
 def times_from_text(text: pl.Series, reading: TimeReading) -> Times:
-    """Moments in UTC; null where the text is no moment.
+    """Convert text to times in UTC; null where the text is not a time.
 
-    Raises `FileFormatError`: if a time carries no offset and no time zone is given.
+    Raises `FileFormatError` if a time has no offset and no time zone is given.
     """
     if reading.unit is not None:
         return times_from_numbers(text, reading)
@@ -129,7 +129,7 @@ def times_from_text(text: pl.Series, reading: TimeReading) -> Times:
 
 
 def times_from_timestamps(moments: pl.Series, reading: TimeReading) -> Times:
-    """Moments in UTC from a column of timestamps or dates, with or without a time zone."""
+    """Convert timestamps or dates, with or without a time zone, to times in UTC."""
     if moments.dtype == pl.Date:
         moments = moments.cast(pl.Datetime("us"))
     if not isinstance(moments.dtype, pl.Datetime):
@@ -146,10 +146,10 @@ def times_from_timestamps(moments: pl.Series, reading: TimeReading) -> Times:
 
 
 def times_from_numbers(numbers: pl.Series, reading: TimeReading) -> Times:
-    """Moments that are counted in a unit from an origin; null where there is no number.
+    """Convert numbers in a unit since an origin to times; null where there is no number.
 
-    Raises `FileFormatError`: if no unit was given; the sentence names those that would give
-    sensible years.
+    Raises `FileFormatError` if no unit was given; the message names the units that would give
+    likely years.
     """
     if reading.unit is None:
         raise numbers_without_unit(numbers)
@@ -174,7 +174,7 @@ def times_from_numbers(numbers: pl.Series, reading: TimeReading) -> Times:
 
 
 def numbers_without_unit(numbers: pl.Series) -> FileFormatError:
-    """The sentence for a column of numbers whose unit was not given."""
+    """Build the error for a column of numbers without a unit."""
     values = numbers.cast(pl.Float64, strict=False).drop_nulls()
     sample = values[0] if len(values) else 0.0
     years = {unit: _likely_year(sample, unit) for unit in TimeUnit}
@@ -185,7 +185,7 @@ def numbers_without_unit(numbers: pl.Series) -> FileFormatError:
         " or ".join(fitting)
         if fitting
         else "--time-unit s, ms or us, with --time-origin 2026-01-01T00:00:00Z if they count "
-        "from a moment of their own"
+        "from an origin of their own"
     )
     return FileFormatError(
         f"attempted_at holds numbers such as {_short(sample)}, and what they count must be "
@@ -194,10 +194,10 @@ def numbers_without_unit(numbers: pl.Series) -> FileFormatError:
 
 
 def refuse_unlikely_unit(texts: pl.Series, reading: TimeReading) -> None:
-    """Refuse numbers whose unit ends in 1970 to 1994 where another gives a year of today.
+    """Refuse numbers that give years before 1995 if another unit gives likely years.
 
-    Raises `FileFormatError`: the sentence names both. Numbers that count from a moment other
-    than 1970 may be of any size.
+    Raises `FileFormatError`, which names both units. Numbers with an origin other than 1970
+    may have any size.
     """
     values = texts.cast(pl.Float64, strict=False).drop_nulls().sort()
     if reading.unit is None or reading.origin != EPOCH or values.is_empty():
@@ -211,12 +211,12 @@ def refuse_unlikely_unit(texts: pl.Series, reading: TimeReading) -> None:
         f"attempted_at holds numbers such as {_short(middle)}, which in {reading.unit.value} "
         f"are the year {year}: give --time-unit {others[0].value} "
         f"(the year {_likely_year(middle, others[0])}), or --time-origin if they count from a "
-        "moment of their own. Nothing was imported."
+        "origin of their own. Nothing was imported."
     )
 
 
 def _likely_year(value: float, unit: TimeUnit) -> int | None:
-    """The year that a number since 1970 stands for, if it lies between 1995 and 2100."""
+    """Return the year of a number since 1970, if it is between 1995 and 2100."""
     moment = value * unit.microseconds / 1e6
     return (
         datetime.fromtimestamp(moment, UTC).year if _LIKELY[0] <= moment < _LIKELY[1] else None
@@ -245,7 +245,7 @@ def _times_by_format(text: pl.Series, reading: TimeReading) -> Times:
 
 
 def _in_zone(local: pl.Series, reading: TimeReading) -> Times:
-    """Local times of a zone; `exists` is false where a clock change skipped the time."""
+    """Convert local times; `exists` is false where a clock change skipped the time."""
     zone = reading.zone or "UTC"
     frame = local.to_frame("t").select(
         earliest=_zoned(zone, "earliest"),
@@ -273,7 +273,7 @@ def _zoned(zone: str, ambiguous: str) -> pl.Expr:
 
 
 def _plain(moments: pl.Series) -> Times:
-    """Moments that no clock change concerns."""
+    """Wrap times that no clock change affects."""
     n = len(moments)
     none = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n)
     return Times(moments.cast(TIME), none, ~none)

@@ -1,4 +1,4 @@
-"""Erase a user: a tombstone first, then all rows; the tombstone refuses the id from then on."""
+"""Erase a user: a tombstone is written first, then all rows are deleted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Erased:
 
 
 def erase_user(engine: Engine, user_id: str, *, at: datetime, actor: str) -> Erased:
-    """Tombstone first, in a transaction of its own, then the rows; repeat it at will."""
+    """Write the tombstone and commit it, then delete the rows; may be repeated."""
     with engine.begin() as conn:
         write_tombstone(conn, user_id, at=at, actor=actor)
         reached("erase: tombstone written")
@@ -42,7 +42,7 @@ def erase_user(engine: Engine, user_id: str, *, at: datetime, actor: str) -> Era
 
 
 def write_tombstone(conn: Connection, user_id: str, *, at: datetime, actor: str) -> None:
-    """Write the tombstone, after waiting for writes of this user that have begun."""
+    """Write the tombstone, after waiting for writes of this user that are in progress."""
     lock_user(conn, user_id)
     conn.execute(
         insert_into(conn, ErasedUserRow)
@@ -52,10 +52,10 @@ def write_tombstone(conn: Connection, user_id: str, *, at: datetime, actor: str)
 
 
 def delete_rows(conn: Connection, user_id: str) -> Erased:
-    """Delete attempts (with their corrections), states and snapshots of a buried user."""
+    """Delete attempts (with their corrections), states and snapshots of an erased user."""
     lock_user(conn, user_id)
     if not is_erased(conn, user_id):
-        return Erased(0, 0, 0)  # lifted meanwhile: what is there now came in by right
+        return Erased(0, 0, 0)  # lifted in the meantime: the present rows are legitimate
     snapshots = conn.execute(delete(SnapshotRow).where(SnapshotRow.user_id == user_id))
     states = conn.execute(delete(MasteryStateRow).where(MasteryStateRow.user_id == user_id))
     attempts = conn.execute(delete(AttemptRow).where(AttemptRow.user_id == user_id))
@@ -63,7 +63,7 @@ def delete_rows(conn: Connection, user_id: str) -> Erased:
 
 
 def lift(conn: Connection, user_id: str) -> bool:
-    """Admit the user again; False if there was no tombstone. What was erased stays so."""
+    """Accept the user again; False without a tombstone. Erased rows do not come back."""
     lock_user(conn, user_id)
     done = conn.execute(delete(ErasedUserRow).where(ErasedUserRow.user_id == user_id))
     reached("erase: tombstone lifted")
@@ -71,17 +71,17 @@ def lift(conn: Connection, user_id: str) -> bool:
 
 
 def is_erased(conn: Connection, user_id: str) -> bool:
-    """Whether the user's tombstone stands."""
+    """Return whether the user has a tombstone."""
     found = conn.execute(select(ErasedUserRow.user_id).where(ErasedUserRow.user_id == user_id))
     return found.first() is not None
 
 
 def erased_users(conn: Connection) -> frozenset[str]:
-    """Every user with a tombstone: no extraction may read them, no import admit them."""
+    """Return every user with a tombstone; extractions and imports must leave them out."""
     return frozenset(conn.execute(select(ErasedUserRow.user_id)).scalars())
 
 
 def require_not_erased(conn: Connection, user_id: str) -> None:
-    """Refuse a user with a tombstone."""
+    """Raise `ErasedUserError` for a user with a tombstone."""
     if is_erased(conn, user_id):
         raise ErasedUserError

@@ -1,4 +1,4 @@
-"""One user's attempts at one concept, and the place of each among them."""
+"""The attempts of one user at one concept, and the position of each attempt among them."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One attempt where it stands in its history, under given parameters."""
+    """One attempt at its position in the history, with mastery under given parameters."""
 
     correct: int
     attempted_at: datetime
-    p_mastery_without: float  # after all attempts but this one
+    p_mastery_without: float  # mastery after all attempts except this one
     p_correct: float  # predicted just before it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttemptHistory:
-    """All attempts of one key, in the canonical order."""
+    """All attempts of one user at one concept, in canonical order."""
 
     outcomes: Outcomes
     moments: tuple[datetime, ...]
     index_of: dict[str, int]  # by the key of the attempt's row
 
     def place(self, key: str, params: BktParams) -> Place:
-        """The attempt of that key in its history."""
+        """Return the attempt with that key, at its position in the history."""
         at = self.index_of[key]
         others = np.delete(self.outcomes, at)
         return Place(
@@ -53,7 +53,7 @@ class AttemptHistory:
 
 
 def attempt_history(conn: Connection, user_id: str, concept_id: str) -> AttemptHistory:
-    """The history as it is. Ask while the state's row is locked."""
+    """Read the history; call it while the row of the state is locked."""
     rows = conn.execute(
         select(AttemptRow.correct, AttemptRow.attempted_at, AttemptRow.idempotency_key)
         .where(AttemptRow.user_id == user_id, AttemptRow.concept_id == concept_id)

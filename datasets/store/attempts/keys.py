@@ -1,4 +1,4 @@
-"""The concepts of an attempt, and the key of each one's row."""
+"""The concepts of an attempt, and the key of each concept's row."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from datasets.store.attempts.new_attempt import NewAttempt
 
-#: Stands between a key and the mark of a concept, and the character after it in every order.
+#: Separates a key from the mark of a concept, and the character that sorts after it.
 _MARK, _AFTER_MARK = "#", "$"
 _CONCEPT_BYTES = 8
-#: Longer keys are replaced by their hash where a mark must fit behind them.
+#: Longer keys are replaced by their hash if a mark must be appended.
 _LONGEST = MAX_ID_CHARACTERS - len(_MARK) - 2 * _CONCEPT_BYTES
 
 
 def attempt_key(idempotency_key: str, concept_id: str, n_concepts: int) -> str:
-    """The key of one concept's row: suffixed where the attempt has several concepts."""
+    """Return the key of one concept's row; it has a suffix if there are several concepts."""
     return idempotency_key if n_concepts == 1 else _marked(idempotency_key, concept_id)
 
 
 def keys_of_attempt(conn: Connection, attempt: NewAttempt) -> dict[str, str]:
-    """The attempt's concepts in their order, each with the key of its row.
+    """Return the attempt's concepts in order, each with the key of its row.
 
-    Without concepts they are those of its question, or, of a repeated attempt, those it was
-    stored with: editing the mapping changes later attempts only.
+    If no concepts are given, those of its question are used, or, for a repeated attempt, those
+    it was stored with: a change of the mapping affects only later attempts.
     """
     if attempt.concept_ids:
         return _keys(attempt, set(attempt.concept_ids))
@@ -62,7 +62,7 @@ def _keys(attempt: NewAttempt, concepts: set[str]) -> dict[str, str]:
 
 
 def _stored(conn: Connection, attempt: NewAttempt) -> dict[str, str]:
-    """The user's rows of this attempt by concept; empty where it is a new one."""
+    """Return the user's rows of this attempt by concept; empty for a new attempt."""
     key, head = attempt.idempotency_key, _head(attempt.idempotency_key)
     column = AttemptRow.idempotency_key
     rows = conn.execute(

@@ -1,4 +1,4 @@
-"""An answer as it comes in, storable by construction."""
+"""An incoming attempt; its values are checked so that it can be stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAttempt:
-    """One answer; without concepts they are those of its question."""
+    """One attempt; without concepts those of its question are used.
+
+    Raises `BadInputError` if an outcome or an id cannot be stored.
+    """
 
     idempotency_key: str
     user_id: str

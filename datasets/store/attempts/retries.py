@@ -1,4 +1,4 @@
-"""How often users answer a question again: the share of retries, on a sample of users."""
+"""The share of attempts that repeat a question, on a sample of users."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-#: Users whose answers are counted; more would cost a large log a scan.
+#: Number of users in the sample; more would require a scan of a large log.
 SAMPLED_USERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class RetryShare:
-    """Answers to questions, and those whose user had answered the question before."""
+    """Numbers of attempts at questions, and of those that repeat a question of their user."""
 
     n_users: int
     n_answers: int
@@ -28,14 +28,14 @@ class RetryShare:
 
     @property
     def share(self) -> float | None:
-        """Retries of the answers; None where no answer names a question."""
+        """The share of repeated attempts; None if no attempt names a question."""
         return self.n_retries / self.n_answers if self.n_answers else None
 
 
 def retry_share(conn: Connection, users: Sequence[str]) -> RetryShare:
-    """Count the answers of at most `SAMPLED_USERS` of some users, evenly spaced among them.
+    """Count the attempts of at most `SAMPLED_USERS` of `users`, evenly spaced.
 
-    The rows of one answer at several concepts have one moment and count once.
+    Rows of one attempt at several concepts have the same time and count once.
     """
     step = max(1, -(-len(users) // SAMPLED_USERS))
     sample = list(users[::step])

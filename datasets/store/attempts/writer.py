@@ -1,7 +1,7 @@
-"""Writing attempts of many users at once: what an import calls.
+"""Write attempts of many users, as imports do.
 
-Each write takes the concepts' shared locks, refuses erased users, and marks the states that it
-outdates, in the caller's one transaction (docs/protocol.md).
+Each write takes the shared locks of the concepts, refuses erased users, and marks the affected
+states as stale, all in one transaction of the caller (docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INCOMING = {
 }
 _KEYS = {"concept_id": "id", "user_id": "id"}
 _KEY = {"idempotency_key": "id"}
-#: What goes into the log of a line.
+#: The columns of a line that are written to the log.
 _ATTEMPT = {name: kind for name, kind in INCOMING.items() if name != "row"} | {
     "created_at": "moment"
 }
@@ -84,7 +84,7 @@ _LOG = text(
 
 
 def concepts_of_questions(conn: Connection) -> dict[str, tuple[str, ...]]:
-    """The concepts of each mapped question, sorted."""
+    """Return the concepts of each mapped question, sorted."""
     rows = conn.execute(
         select(QuestionConceptRow.question_id, QuestionConceptRow.concept_id).order_by(
             QuestionConceptRow.question_id, QuestionConceptRow.concept_id
@@ -104,7 +104,7 @@ def write_attempts(
     corrections: bool = False,
     actor: str = "import",
 ) -> pl.DataFrame:
-    """Write one frame of `NewAttempt`, see `AttemptWriter`."""
+    """Write one frame of `NewAttempt`; see `AttemptWriter`."""
     writer = AttemptWriter(conn, at=at, corrections=corrections, actor=actor)
     outcomes = writer.write(new)
     writer.finish()
@@ -112,11 +112,11 @@ def write_attempts(
 
 
 class AttemptWriter:
-    """Writes attempts of many users, a batch at a time, in the caller's one transaction.
+    """Writes attempts of many users, batch by batch, in one transaction of the caller.
 
-    The states of what was inserted or corrected are left stale by `finish`, for the next sweep
-    or reader to replay: all of them at the end and in order, since an online update that waits
-    for one state may hold another.
+    `finish` marks the states of inserted and corrected attempts as stale; the next sweep or
+    reader replays them. They are marked at the end and in order, because an online update that
+    waits for one state may hold another.
     """
 
     def __init__(
@@ -132,12 +132,12 @@ class AttemptWriter:
         empty_temporary(conn, "outdated_state", _KEYS)
 
     def write(self, new: pl.DataFrame) -> pl.DataFrame:
-        """Write a frame of `NewAttempt`, ids in its order; columns `row`, `outcome` come back.
+        """Write a frame of `NewAttempt`, in its order; return a frame with `row` and `outcome`.
 
-        One line per line of `new`: `inserted`; `duplicate` (stored already, the same);
-        `conflict` (stored already, with other content); `corrected` (only `correct` differed,
-        and `corrections` asked for the new one); `erased` (the user's tombstone stands). A row
-        of several lines goes as a whole: one conflict or erasure in it holds all of it back.
+        There is one outcome per line of `new`: `inserted`; `duplicate` (the same is already
+        stored); `conflict` (another content is stored); `corrected` (only `correct` differed
+        and `corrections` is on); `erased` (the user has a tombstone). If one line of a row is a
+        conflict or erased, no line of that row is written.
         """
         conn = self._conn
         incoming = new.select(INCOMING.keys())
@@ -156,13 +156,13 @@ class AttemptWriter:
         return judged.select("row", "outcome")
 
     def finish(self) -> None:
-        """Leave the states stale, and insert those that are missing."""
+        """Mark the states as stale, and insert those that are missing."""
         _mark(self._conn, self._at)
         reached("import: states marked")
 
 
 def _judge(conn: Connection, incoming: pl.DataFrame, *, corrections: bool) -> pl.DataFrame:
-    """What becomes of each line, with the id and the outcome stored under its key."""
+    """Decide the outcome of each line, with the id and outcome stored under its key."""
     erased = conn.execute(_ERASED).scalars().all()
     stored = _stored(conn, incoming)
     differs = pl.when(pl.lit(corrections) & pl.col("same_but_outcome"))
@@ -188,7 +188,7 @@ def _judge(conn: Connection, incoming: pl.DataFrame, *, corrections: bool) -> pl
 
 
 def _stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
-    """Of the lines whose key is stored: id and outcome there, and whether the rest is equal."""
+    """Find lines whose key is stored: id and outcome there, and whether the rest is equal."""
     fill_temporary(conn, "incoming_key", _KEY, incoming.select(_KEY.keys()))
     keys = conn.execute(_STORED_KEYS).scalars().all()
     among = incoming.filter(pl.col("idempotency_key").is_in(keys)) if keys else incoming.clear()
@@ -209,7 +209,7 @@ def _stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
 
 
 def _insert(conn: Connection, new: pl.DataFrame, at: datetime) -> None:
-    """Append lines to the log in their order, without a look: none of their keys is stored."""
+    """Append lines to the log in order; the caller knows that none of their keys is stored."""
     created = pl.lit(at).dt.cast_time_unit("us").alias("created_at")
     try:
         add_rows(conn, "attempts", _ATTEMPT, new.with_columns(created))
@@ -217,8 +217,8 @@ def _insert(conn: Connection, new: pl.DataFrame, at: datetime) -> None:
         if not is_unique_violation(error):
             raise
         raise DatabaseError(
-            f"All {new.height} new attempts must go in, and some were stored by another "
-            "writer at the same moment; nothing was written, import again."
+            f"All {new.height} new attempts must be inserted, but another writer stored some "
+            "of them at the same time; nothing was written, import again."
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""Frames into tables of the present transaction, as fast as the database takes them.
+"""Write frames to tables in the current transaction, in bulk.
 
-PostgreSQL gets binary COPY, written whole columns at a time; SQLite gets `executemany`.
+PostgreSQL uses binary COPY, encoded column by column; SQLite uses `executemany`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
 
-#: Column kinds: their type on PostgreSQL, on SQLite, and the bytes of one value (None: text).
+#: Column kinds: type on PostgreSQL, type on SQLite, and format of one value (None: text).
 _KINDS: dict[str, tuple[str, str, str | None]] = {
     "id": ('text COLLATE "C"', "TEXT", None),
     "int": ("bigint", "INTEGER", ">i8"),
@@ -30,9 +30,9 @@ _KINDS: dict[str, tuple[str, str, str | None]] = {
     "double": ("double precision", "REAL", ">f8"),
     "moment": ("timestamptz", "TEXT", ">i8"),
 }
-#: Microseconds from 1970, where Polars counts, to 2000, where PostgreSQL does.
+#: Microseconds from 1970, the origin in Polars, to 2000, the origin in PostgreSQL.
 _EPOCH_US = 946_684_800_000_000
-#: Text as one run of bytes and where each value ends in it.
+#: Layout in which text is one array of bytes with the end of each value.
 _PLAIN = pl.CompatLevel.oldest()
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -42,17 +42,17 @@ _SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S%.6f"
 def fill_temporary(
     conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
 ) -> None:
-    """Create the temporary table if it is absent, empty it, and fill it in the frame's order.
+    """Create the temporary table if it is missing, empty it, and fill it in the frame's order.
 
-    `columns` maps names to kinds: id, int, int32, small, double or moment. Its rows go with the
-    transaction on PostgreSQL; on SQLite they stay until the next filling.
+    `columns` maps names to kinds: id, int, int32, small, double or moment. On PostgreSQL the
+    rows are deleted at the end of the transaction; on SQLite they stay until the next call.
     """
     empty_temporary(conn, table, columns)
     add_rows(conn, table, columns, frame)
 
 
 def empty_temporary(conn: Connection, table: str, columns: Mapping[str, str]) -> None:
-    """Create the temporary table if it is absent, and empty it."""
+    """Create the temporary table if it is missing, and empty it."""
     on_sqlite = conn.dialect.name == "sqlite"
     described = ", ".join(
         f"{name} {_KINDS[kind][1 if on_sqlite else 0]}" for name, kind in columns.items()
@@ -65,7 +65,7 @@ def empty_temporary(conn: Connection, table: str, columns: Mapping[str, str]) ->
 def add_rows(
     conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
 ) -> None:
-    """Add a frame's rows to a table, temporary or not, in their order.
+    """Append the rows of a frame to a table, temporary or not, in order.
 
     Raises `sqlalchemy.exc.DBAPIError` as an INSERT would.
     """
@@ -78,7 +78,7 @@ def add_rows(
 def copy_into(
     conn: Connection, table: str, columns: Mapping[str, str], frame: pl.DataFrame
 ) -> None:
-    """Binary COPY of a frame into a table of PostgreSQL, in the frame's order."""
+    """COPY a frame in binary format into a table of PostgreSQL, in the frame's order."""
     driver = cast("psycopg.Connection[Any]", conn.connection.driver_connection)
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
     with (
@@ -93,7 +93,7 @@ def copy_into(
 
 
 def encoded(columns: Mapping[str, str], frame: pl.DataFrame) -> Bytes:
-    """The frame's rows in PostgreSQL's binary COPY format, without header and trailer."""
+    """Encode the rows in PostgreSQL's binary COPY format, without header and trailer."""
     fields = [_field(frame[name], kind) for name, kind in columns.items()]
     lengths = np.stack([field.lengths for field in fields])  # (n_fields, n_rows)
     sizes = 4 + np.maximum(lengths, 0)
@@ -110,7 +110,7 @@ def encoded(columns: Mapping[str, str], frame: pl.DataFrame) -> Bytes:
 
 
 class _Field:
-    """One column, ready to be laid into rows; a length of -1 is null."""
+    """One encoded column; a length of -1 means null."""
 
     def __init__(self, lengths: NDArray[np.int64], data: Bytes, values: Any) -> None:  # noqa: ANN401 - arrays of any width
         self.lengths, self._data, self._values = lengths, data, values
@@ -149,7 +149,7 @@ def _field(column: pl.Series, kind: str) -> _Field:
 
 
 def _scatter(out: Bytes, at: NDArray[np.int64], values: NDArray[Any]) -> None:
-    """Lay values of one width at the given places."""
+    """Write values of one width to the given positions."""
     rows = np.ascontiguousarray(values).view(np.uint8).reshape(values.size, values.itemsize)
     out[at[:, None] + np.arange(values.itemsize)] = rows
 

@@ -1,4 +1,4 @@
-"""Database errors that a person can resolve, as sentences with a remedy."""
+"""Turn database errors that a person can resolve into sentences with a remedy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-#: By SQLSTATE (PostgreSQL) or by a part of the message (SQLite): what to do about it.
+#: SQLSTATE (PostgreSQL) or part of the message (SQLite) -> remedy.
 _REMEDIES = {
-    "42501": "docs/roles.sql says which role may.",
+    "42501": "docs/roles.sql says which role has which rights.",
     "53100": "Its disk is full: make room, then run the command again.",
-    "53300": "It has no connection left: end others, or raise its max_connections.",
-    "25006": "It only takes readers: name its primary, or an account that may write.",
+    "53300": "It has no connection left: close others, or raise its max_connections.",
+    "25006": "It is read-only: name its primary, or an account that may write.",
     "database or disk is full": "Make room (`bkt prune`), then run the command again.",
     "disk I/O error": (
         "Its disk is full or broken: make room (`bkt prune`), then run the command again."
@@ -34,7 +34,7 @@ _REMEDIES = {
 
 @contextmanager
 def explained_errors(url: str) -> Iterator[None]:
-    """Raise `DatabaseError` where the database refuses something that a person can mend."""
+    """Raise `DatabaseError` for errors that a person can resolve; others pass unchanged."""
     try:
         yield
     except DBAPIError as error:
@@ -45,7 +45,7 @@ def explained_errors(url: str) -> Iterator[None]:
 
 
 def is_unique_violation(error: DBAPIError) -> bool:
-    """Whether a row was refused because another has its key."""
+    """Return whether a row was refused because its key already exists."""
     return (
         getattr(error.orig, "sqlstate", None) == "23505"
         or getattr(error.orig, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_UNIQUE"
@@ -54,7 +54,7 @@ def is_unique_violation(error: DBAPIError) -> bool:
 
 @contextmanager
 def driver_errors(conn: Connection, statement: str) -> Iterator[None]:
-    """Raise the driver's errors as SQLAlchemy's, where a statement goes past SQLAlchemy."""
+    """Raise errors of the driver as SQLAlchemy's, for statements that bypass SQLAlchemy."""
     base = conn.dialect.loaded_dbapi.Error
     try:
         yield
@@ -82,7 +82,7 @@ def _told(error: DBAPIError, where: str) -> str | None:
             return f"The database {where} refused: {said}. What was committed stays. {remedy}"
     if error.connection_invalidated:
         return (
-            f"The database {where} went away while it was used; what was committed stays. "
+            f"The connection to the database {where} was lost; what was committed stays. "
             "Run the command again when it answers."
         )
     return None

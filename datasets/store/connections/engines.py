@@ -1,8 +1,8 @@
-"""Engines and transactions from a URL.
+"""Create engines from a URL, and open transactions.
 
-On SQLite every transaction of our engines begins `IMMEDIATE`, so that two writers wait for each
-other instead of failing; `reading` begins a deferred one, which sees one moment and blocks
-nobody.
+On SQLite every transaction of our engines begins with `IMMEDIATE`, so that writers wait for
+each other instead of failing. `reading` begins a deferred transaction, which reads one snapshot
+and blocks nobody.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-#: Milliseconds a writer waits for another on SQLite.
+#: Milliseconds that a writer waits for another one on SQLite.
 SQLITE_BUSY_MS = 60_000
-#: The first with IS DISTINCT FROM.
+#: The first version with IS DISTINCT FROM.
 OLDEST_SQLITE = (3, 39)
-#: Execution option that makes a transaction on SQLite a reader.
+#: Execution option that makes a transaction on SQLite read-only.
 READ_ONLY = "bkt_read_only"
-#: Query parameters of a URL that hold secrets.
+#: Query parameters of a URL that are secrets.
 SECRETS = ("password", "sslpassword", "passfile")
 
 _DRIVERS = {
@@ -39,17 +39,17 @@ _DRIVERS = {
 
 
 def make_engine(url: str, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's options
-    """An engine for the pipeline; nothing is connected yet."""
+    """Create an engine for the pipeline; it does not connect yet."""
     address = parsed(url)
     driver, _ = _drivers(address)
     if driver == "postgresql+psycopg":
-        # A connection that does nothing for an hour, as that of the run lock, must not be
-        # forgotten by what lies between.
+        # A connection that is idle for an hour, such as that of the run lock, must not be
+        # dropped by the network.
         alive = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
         options.setdefault("connect_args", {"options": "-c timezone=UTC", **alive})
     elif address.database not in (None, "", ":memory:"):
-        # ADBC brings an SQLite of its own. Two in one process must never hold the same file
-        # open: each closing drops the locks of the other, and takes its write-ahead log away.
+        # ADBC has its own SQLite library. Two of them in one process must never have the same
+        # file open: closing it in one drops the locks of the other and deletes its log.
         options.setdefault("poolclass", NullPool)
     engine = create_engine(address.set(drivername=driver), **options)
     _prepare(engine)
@@ -57,7 +57,7 @@ def make_engine(url: str, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchem
 
 
 def make_async_engine(url: str, **options: Any) -> AsyncEngine:  # noqa: ANN401 - likewise
-    """An engine for the online service; nothing is connected yet."""
+    """Create an engine for the online service; it does not connect yet."""
     address = parsed(url)
     _, driver = _drivers(address)
     if driver == "postgresql+asyncpg" and "sslmode" in address.query:
@@ -72,7 +72,7 @@ def make_async_engine(url: str, **options: Any) -> AsyncEngine:  # noqa: ANN401 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One moment of the database, unchanged to the end: REPEATABLE READ, READ ONLY."""
+    """Open a transaction that reads one snapshot: REPEATABLE READ, READ ONLY."""
     with engine.connect() as fresh:
         if engine.dialect.name == "sqlite":
             conn = fresh.execution_options(**{READ_ONLY: True})
@@ -85,7 +85,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def require_reachable(engine: Engine) -> None:
-    """Refuse a database that does not answer, and say where it is and what to do."""
+    """Raise an error that names the database and a remedy if it does not answer."""
     url = engine.url.render_as_string(hide_password=False)
     try:
         with engine.connect():
@@ -105,18 +105,18 @@ def require_reachable(engine: Engine) -> None:
 
 
 def parsed(url: str) -> URL:
-    """The URL in its parts; a text that is none is refused without repeating it."""
+    """Parse the URL; the error for an invalid one does not show it, for it may hold secrets."""
     try:
         return make_url(url)
     except (ArgumentError, ValueError) as error:
         raise DatabaseError(
             "BKT_DATABASE_URL must look like sqlite:///file.db or postgresql://user@host/db, "
-            "and what came is no URL."
+            "but it is not a URL."
         ) from error
 
 
 def redacted(url: str) -> str:
-    """The URL without its secrets, as a person wrote it, for logs and manifests."""
+    """Return the URL without its secrets, for logs and manifests."""
     address = parsed(url)
     address = address.set(drivername=address.get_backend_name())
     hidden = {name: "***" for name in SECRETS if name in address.query}
@@ -145,14 +145,14 @@ def _prepare(engine: Engine) -> None:
 
 def _open_sqlite(dbapi_connection: Any, _record: Any) -> None:  # noqa: ANN401 - drivers' own
     dbapi_connection.isolation_level = (
-        None  # `_begin_sqlite` begins transactions, not the driver
+        None  # `_begin_sqlite` begins transactions instead of the driver
     )
     cursor = dbapi_connection.cursor()
     for pragma in (
         f"busy_timeout = {SQLITE_BUSY_MS}",
         "journal_mode = WAL",
-        "synchronous = FULL",  # an acknowledged attempt survives a power cut
-        "cache_size = -65536",  # KiB: an index of hashes is written all over, 2 MiB would swap
+        "synchronous = FULL",  # an acknowledged attempt survives a power failure
+        "cache_size = -65536",  # KiB: indexes of hashes are written in random order
         "foreign_keys = ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")

@@ -1,7 +1,7 @@
 """Named points at which the torture harness may kill the process.
 
-In production `reached` looks at a variable that is None and returns. Nothing in this package,
-in the settings or in the environment sets it: only a harness that imports this module does.
+In production `reached` checks a variable that is None and returns. Nothing in this package, the
+settings or the environment sets it; only a harness that imports this module does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Every point, before and after each durable write.
+#: All points: one before and one after each durable write.
 FAULT_POINTS = (
     "online: began",
     "online: locked",
@@ -55,13 +55,13 @@ _harness: Callable[[str], None] | None = None
 
 
 def reached(point: str) -> None:
-    """Tell the harness, if there is one, that running work has come to a point."""
+    """Report to the harness, if one is installed, that execution has reached a point."""
     if _harness is not None:
         _harness(point)
 
 
 def install_harness(harness: Callable[[str], None] | None) -> None:
-    """Let a test harness hear of every point; None removes it."""
+    """Install a function that is called at every point; None removes it."""
     global _harness
     if harness is not None and not callable(harness):
         raise TypeError(f"A harness is a function of a point's name, got {harness!r}.")

@@ -2,10 +2,10 @@
 
 On PostgreSQL these are advisory locks that end with the transaction. Concepts share a fixed
 number of keys, so that an import of any number of concepts needs a bounded number of locks. On
-SQLite one writer at a time is the lock: `lock_*` takes it by a write that changes nothing.
+SQLite, which has one writer at a time, `lock_*` becomes the writer by a write without effect.
 
-Order, everywhere: the algorithm version, the gate, then users, then concepts by key, then
-states by (concept, user).
+All transactions take locks in this order: the algorithm version, the gate, users, concepts by
+key, states by (concept, user).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from datasets.store.errors import DatabaseError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-#: Keys that concepts share; PostgreSQL holds 6,400 locks by default.
+#: Number of keys that concepts share; PostgreSQL holds 6,400 locks by default.
 CONCEPT_KEYS = 1024
-#: Milliseconds that an exclusive lock may queue, as those behind it wait as well.
+#: Milliseconds that an exclusive lock may queue, because requests behind it wait as well.
 QUEUE_MS = 200
-#: Seconds after which an exclusive lock gives up.
+#: Seconds after which a request for an exclusive lock fails.
 GIVE_UP_SECONDS = 120.0
 
 _SHARED = text(
@@ -44,69 +44,69 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 
 def named_key(name: str) -> int:
-    """A stable key of 64 bits, signed, as PostgreSQL wants it."""
+    """Return a stable 64-bit key, signed, as PostgreSQL requires."""
     digest = blake2b(name.encode(), digest_size=8, person=b"bkt-lock").digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 def concept_key(concept_id: str) -> int:
-    """The key that a concept shares with others."""
+    """Return the key of a concept, which other concepts may share."""
     return named_key(f"concept {named_key(concept_id) % CONCEPT_KEYS}")
 
 
 def user_key(user_id: str) -> int:
-    """The key of one user."""
+    """Return the key of one user."""
     return named_key(f"user {user_id}")
 
 
 def gate_key() -> int:
-    """What writers of many users take shared, and an erasure exclusively, before its user."""
+    """Return the key that multi-user writers share and an erasure takes exclusively first."""
     return named_key("many users")
 
 
 def version_key() -> int:
-    """What all take shared who ask what is in force, and an activation exclusively."""
+    """Return the key that readers of parameters in force share and an activation excludes."""
     return named_key("algorithm version")
 
 
 def lock_version(conn: Connection) -> None:
-    """The exclusive lock of the algorithm version, to put another one in force.
+    """Take the exclusive lock of the algorithm version, to put another one in force.
 
-    Nobody who holds a lock of `lock_attempt`, `lock_many_users`, `lock_concepts_shared` or
-    `hold_version` is left then, and nobody gets one until the end.
+    It waits for all holders of locks of `lock_attempt`, `lock_many_users`,
+    `lock_concepts_shared` or `hold_version`, and blocks new ones until the transaction ends.
     """
     _lock_exclusive(conn, version_key(), "the algorithm version")
 
 
 def hold_version(conn: Connection) -> None:
-    """The shared lock of the version alone: which one is in force stays so until the end."""
+    """Take the shared lock of the version: the version in force stays until the end."""
     _lock_shared(conn, [])
 
 
 def lock_attempt(conn: Connection, user_id: str, concept_ids: Iterable[str]) -> None:
-    """Shared locks of one user and some concepts, for one attempt."""
+    """Take shared locks of one user and some concepts, for one attempt."""
     _lock_shared(conn, [user_key(user_id), *_concept_keys(concept_ids)])
 
 
 def lock_many_users(conn: Connection, concept_ids: Iterable[str]) -> None:
-    """Shared locks for a writer of attempts of many users, such as an import."""
+    """Take shared locks for a writer of attempts of many users, such as an import."""
     _lock_shared(conn, [gate_key(), *_concept_keys(concept_ids)])
 
 
 def lock_concepts_shared(conn: Connection, concept_ids: Iterable[str]) -> None:
-    """Shared locks of some concepts: which parameters are active stays so until the end."""
+    """Take shared locks of some concepts: their active parameters stay until the end."""
     _lock_shared(conn, _concept_keys(concept_ids))
 
 
 def lock_concept(conn: Connection, concept_id: str) -> None:
-    """The exclusive lock of one concept, to change which parameters are active."""
+    """Take the exclusive lock of one concept, to change its active parameters."""
     _lock_exclusive(conn, concept_key(concept_id), f"concept {concept_id!r}")
 
 
 def lock_free_concepts(conn: Connection, concept_ids: Iterable[str]) -> frozenset[str]:
-    """The exclusive locks of those concepts that nobody holds; returns which.
+    """Take the exclusive locks of those concepts that nobody holds; return these concepts.
 
-    Nothing is waited for: a transaction that holds some locks must not queue for others.
+    It never waits, because a transaction that holds locks must not queue for others.
     """
     concepts = list(concept_ids)
     if conn.dialect.name == "sqlite":
@@ -118,7 +118,7 @@ def lock_free_concepts(conn: Connection, concept_ids: Iterable[str]) -> frozense
 
 
 def lock_user(conn: Connection, user_id: str) -> None:
-    """The exclusive lock of one user, to erase everything of theirs."""
+    """Take the exclusive lock of one user, to erase all of their data."""
     _lock_exclusive(conn, gate_key(), "imports")
     _lock_exclusive(conn, user_key(user_id), "a user")
 
@@ -128,7 +128,7 @@ def _concept_keys(concept_ids: Iterable[str]) -> list[int]:
 
 
 def _lock_shared(conn: Connection, keys: list[int]) -> None:
-    """Take shared locks in this order, that of the version first."""
+    """Take shared locks in the given order, the lock of the version first."""
     if conn.dialect.name == "sqlite":
         conn.execute(_WRITE_NOTHING)
         return
@@ -141,7 +141,7 @@ def _lock_shared(conn: Connection, keys: list[int]) -> None:
 
 
 def _lock_exclusive(conn: Connection, key: int, what: str) -> None:
-    """Queue for short spells only: shared lockers behind us would wait as long as we do."""
+    """Take an exclusive lock; queue only briefly, because later shared lockers wait as well."""
     if conn.dialect.name == "sqlite":
         conn.execute(_WRITE_NOTHING)
         return
@@ -149,7 +149,7 @@ def _lock_exclusive(conn: Connection, key: int, what: str) -> None:
     while not _locked_soon(conn, key):
         if time.monotonic() > give_up_at:
             raise DatabaseError(
-                f"The lock of {what} must come free within {GIVE_UP_SECONDS:g} s, and did not; "
+                f"The lock of {what} must come free within {GIVE_UP_SECONDS:g} s, but did not; "
                 "a long import may hold it. Try again when that has ended."
             )
         time.sleep(QUEUE_MS / 1000)

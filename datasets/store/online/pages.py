@@ -1,4 +1,4 @@
-"""Paged lists and existence queries of the online service."""
+"""Paged lists and existence queries for the online service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamsEvent:
-    """One decision on a concept, and the parameters it put in force."""
+    """One decision on a concept, and the parameters that it put in force."""
 
     event_id: int
     decision: str
@@ -41,7 +41,7 @@ class ParamsEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One line of the list of runs."""
+    """One row of the list of runs."""
 
     run_id: str
     kind: str
@@ -53,7 +53,7 @@ class RunSummary:
 def history_page(
     conn: Connection, concept_id: str, *, before: int | None, limit: int
 ) -> tuple[ParamsEvent, ...]:
-    """Decisions on a concept, the newest first, older than an event id."""
+    """Return decisions on a concept older than an event id, newest first."""
     query = (
         select(PromotionEventRow.__table__, *LETTERS)
         .outerjoin(SkillParamsRow, SkillParamsRow.id == PromotionEventRow.to_param_id)
@@ -81,7 +81,7 @@ def history_page(
 def runs_page(
     conn: Connection, *, after: tuple[datetime, str] | None, limit: int
 ) -> tuple[RunSummary, ...]:
-    """Runs, the newest first, after the (started_at, run_id) of the page before."""
+    """Return runs after the (started_at, run_id) of the previous page, newest first."""
     query = select(
         RunRow.run_id, RunRow.kind, RunRow.status, RunRow.started_at, RunRow.finished_at
     )
@@ -98,12 +98,12 @@ def runs_page(
 
 
 def user_is_known(conn: Connection, user_id: str) -> bool:
-    """Whether the user has a state, and so an attempt."""
+    """Return whether the user has a state, and therefore an attempt."""
     return _any(conn, exists().where(MasteryStateRow.user_id == user_id))
 
 
 def concept_is_known(conn: Connection, concept_id: str) -> bool:
-    """Whether the concept has attempts, parameters or a question."""
+    """Return whether the concept has attempts, parameters or a question."""
     return _any(
         conn,
         or_(
@@ -115,7 +115,7 @@ def concept_is_known(conn: Connection, concept_id: str) -> bool:
 
 
 def question_is_known(conn: Connection, question_id: str) -> bool:
-    """Whether the question is mapped to a concept."""
+    """Return whether the question is mapped to a concept."""
     return _any(conn, exists().where(QuestionConceptRow.question_id == question_id))
 
 

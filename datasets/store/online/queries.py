@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class ParamSource(StrEnum):
-    """Which level of the hierarchy answered (docs/tables.md)."""
+    """The level of the hierarchy that parameters come from (docs/tables.md)."""
 
     CONCEPT = "concept"
     ALGORITHM = "algorithm"
@@ -53,13 +53,13 @@ class ConceptParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MasteryThen:
-    """Mastery at one concept, now or as a snapshot has it, and when that was written."""
+    """Mastery at one concept, now or from a snapshot, and when it was written."""
 
     concept_id: str
     p_mastery: float
     n_attempts: int
-    last_attempt_at: datetime | None  # None: no attempts, or a snapshot
-    written_at: datetime | None  # None: no attempts
+    last_attempt_at: datetime | None  # None without attempts, and for snapshots
+    written_at: datetime | None  # None without attempts
 
 
 LETTERS = (SkillParamsRow.p_l0, SkillParamsRow.p_t, SkillParamsRow.p_s, SkillParamsRow.p_g)
@@ -73,7 +73,7 @@ def _is_active_for(version_id: Any, concept_id: Any) -> Any:  # noqa: ANN401 - c
     )
 
 
-#: Built once: building a statement costs more than its answer does.
+#: Built once, because building a statement costs more than executing it.
 _STATES = (
     select(*STATE_COLUMNS, MasteryStateRow.updated_at, SkillParamsRow.id, *LETTERS)
     .outerjoin(SkillParamsRow, _is_active_for(bindparam("version"), MasteryStateRow.concept_id))
@@ -84,7 +84,7 @@ _STATES = (
 
 
 def concept_params(conn: Connection, concept_id: str) -> ConceptParams:
-    """The hierarchy of docs/tables.md for one concept, of one moment."""
+    """Return the parameters of one concept by the hierarchy of docs/tables.md."""
     row = conn.execute(
         select(
             AlgoVersionRow.version,
@@ -126,9 +126,10 @@ def mastery_now(
     after: str | None = None,
     limit: int,
 ) -> tuple[Algorithm, tuple[MasteryThen, ...]]:
-    """A user's mastery by concept id, at all concepts with attempts or at those named.
+    """Return a user's mastery, sorted by concept id, with the algorithm version.
 
-    A state that is stale or has an old stamp is replayed in memory. The version comes along.
+    It covers the named concepts, or all concepts with attempts. A state that is stale or has an
+    old stamp is replayed in memory.
     """
     algorithm = active_algorithm(conn)
     query = _STATES
@@ -159,7 +160,7 @@ def mastery_then(
     after: str | None = None,
     limit: int,
 ) -> tuple[MasteryThen, ...]:
-    """A user's last snapshot at or before a moment, by concept id."""
+    """Return a user's last snapshot at or before `as_of`, sorted by concept id."""
     ranked = select(
         SnapshotRow.concept_id,
         SnapshotRow.p_mastery,
@@ -193,7 +194,7 @@ def mastery_then(
 
 
 def lock_existing(conn: Connection, user_id: str, concept_ids: Iterable[str]) -> None:
-    """The locks of several attempts at once, in the order that all writers keep."""
+    """Take the locks of several attempts at once, in the order that all writers use."""
     concepts = sorted(set(concept_ids), key=str.encode)
     lock_attempt(conn, user_id, concepts)
     conn.execute(
@@ -207,7 +208,7 @@ def lock_existing(conn: Connection, user_id: str, concept_ids: Iterable[str]) ->
 def write_own_snapshot(
     conn: Connection, user_id: str, mastery: Mastery, *, at: datetime
 ) -> None:
-    """A snapshot row of no run, of a state whose row is locked."""
+    """Write a snapshot row without a run, from a state whose row is locked."""
     conn.execute(
         insert(SnapshotRow).values(
             snapshot_at=at,
@@ -242,5 +243,5 @@ def _params(row: Any, algorithm: Algorithm) -> BktParams:  # noqa: ANN401 - a ro
 
 
 def letters_of(row: Any) -> BktParams:  # noqa: ANN401 - a row with LETTERS
-    """The four parameters of a row."""
+    """Return the four parameters of a row."""
     return BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)

@@ -1,8 +1,8 @@
-"""One attempt of one user, as the platform's service writes it (docs/protocol.md).
+"""Record one attempt of one user, as the platform's service does (docs/protocol.md).
 
-In this order: locks, state rows, which parameters are active, the attempt, the new mastery.
-That order is what keeps updates from being lost while parameters change and sweeps run; no
-function here commits. The `async` names wrap the plain ones for an `AsyncConnection`.
+The order is: locks, state rows, active parameters, the attempt, the new mastery. It prevents
+lost updates while parameters change and sweeps run. No function here commits. The `async`
+functions wrap the plain ones for an `AsyncConnection`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from datasets.store.attempts.new_attempt import NewAttempt
     from datasets.store.states.reads import State
 
-#: An insert that lost its row to an erasure tries again this often.
+#: How often an insert is tried again whose row was deleted by an erasure.
 MAX_TRIES = 10
 
 
@@ -52,21 +52,21 @@ _OWNER = select(AttemptRow.user_id, AttemptRow.concept_id).where(
 
 
 class RecordOutcome(StrEnum):
-    """What became of an attempt at one concept."""
+    """What happened to an attempt at one concept."""
 
     RECORDED = "recorded"
-    DUPLICATE = "duplicate"  # the key was stored before; nothing changed
+    DUPLICATE = "duplicate"  # the key was already stored; nothing changed
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One concept of an attempt: what became of it, and mastery as it is now."""
+    """The result of an attempt at one concept, with the current mastery."""
 
     outcome: RecordOutcome
     mastery: Mastery
-    key: str  # of its row
-    params: BktParams  # in force, by which mastery was computed
-    #: Mastery and P(correct) just before the attempt; None for a duplicate and after a replay.
+    key: str  # key of the row in `attempts`
+    params: BktParams  # the parameters in force, with which mastery was computed
+    #: Mastery and P(correct) just before the attempt; None for duplicates and after a replay.
     p_mastery_prior: float | None = None
     p_correct: float | None = None
 
@@ -74,15 +74,15 @@ class Recorded:
 async def record_attempt(
     conn: AsyncConnection, attempt: NewAttempt, *, at: datetime
 ) -> tuple[Recorded, ...]:
-    """`record` on an async connection; the caller commits, and only then acknowledges."""
+    """Call `record` on an async connection; the caller commits before it acknowledges."""
     return await conn.run_sync(record, attempt, at=at)
 
 
 def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Recorded, ...]:
     """Write one attempt and the mastery of its concepts, in order of concept id.
 
-    Needs a READ COMMITTED transaction of its own on PostgreSQL. Raises `ErasedUserError`,
-    `IdempotencyConflictError`, `BadInputError`: then roll back.
+    On PostgreSQL it needs a READ COMMITTED transaction of its own. Raises `ErasedUserError`,
+    `IdempotencyConflictError` or `BadInputError`; the caller must roll back then.
     """
     keys = keys_of_attempt(conn, attempt)
     reached("online: began")
@@ -99,10 +99,10 @@ def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Reco
 def lock_states(
     conn: Connection, user_id: str, concept_ids: Iterable[str], *, at: datetime
 ) -> tuple[State, ...]:
-    """Locks, then the states of one user by concept id, inserted where they are absent.
+    """Lock and return the states of one user, by concept id; insert those that are missing.
 
-    The first two steps of `record`, for a writer of several attempts: its transaction must
-    write an attempt at each of these concepts, or roll back.
+    These are the first two steps of `record`, for a writer of several attempts: its transaction
+    must write an attempt at each of these concepts, or roll back.
     """
     concepts = sorted(set(concept_ids), key=str.encode)
     lock_attempt(conn, user_id, concepts)
@@ -145,7 +145,7 @@ def _record_at(
 
 
 def _is_last(attempt: NewAttempt, attempt_id: int, state: State) -> bool:
-    """Whether the attempt comes after all others of its key."""
+    """Return whether the attempt is later than all others of its user and concept."""
     if state.last_attempt_at is None or state.last_attempt_id is None:
         return False
     last = (state.last_attempt_at, state.last_attempt_id)
@@ -161,7 +161,7 @@ def _duplicate(
     stamp: InForce,
     at: datetime,
 ) -> Recorded:
-    """The present state; repaired in passing, as its row is locked anyway."""
+    """Return the current state; update it if it is outdated, as its row is locked anyway."""
     if is_current(state, stamp):
         now = Replayed(
             state.p_mastery,
@@ -179,7 +179,7 @@ def _duplicate(
 
 
 def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime) -> State:
-    """The state's row, locked; inserted first where it is absent."""
+    """Return the locked row of the state; insert it first if it is missing."""
     key = {"concept_id": concept_id, "user_id": user_id}
     for _ in range(MAX_TRIES):
         row = conn.execute(LOCK_STATE, key).one_or_none()
@@ -201,10 +201,10 @@ def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime)
 def _insert_unless_stored(
     conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
 ) -> int | None:
-    """The new attempt's id; None where it is stored already.
+    """Insert the attempt and return its id; None if it is already stored.
 
-    A key that is another attempt's is refused, unless an erasure takes that attempt away
-    before it is looked at.
+    Raises `IdempotencyConflictError` if the key belongs to another attempt, unless an erasure
+    deletes that attempt before it is read.
     """
     for _ in range(MAX_TRIES):
         attempt_id = _insert(conn, attempt, concept_id, key, at)
@@ -217,14 +217,14 @@ def _insert_unless_stored(
             return None
     raise DatabaseError(
         f"An attempt vanished {MAX_TRIES} times while another with its key was being written; "
-        "something deletes attempts at random."
+        "something else deletes attempts."
     )
 
 
 def _insert(
     conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
 ) -> int | None:
-    """The new attempt's id; None where its key is stored already."""
+    """Insert the attempt and return its id; None if its key is already stored."""
     inserted = conn.execute(
         INSERT_ATTEMPT[conn.dialect.name],
         {

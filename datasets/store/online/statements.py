@@ -1,4 +1,4 @@
-"""The statements of the online path, built once: building one costs more than its answer."""
+"""Statements of the online path, built once because building costs more than executing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INSERT_STATE = {
     for dialect, start in VERSION_START.items()
 }
 
-#: A tombstone cannot come or go while the user's lock is held, so it is read along.
+#: The tombstone is read with the same statement: it cannot change while the user is locked.
 LOCK_STATE = (
     select(
         *STATE_COLUMNS,

@@ -1,8 +1,9 @@
-"""Put another algorithm version in force: one transaction that nobody can straddle.
+"""Put another algorithm version in force, in one transaction.
 
-Every transaction that asks which parameters are in force, to write by them, holds the lock of
-the version shared from before its question to its end. The flip holds it exclusively: what
-began under the old version has committed before, and is old-stamped from then on.
+Every transaction that reads the parameters in force in order to write holds the shared lock of
+the version from before the read until its end. The switch holds it exclusively: transactions
+that began under the old version have committed before, and their states have an old stamp
+afterwards.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Flipped:
-    """The version that was in force, and the one that is; equal where nothing was changed."""
+    """The version before and after; they are equal if nothing was changed."""
 
     before: str
     after: str
-    #: Concepts whose parameters changed, each with an event.
+    #: Number of concepts whose parameters changed; each has an event.
     concepts: int
 
 
@@ -40,8 +41,9 @@ def flip_version(
 ) -> Flipped:
     """Make `version` the ACTIVE one and the former a CANDIDATE, with an event per concept.
 
-    A transaction of its own, which the caller commits. Every state is old-stamped then, until a
-    sweep. Repeated it changes nothing. Concepts that neither version has fitted have no event.
+    The call needs a transaction of its own, which the caller commits. Afterwards all states
+    have an old stamp until a sweep. A repeated call changes nothing. Concepts that neither
+    version has fitted get no event.
     """
     lock_version(conn)
     reached("activate: locked")

@@ -1,4 +1,4 @@
-"""Which algorithm version is in force, and with which settings."""
+"""Read the algorithm version in force and its settings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-#: The one algorithm of this pipeline.
+#: The only algorithm of this pipeline.
 ALGO_KEY = "bkt"
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One version and its settings, which never change."""
+    """One algorithm version and its settings, which never change."""
 
     id: int
     key: str
@@ -29,17 +29,17 @@ class Algorithm:
 
 
 def active_algorithm(conn: Connection) -> Algorithm:
-    """The version in force."""
+    """Return the version in force; raises `UnknownAlgorithmError` if there is none."""
     return _one(conn, AlgoVersionRow.status == "ACTIVE", asked=None)
 
 
 def algorithm(conn: Connection, version: str) -> Algorithm:
-    """A version by its name, in force or not."""
+    """Return a version by name, in force or not; raises `UnknownAlgorithmError`."""
     return _one(conn, AlgoVersionRow.version == version, asked=version)
 
 
 def algorithm_by_id(conn: Connection, algo_version_id: int) -> Algorithm:
-    """A version by its id, in force or not."""
+    """Return a version by id, in force or not; raises `UnknownAlgorithmError`."""
     return _one(conn, AlgoVersionRow.id == algo_version_id, asked=f"of id {algo_version_id}")
 
 

@@ -1,4 +1,4 @@
-"""Who decided what on which concept, and why: append only."""
+"""The append-only history of decisions: who decided what on which concept, and why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EventDecision(StrEnum):
-    """What became of a concept in one run."""
+    """The decision on a concept in one run."""
 
     PROMOTED = "promoted"
     KEPT = "kept"
@@ -48,7 +48,7 @@ class PromotionEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """One decision to be written down; a param id of None means the defaults."""
+    """One decision to be recorded; a param id of None means the defaults."""
 
     run_id: str | None
     concept_id: str
@@ -62,7 +62,7 @@ class NewEvent:
 
 
 def record_decisions(conn: Connection, events: Sequence[NewEvent]) -> None:
-    """Append decisions; the second of one (run, concept) changes nothing."""
+    """Append decisions; a second decision for the same run and concept is ignored."""
     if not events:
         return
     conn.execute(
@@ -87,19 +87,19 @@ def record_decisions(conn: Connection, events: Sequence[NewEvent]) -> None:
 
 
 def history(conn: Connection, concept_id: str) -> tuple[PromotionEvent, ...]:
-    """Every decision on a concept, the newest first."""
+    """Return every decision on a concept, newest first."""
     return _events(conn, PromotionEventRow.concept_id == concept_id)
 
 
 def events_of_run(conn: Connection, run_id: str) -> tuple[PromotionEvent, ...]:
-    """Every decision of a run, the newest first."""
+    """Return every decision of a run, newest first."""
     return _events(conn, PromotionEventRow.run_id == run_id)
 
 
 def decisions_of(
     conn: Connection, run_id: str, concept_ids: Sequence[str]
 ) -> dict[str, PromotionEvent]:
-    """What a run decided on some concepts, where it came to that."""
+    """Return the decisions of a run on some concepts; concepts without one have no entry."""
     found = _events(
         conn,
         PromotionEventRow.run_id == run_id,
@@ -109,12 +109,12 @@ def decisions_of(
 
 
 def is_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> bool:
-    """Whether the concept was rolled back and not released since."""
+    """Return whether the concept was rolled back and not released since."""
     return concept_id in pinned_concepts(conn, algo_version_id, among=[concept_id])
 
 
 def last_switch(conn: Connection, algo_version_id: int) -> int | None:
-    """The newest event that changed what is in force, or may be; None before the first."""
+    """Return the newest event that may have changed parameters in force; None without one."""
     moves = (
         EventDecision.PROMOTED,
         EventDecision.ROLLED_BACK,
@@ -130,10 +130,10 @@ def last_switch(conn: Connection, algo_version_id: int) -> int | None:
 
 
 def version_at(conn: Connection, at: datetime) -> int | None:
-    """The algorithm version of the last decision up to a moment, else of the first ever.
+    """Return the algorithm version in force at a time, from the last decision before it.
 
-    Decisions are made under the version in force, but for those of candidates; None before
-    there is any.
+    Decisions are made under the version in force, except those of runs of candidates, which
+    are ignored. Before the first decision, its version is returned; None without any decision.
     """
     of_candidates = select(RunRow.run_id).where(RunRow.kind == "candidate")
     run = PromotionEventRow.run_id
@@ -152,7 +152,7 @@ def version_at(conn: Connection, at: datetime) -> int | None:
 def pinned_concepts(
     conn: Connection, algo_version_id: int, *, among: Sequence[str] | None = None
 ) -> frozenset[str]:
-    """Concepts, of all or of some, that were rolled back and not released since."""
+    """Return the concepts (all, or those of `among`) that are rolled back and not released."""
     moves = (EventDecision.ROLLED_BACK, EventDecision.RELEASED)
     wanted = [
         PromotionEventRow.algo_version_id == algo_version_id,

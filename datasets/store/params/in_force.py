@@ -1,4 +1,4 @@
-"""The parameters that attempts are judged by: those of a concept, else the defaults."""
+"""The parameters in force: those fitted for a concept, otherwise the defaults."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _OF_CONCEPTS = {
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What a concept's attempts are judged by; `param_id` None means the defaults."""
+    """The parameters in force for a concept; `param_id` None means the defaults."""
 
     algo_version_id: int
     param_id: int | None
@@ -60,10 +60,10 @@ class InForce:
 
 
 def in_force(conn: Connection, concept_id: str) -> InForce:
-    """The active row of one concept, else the defaults of the ACTIVE version.
+    """Return the active row of one concept, or the defaults of the ACTIVE version.
 
-    Writers ask under the concept's lock: which row is active may change until they hold it.
-    A version with settings that this release does not know is refused.
+    Writers must call it under the concept's lock, because the active row may change until they
+    hold it. Raises an error for a version with settings that this release does not know.
     """
     row = conn.execute(_OF_CONCEPTS[True], {"concept_id": concept_id}).one_or_none()
     if row is None:
@@ -73,7 +73,7 @@ def in_force(conn: Connection, concept_id: str) -> InForce:
 
 
 def in_force_of(conn: Connection, concept_ids: Sequence[str]) -> dict[str, InForce]:
-    """As `in_force`, of many concepts in one statement; an entry for each that is given."""
+    """Like `in_force`, for many concepts in one statement; every concept gets an entry."""
     rows = conn.execute(_OF_CONCEPTS[False], {"concept_ids": list(concept_ids)}).all()
     if not rows:
         raise UnknownAlgorithmError(version=None, known=())

@@ -1,4 +1,4 @@
-"""Rollback: make an older row or the defaults active again, and pin the concept."""
+"""Roll back: make an older row or the defaults active again, and pin the concept."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-#: The largest id that the databases count to.
+#: The largest id that the databases can store.
 MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What was in force and what is now; None means the defaults."""
+    """The parameters in force before and after; None means the defaults."""
 
     concept_id: str
     from_param_id: int | None
@@ -42,7 +42,7 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class RunConcepts:
-    """The concepts of a run: those where its row, by its id, is active, and the others."""
+    """The concepts of a run: those with an active row of the run (its id), and the others."""
 
     active: dict[str, int]
     superseded: tuple[str, ...]
@@ -60,12 +60,12 @@ def roll_back(
     only_from: int | None = None,
     reason: str = "",
 ) -> RolledBack:
-    """Make `to_param_id` (None: the defaults) active again and pin the concept.
+    """Make `to_param_id` (None means the defaults) active again and pin the concept.
 
-    `run_id` is the row of this rollback in `bkt_run`. Repeated under the same run it changes
-    nothing. Where the target was chosen because of the row in force, `only_from` names that
-    row: another one by now raises `IncumbentChangedError`. The states of the concept are
-    old-stamped then, until a sweep.
+    `run_id` is the row of this rollback in `bkt_run`; a repeated call with the same run changes
+    nothing. If the target was chosen because of the row in force, pass that row as `only_from`:
+    raises `IncumbentChangedError` if another row is in force by now. Afterwards the states of
+    the concept have an old stamp until a sweep.
     """
     hold_version(conn)
     lock_concept(conn, concept_id)
@@ -75,7 +75,7 @@ def roll_back(
     if active_algorithm(conn).id != algo_version_id:
         raise RollbackError(
             "Another algorithm version came into force while the rollback began; nothing more "
-            "was changed. Look at `bkt algo list`, then ask again."
+            "was changed. See `bkt algo list`, then repeat the rollback."
         )
     incumbent = active_params(conn, algo_version_id).get(concept_id)
     incumbent_id = incumbent.param_id if incumbent else None
@@ -106,7 +106,7 @@ def release(
     at: datetime,
     actor: str,
 ) -> None:
-    """Take the pin off a concept, so that the next run may promote again."""
+    """Remove the pin of a concept, so that the next run may promote it again."""
     lock_concept(conn, concept_id)
     if _event_of(conn, run_id, concept_id) is not None:
         return
@@ -123,11 +123,11 @@ def release(
 
 
 def concepts_of_run(conn: Connection, run_id: str) -> RunConcepts:
-    """Which concepts a rollback of this run would change, and which it would leave."""
+    """Return which concepts a rollback of this run would change, and which it would not."""
     rows = params_of_run(conn, run_id)
     if not rows:
         raise RollbackError(
-            f"Run {run_id!r} must have promoted something to be rolled back, and it has not."
+            f"Run {run_id!r} has not promoted any concept, so there is nothing to roll back."
         )
     return RunConcepts(
         active={concept: row.param_id for concept, row in rows.items() if row.is_active},
@@ -136,7 +136,7 @@ def concepts_of_run(conn: Connection, run_id: str) -> RunConcepts:
 
 
 def row_before(conn: Connection, param_id: int) -> int | None:
-    """What was in force before a row was promoted; None: the defaults."""
+    """Return what was in force before a row was promoted; None means the defaults."""
     return conn.execute(
         select(PromotionEventRow.from_param_id).where(
             PromotionEventRow.to_param_id == param_id,
@@ -146,7 +146,7 @@ def row_before(conn: Connection, param_id: int) -> int | None:
 
 
 def require_pinned(conn: Connection, concept_id: str, algo_version_id: int) -> None:
-    """Refuse to release a concept that nothing holds."""
+    """Raise `RollbackError` if the concept is not pinned."""
     if not is_pinned(conn, concept_id, algo_version_id):
         raise RollbackError(
             f"Concept {concept_id!r} must be pinned to be released, and it is not; "
@@ -161,10 +161,10 @@ def require_target(
     to_param_id: int | None,
     incumbent_id: int | None,
 ) -> None:
-    """Refuse a row that is not there, of another concept or version, or already active."""
+    """Raise `RollbackError` if the row is missing, already active, or of another concept."""
     if to_param_id == incumbent_id:
         what = "The defaults are" if to_param_id is None else f"Row {to_param_id} is"
-        raise RollbackError(f"{what} in force for {concept_id!r} already; nothing was changed.")
+        raise RollbackError(f"{what} already in force for {concept_id!r}; nothing was changed.")
     if to_param_id is None:
         return
     target = stored_params(conn, to_param_id) if to_param_id <= MAX_ID else None

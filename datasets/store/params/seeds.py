@@ -1,4 +1,4 @@
-"""The algorithm versions that `bkt init` puts into an empty database."""
+"""The algorithm versions that `bkt init` inserts into an empty database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 SEEDED_VERSION = "v1"
-#: Stands beside it for comparison: on real logs three quarters of the concepts end on L0 = 0.5.
+#: A version for comparison: on real logs three quarters of v1's fits end on the bound L0 = 0.5.
 CANDIDATE_VERSION = "v2"
 
 SEEDED_PARAMS: dict[str, Any] = {
@@ -49,7 +49,7 @@ CANDIDATE_PARAMS: dict[str, Any] = {
 
 
 def seed(conn: Connection, *, at: datetime) -> None:
-    """Insert `v1` as the ACTIVE version, `v2` as a CANDIDATE; harmless when they are there.
+    """Insert `v1` as the ACTIVE version and `v2` as a CANDIDATE, if they are missing.
 
     A database in which another version is ACTIVE keeps that one.
     """
@@ -66,7 +66,7 @@ def seed(conn: Connection, *, at: datetime) -> None:
 def _seed_version(
     conn: Connection, version: str, params: dict[str, Any], *, status: str, at: datetime
 ) -> None:
-    """Insert one version and its settings; one that is there stays as it is."""
+    """Insert one version and its settings; an existing one stays unchanged."""
     conn.execute(
         insert_into(conn, AlgoVersionRow)
         .values(algo_key=ALGO_KEY, version=version, status=status, created_at=at)

@@ -1,7 +1,7 @@
-"""The rows of `bkt_skill_params`: read them, make one active or none.
+"""Rows of `bkt_skill_params`: read them, activate or deactivate them.
 
-`switching.py` puts a challenger in force, `rollback.py` goes back, `events.py` keeps who did
-what and why.
+`switching.py` puts a challenger in force, `rollback.py` restores earlier parameters,
+`events.py` records who did what and why.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StoredParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenger:
-    """Fitted parameters that want to be in force."""
+    """Fitted parameters that may be put in force."""
 
     params: BktParams
     n_attempts: int
@@ -53,7 +53,7 @@ class Challenger:
 
 
 def active_params(conn: Connection, algo_version_id: int) -> dict[str, StoredParams]:
-    """The active row of each concept that has one."""
+    """Return the active row of each concept that has one."""
     rows = _stored(
         conn, SkillParamsRow.is_active, SkillParamsRow.algo_version_id == algo_version_id
     )
@@ -61,17 +61,17 @@ def active_params(conn: Connection, algo_version_id: int) -> dict[str, StoredPar
 
 
 def stored_params(conn: Connection, param_id: int) -> StoredParams | None:
-    """The row of that id, active or not."""
+    """Return the row with that id, active or not; None if there is none."""
     return next(iter(_stored(conn, SkillParamsRow.id == param_id)), None)
 
 
 def params_of_run(conn: Connection, run_id: str) -> dict[str, StoredParams]:
-    """The rows that a run wrote, active or not, by concept."""
+    """Return the rows that a run wrote, active or not, by concept."""
     return {row.concept_id: row for row in _stored(conn, SkillParamsRow.run_id == run_id)}
 
 
 def deactivate(conn: Connection, concept_ids: Sequence[str], algo_version_id: int) -> None:
-    """Leave concepts without an active row. Call under their exclusive locks."""
+    """Deactivate the rows of concepts; call it under their exclusive locks."""
     conn.execute(
         update(SkillParamsRow)
         .where(
@@ -84,7 +84,7 @@ def deactivate(conn: Connection, concept_ids: Sequence[str], algo_version_id: in
 
 
 def activate(conn: Connection, param_id: int) -> None:
-    """Make one row active. Call under its concept's exclusive lock."""
+    """Make one row active; call it under its concept's exclusive lock."""
     conn.execute(
         update(SkillParamsRow).where(SkillParamsRow.id == param_id).values(is_active=True)
     )

@@ -1,6 +1,6 @@
-"""The algorithm versions of a database: listed, added as candidates, retired.
+"""Algorithm versions of a database: list them, add candidates, retire them.
 
-Settings are read as plain JSON here, so that a version of another release can be shown.
+Settings are read as plain JSON, so that a version of another release can be shown.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 ACTIVE, CANDIDATE, RETIRED = "ACTIVE", "CANDIDATE", "RETIRED"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-#: From here on a slip or a guess makes an outcome speak for its contrary.
+#: With a slip or guess of at least one half, an outcome would be evidence of its opposite.
 _HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One version as its rows say; `settings` is the JSON of `algo_params`."""
+    """One version as stored; `settings` is the JSON of `algo_params`."""
 
     id: int
     version: str
     status: str
     created_at: datetime
     settings: dict[str, Any]
-    #: Concepts with parameters that are in force under this version once it is ACTIVE.
+    #: Number of concepts with parameters that are in force once this version is ACTIVE.
     concepts_fitted: int
-    #: Rows of `bkt_skill_params`, active or not.
+    #: Number of rows of `bkt_skill_params`, active or not.
     rows: int
 
     @property
     def unknown(self) -> list[str]:
-        """Settings that this release does not know: it refuses to run the version."""
+        """Settings that this release does not know; it refuses a version that has any."""
         return unknown_settings(self.settings)
 
 
 def list_versions(conn: Connection) -> tuple[Version, ...]:
-    """Every version, in the order in which they came."""
+    """Return every version, in the order in which they were added."""
     fitted = func.sum(case((SkillParamsRow.is_active, 1), else_=0))
     rows = (
         select(
@@ -82,7 +82,7 @@ def list_versions(conn: Connection) -> tuple[Version, ...]:
 
 
 def version_named(versions: Sequence[Version], name: str) -> Version:
-    """The version of that name; raises `UnknownAlgorithmError`."""
+    """Return the version of that name; raises `UnknownAlgorithmError`."""
     for one in versions:
         if one.version == name:
             return one
@@ -90,7 +90,7 @@ def version_named(versions: Sequence[Version], name: str) -> Version:
 
 
 def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by one key each: those of an object as `constraints.L0_max`."""
+    """Flatten settings to one key each; those of an object become `constraints.L0_max`."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict):
@@ -103,7 +103,7 @@ def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def differences(
     settings: Mapping[str, Any], others: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """Flat keys whose values differ, with both values; None where a side has no such key."""
+    """Return flat keys whose values differ, with both values; None where a key is missing."""
     ours, theirs = flat_settings(settings), flat_settings(others)
     return {
         key: (ours.get(key), theirs.get(key))
@@ -113,7 +113,7 @@ def differences(
 
 
 def require_meaningful(settings: Mapping[str, Any]) -> AlgoParams:
-    """Settings that a version can be fitted and served with; raises `BktError` otherwise."""
+    """Check that a version with these settings can be used; raises `BktError` otherwise."""
     algo = AlgoParams.from_json(settings)
     checks = settings.get("degeneracy_checks", {})
     differ = checks.get("require_learned_better_than_unlearned", True)
@@ -125,19 +125,20 @@ def require_meaningful(settings: Mapping[str, Any]) -> AlgoParams:
     for letter, low in (("S", box.S_min), ("G", box.G_min)):
         if low >= _HALF:
             raise BadInputError(
-                f"constraints.{letter}_min must lie below 0.5, got {low:g}: no fit inside "
+                f"constraints.{letter}_min must be below 0.5, got {low:g}: no fit inside "
                 "these bounds could pass the gates."
             )
     letters = algo.defaults
     for name, value in letters.as_dict().items():
         if not 0.0 < value < 1.0:
             raise BadInputError(
-                f"default_{name.removeprefix('p_')} must lie between 0 and 1, got {value:g}."
+                f"default_{name.removeprefix('p_')} must be between 0 and 1, got {value:g}."
             )
     if letters.p_S >= _HALF or letters.p_G >= _HALF:
         raise BadInputError(
-            "default_S and default_G must lie below 0.5, got "
-            f"{letters.p_S:g} and {letters.p_G:g}: an outcome would speak for its contrary."
+            "default_S and default_G must be below 0.5, got "
+            f"{letters.p_S:g} and {letters.p_G:g}: an outcome would be evidence of its "
+            "opposite."
         )
     return algo
 
@@ -145,10 +146,10 @@ def require_meaningful(settings: Mapping[str, Any]) -> AlgoParams:
 def add_version(
     conn: Connection, name: str, settings: Mapping[str, Any], *, at: datetime
 ) -> bool:
-    """Insert a CANDIDATE; False where it is there already with the same settings.
+    """Insert a CANDIDATE; return False if it exists with the same settings.
 
-    All settings are stored, those that are left out with their defaults of today.
-    Raises `BadInputError` where a version of that name has others: settings never change.
+    All settings are stored, omitted ones with the current defaults. Raises `BadInputError` if a
+    version of that name has other settings, because settings never change.
     """
     if not _NAME.fullmatch(name):
         raise BadInputError(
@@ -168,15 +169,15 @@ def add_version(
         if not changed:
             return False
         raise BadInputError(
-            f"Version {name!r} is there with other settings, which never change "
-            f"({', '.join(changed)}); add these under a name of their own."
+            f"Version {name!r} exists with other settings, which never change "
+            f"({', '.join(changed)}); add these under another name."
         )
     conn.execute(insert_into(conn, AlgoParamsRow).values(algo_version_id=added, params=whole))
     return True
 
 
 def retire_version(conn: Connection, name: str) -> bool:
-    """Take a candidate out of sight, its rows stay; False where that was done before.
+    """Retire a candidate; its rows stay. Return False if it is already retired.
 
     Raises `BadInputError` for the ACTIVE version.
     """

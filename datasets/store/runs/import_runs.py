@@ -1,4 +1,4 @@
-"""Imports by query in `bkt_run`: how far each came, committed with the rows it wrote."""
+"""Imports by query in `bkt_run`: their positions, committed with the rows they wrote."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _KIND = "import"
 def begin_import(
     conn: Connection, run_id: str, identity: str, *, source: str, at: datetime
 ) -> dict[str, Any] | None:
-    """Begin a run where the newest one of this identity ended; the place that it reached.
+    """Begin a run; return the position that the newest run of this identity reached.
 
-    One that never ended is marked abandoned: what it committed is behind its place.
+    An earlier run that never ended is marked as abandoned: its committed rows are before its
+    position.
     """
     reached = (_last_manifest(conn, identity) or {}).get("reached")
     conn.execute(
@@ -51,7 +52,7 @@ def _last_manifest(conn: Connection, identity: str) -> dict[str, Any] | None:
 
 
 def note_import(conn: Connection, run_id: str, noted: dict[str, Any]) -> None:
-    """Note the place and the counts, in the transaction of the rows that they are about."""
+    """Store the position and the counts, in the same transaction as the rows they describe."""
     own = RunRow.run_id == run_id
     manifest = conn.execute(select(RunRow.manifest).where(own)).scalar_one()
     conn.execute(update(RunRow).where(own).values(manifest={**manifest, **noted}))

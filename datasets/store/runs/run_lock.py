@@ -1,7 +1,7 @@
-"""One run at a time, and which runs are alive: locks that go with their process.
+"""Allow one run at a time and detect live runs, with locks that end with their process.
 
-On PostgreSQL they are advisory locks of a connection that does nothing else, on SQLite locks of
-the operating system on files beside the database.
+On PostgreSQL they are advisory locks of a dedicated connection, on SQLite operating system
+locks on files beside the database.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import IO
 
-#: Between two tries to take the run lock.
+#: Seconds between two attempts to take the run lock.
 PATIENCE_SECONDS = 0.2
-#: Files beside an SQLite database: of the run lock, and of runs that do without it.
+#: Files beside a SQLite database: for the run lock, and for runs that do not take it.
 RUN_FILE, ALONGSIDE_FILE = ".lock", ".alongside.lock"
 
 _RUN_KEY, _ALONGSIDE_KEY = named_key("run"), named_key("runs alongside")
@@ -47,24 +47,24 @@ _IS_MINE = text(
 )
 _GIVE_BACK = text("SELECT pg_advisory_unlock_all()")
 _NAME = text("SELECT set_config('application_name', :name, false)")
-#: A server may end sessions that do nothing, and to hold a lock is to do nothing.
+#: A server may close idle sessions, and a session that only holds a lock is idle.
 _MAY_IDLE = text(
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
 )
 
 
 class RunLock(Protocol):
-    """The lock of the run that is going on."""
+    """The lock that the current run holds."""
 
     def check(self) -> None:
-        """Raise `RunLockLostError` if the lock is gone, as when the server restarted."""
+        """Raise `RunLockLostError` if the lock is lost, as after a restart of the server."""
 
 
 @contextmanager
 def run_lock(engine: Engine, *, holder: str) -> Iterator[RunLock]:
-    """Hold the lock that one run at a time may hold; it goes with its process.
+    """Hold the run lock, which only one run at a time can hold; it ends with its process.
 
-    `holder` names the run to a second one, which gets `LockedError`.
+    `holder` names this run to others. Raises `LockedError` if another run holds the lock.
     """
     lock = _FileLock if engine.dialect.name == "sqlite" else _ServerLock
     named = f"{holder} (process {os.getpid()} on {socket.gethostname()})"
@@ -73,7 +73,7 @@ def run_lock(engine: Engine, *, holder: str) -> Iterator[RunLock]:
 
 
 def lock_holder(engine: Engine) -> str | None:
-    """Who holds the run lock now; None if nobody does. Looks without touching it."""
+    """Return who holds the run lock; None if nobody does. The lock is not touched."""
     if engine.dialect.name == "sqlite":
         return _file_holder(Path(f"{engine.url.database}{RUN_FILE}"))
     with engine.connect() as conn:
@@ -83,7 +83,7 @@ def lock_holder(engine: Engine) -> str | None:
 
 @contextmanager
 def alongside(engine: Engine) -> Iterator[None]:
-    """Be seen to be alive, as a run that takes no run lock; begin before its row is written."""
+    """Mark a run without the run lock as alive; enter it before the run's row is written."""
     with ExitStack() as stack:
         if engine.dialect.name == "sqlite":
             path = _file_beside(engine, ALONGSIDE_FILE)
@@ -96,10 +96,10 @@ def alongside(engine: Engine) -> Iterator[None]:
 
 
 def abandon_dead_runs(engine: Engine, *, keep: str | None, at: datetime) -> tuple[str, ...]:
-    """Mark unfinished runs abandoned, but for `keep`; returns their ids.
+    """Mark unfinished runs as abandoned, except `keep`; return their ids.
 
-    Call under the run lock: then every unfinished run of a kind that takes it is dead. Those of
-    other kinds are, unless one of them is alive; then they are left to a later call.
+    Call it under the run lock: then every unfinished run of a kind that takes the lock is dead.
+    Runs of other kinds are marked only if none of them is alive.
     """
     with _nobody_alongside(engine) as alone, engine.begin() as conn:
         kinds = None if alone else LOCKING_KINDS
@@ -108,7 +108,7 @@ def abandon_dead_runs(engine: Engine, *, keep: str | None, at: datetime) -> tupl
 
 @contextmanager
 def _patiently(held: Callable[[], AbstractContextManager[RunLock]]) -> Iterator[RunLock]:
-    """Ask a few times: who only looks at the lock holds it for a moment."""
+    """Try a few times, because a process that checks the lock holds it briefly."""
     with ExitStack() as stack:
         for last in (False, False, True):
             try:
@@ -123,7 +123,7 @@ def _patiently(held: Callable[[], AbstractContextManager[RunLock]]) -> Iterator[
 
 @contextmanager
 def _nobody_alongside(engine: Engine) -> Iterator[bool]:
-    """Whether no run is alive that takes no run lock; where so, none begins meanwhile."""
+    """Yield whether no run without the run lock is alive; if so, none can begin meanwhile."""
     with ExitStack() as stack:
         if engine.dialect.name == "sqlite":
             path = _file_beside(engine, ALONGSIDE_FILE)
@@ -136,7 +136,7 @@ def _nobody_alongside(engine: Engine) -> Iterator[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _ServerLock:
-    """An advisory lock of a connection that does nothing else."""
+    """An advisory lock of a dedicated connection."""
 
     conn: Connection
 
@@ -151,7 +151,7 @@ class _ServerLock:
             yield cls(conn)
 
     def check(self) -> None:
-        """Raise if the lock is gone; a connection that came back by itself would hold none."""
+        """Raise if the lock is lost; a connection that was reopened does not hold it."""
         try:
             held = self.conn.execute(_IS_MINE, {"key": _RUN_KEY}).scalar_one()
         except (DBAPIError, PendingRollbackError) as error:
@@ -162,7 +162,7 @@ class _ServerLock:
 
 @dataclass(frozen=True, slots=True)
 class _FileLock:
-    """A lock of the operating system on `<database>.lock`."""
+    """An operating system lock on `<database>.lock`."""
 
     @classmethod
     @contextmanager
@@ -184,19 +184,19 @@ class _FileLock:
             file.truncate()
 
     def check(self) -> None:
-        """A lock of the operating system is not lost while its process lives."""
+        """Do nothing: an operating system lock cannot be lost while its process lives."""
 
 
 @contextmanager
 def _session(engine: Engine, name: str) -> Iterator[Connection]:
-    """A connection of its own, closed at the end: that frees its locks, come what may.
+    """Open a dedicated connection and close it at the end, which frees its locks in any case.
 
-    The server frees them some time after the connection is closed; they are given back before,
-    so that whoever asks next finds them free.
+    The server frees them some time after the connection is closed. They are released before
+    that, so that the next process finds them free.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         try:
-            conn.execute(_NAME, {"name": name[:63]})  # what PostgreSQL keeps
+            conn.execute(_NAME, {"name": name[:63]})  # the length that PostgreSQL keeps
             conn.execute(_MAY_IDLE)
             yield conn
         finally:
@@ -206,7 +206,7 @@ def _session(engine: Engine, name: str) -> Iterator[Connection]:
 
 
 def _file_beside(engine: Engine, ending: str) -> Path | None:
-    """A file beside an SQLite database; None for one in memory, which nobody else can see."""
+    """Return a file beside a SQLite database; None for a database in memory."""
     database = engine.url.database
     return None if not database or database == ":memory:" else Path(f"{database}{ending}")
 
@@ -220,7 +220,7 @@ def _taken(file: IO[str]) -> bool:
 
 
 def _file_holder(path: Path) -> str | None:
-    """A shared lock that many may try at once; nothing is made where there is no file."""
+    """Return the holder of the lock file; None if it is free or missing. It is not created."""
     if not path.is_file():
         return None
     with path.open(encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Runs: a row before anything else, closed when they end."""
+"""Rows of `bkt_run`: written before a run does anything else, closed when it ends."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from datasets.store.schema.tables import RunRow
 if TYPE_CHECKING:
     from datetime import datetime
 
-#: Kinds of run that hold the run lock, so that an unfinished one of them is a dead one.
+#: Kinds of runs that hold the run lock; an unfinished one without it is dead.
 LOCKING_KINDS = ("retrain", "recompute", "backfill", "activate", "candidate")
 
 
 class RunStatus(StrEnum):
-    """How a run stands; `running` alone is unfinished."""
+    """The status of a run; only `running` is unfinished."""
 
     RUNNING = "running"
     DONE = "done"
@@ -51,7 +51,7 @@ def start_run(
     identity: str | None = None,
     manifest: dict[str, Any] | None = None,
 ) -> None:
-    """Write the row of a run; one that is there already runs again and keeps its start."""
+    """Write the row of a run; an existing one is set to running and keeps its start."""
     conn.execute(
         insert_into(conn, RunRow)
         .values(
@@ -81,8 +81,8 @@ def finish_run(
 ) -> None:
     """Close the row of a run; a manifest given here replaces the first one.
 
-    `outcome`, its counts or what it said when it gave up, goes into the manifest under that
-    name.
+    `outcome` holds the counts, or the error of a run that failed; it is stored in the manifest
+    under the key `outcome`.
     """
     values: dict[str, Any] = {"status": status.value, "finished_at": at}
     if outcome is not None:
@@ -97,23 +97,23 @@ def finish_run(
 
 
 def find_run(conn: Connection, run_id: str) -> Run | None:
-    """The run of that id."""
+    """Return the run with that id; None if there is none."""
     return next(iter(_runs(conn, RunRow.run_id == run_id)), None)
 
 
 def runs_named(conn: Connection, head: str) -> tuple[Run, ...]:
-    """Runs whose id begins so, the newest first; the one whose id it is alone."""
+    """Return runs whose id begins with `head`, newest first; an exact match alone."""
     exact = _runs(conn, RunRow.run_id == head)
     return exact or _runs(conn, RunRow.run_id.startswith(head, autoescape=True))
 
 
 def list_runs(conn: Connection, *, kind: str | None = None) -> tuple[Run, ...]:
-    """All runs, the newest first."""
+    """Return all runs, newest first."""
     return _runs(conn, *(() if kind is None else (RunRow.kind == kind,)))
 
 
 def find_unfinished(conn: Connection, *, identity: str) -> Run | None:
-    """The newest run with this identity that began and never ended. Ask under the run lock."""
+    """Return the newest unfinished run with this identity; call it under the run lock."""
     runs = _runs(conn, RunRow.status == RunStatus.RUNNING.value, RunRow.identity == identity)
     return next(iter(runs), None)
 
@@ -121,7 +121,7 @@ def find_unfinished(conn: Connection, *, identity: str) -> Run | None:
 def abandon_unfinished(
     conn: Connection, *, kinds: tuple[str, ...] | None, keep: str | None, at: datetime
 ) -> tuple[str, ...]:
-    """Mark unfinished runs of these kinds (None: of all), but for `keep`, `abandoned`."""
+    """Mark unfinished runs of these kinds (None means all) as abandoned, except `keep`."""
     statement = update(RunRow).where(
         RunRow.status == RunStatus.RUNNING.value, RunRow.run_id != (keep or "")
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-#: One scan of the states: per concept how many there are, and how many a sweep would write.
+#: One scan of the states: the number of states per concept, and how many a sweep would write.
 _STATES = text("""
     SELECT s.concept_id, count(*) AS n_states,
         count(CASE WHEN s.is_stale THEN 1 END) AS n_stale,
@@ -32,7 +32,7 @@ _STATES = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOverview:
-    """One run as a list shows it."""
+    """One run, as shown in a list."""
 
     run_id: str
     kind: str
@@ -40,43 +40,43 @@ class RunOverview:
     started_at: datetime
     finished_at: datetime | None
     manifest: Mapping[str, Any]
-    #: Concepts by decision, of the run's events.
+    #: Number of concepts by decision, from the run's events.
     decisions: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatesStatus:
-    """Counts of stored states, and of those that a reader would replay."""
+    """Numbers of stored states, and of those that readers would replay."""
 
     total: int
-    #: Attempts came that the value does not know.
+    #: Number of states with attempts that their value does not include.
     stale: int
-    #: Otherwise up to date, but under parameters that are no longer in force.
+    #: Number of other states with parameters that are no longer in force.
     old_stamped: int
-    #: Concepts with any of either.
+    #: Number of concepts with stale or old-stamped states.
     concepts_outstanding: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamsStatus:
-    """Counts of concepts by the parameters in force."""
+    """Numbers of concepts by the parameters in force."""
 
-    #: Concepts with states or with parameters in force.
+    #: Number of concepts with states or with parameters in force.
     concepts: int
     fitted: int
     pinned: int
     newest_fit: datetime | None
-    #: The last attempt that any fit in force has seen.
+    #: Time of the last attempt that any fit in force was fitted on.
     data_until: datetime | None
 
     @property
     def at_defaults(self) -> int:
-        """Concepts without fitted parameters in force."""
+        """The number of concepts without fitted parameters in force."""
         return self.concepts - self.fitted
 
 
 def last_runs(conn: Connection, n: int) -> tuple[RunOverview, ...]:
-    """The `n` newest runs of any kind, the newest first."""
+    """Return the `n` newest runs of any kind, newest first."""
     rows = conn.execute(
         select(
             RunRow.run_id,
@@ -107,9 +107,9 @@ def last_runs(conn: Connection, n: int) -> tuple[RunOverview, ...]:
 def params_and_states_status(
     conn: Connection, algo_version_id: int
 ) -> tuple[ParamsStatus, StatesStatus]:
-    """Counts of parameters in force and of states, as of one moment.
+    """Count parameters in force and states, in one snapshot.
 
-    Reads every state once: a second for some millions of them.
+    It reads every state once, which takes about a second for some millions.
     """
     by_concept = conn.execute(_STATES, {"algo_version_id": algo_version_id}).all()
     in_force = conn.execute(

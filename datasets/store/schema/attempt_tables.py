@@ -1,4 +1,4 @@
-"""Tables of what users did, of what questions practise, and of who was erased."""
+"""Tables of attempts, of the concepts of questions, and of erased users."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from datasets.store.schema.types import BigId, Id
 
 
 class AttemptRow(Base):
-    """One answer of one user at one concept.
+    """One attempt of one user at one concept.
 
-    On PostgreSQL the column `xact_id` holds the transaction that wrote the row, which tells an
-    incremental extraction what it has not seen.
+    On PostgreSQL the column `xact_id` holds the id of the transaction that wrote the row, so
+    that an incremental extraction can find new rows.
     """
 
     __tablename__ = "attempts"
@@ -50,10 +50,11 @@ class AttemptRow(Base):
 
 
 class AttemptRewriteRow(Base):
-    """A change or deletion of stored attempts: after one, an extraction reads the whole log.
+    """A change or deletion of stored attempts, after which an extraction reads the full log.
 
-    Triggers write it, so that no writer can forget to. On PostgreSQL the column `xact_id` says
-    which snapshots have seen it; on SQLite one row is replaced by one with a higher id.
+    Triggers write it, so that no writer can omit it. On PostgreSQL the column `xact_id` tells
+    which snapshots have seen it; on SQLite each change replaces the row by one with a higher
+    id.
     """
 
     __tablename__ = "attempt_rewrites"
@@ -63,7 +64,7 @@ class AttemptRewriteRow(Base):
 
 
 class AttemptCorrectionRow(Base):
-    """What an attempt said before it was corrected; append only."""
+    """The outcome of an attempt before it was corrected; append only."""
 
     __tablename__ = "attempt_correction"
     __table_args__ = (
@@ -93,7 +94,7 @@ class QuestionConceptRow(Base):
 
 
 class ErasedUserRow(Base):
-    """A tombstone: nothing of this user comes in until it is lifted."""
+    """A tombstone: no data of this user is accepted until it is lifted."""
 
     __tablename__ = "erased_user"
 

@@ -1,4 +1,4 @@
-"""What every table has in common: names of constraints, types of columns, order of moments."""
+"""What all tables share: names of constraints, column types, comparable times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from datasets.store.schema.types import Double, Json, UtcDateTime
 
-#: Every constraint has a name, so that an error message and a migration can use it.
+#: Every constraint has a name, so that error messages and migrations can refer to it.
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -19,7 +19,7 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 
-#: A moment as SQLite holds it; PostgreSQL's own type does the rest.
+#: Format of times in SQLite; PostgreSQL has its own type.
 MOMENT = (
     "-".join(["[0-9]" * 4, "[0-9]" * 2, "[0-9]" * 2])
     + " "
@@ -30,7 +30,7 @@ MOMENT = (
 
 
 def finite(column: str) -> tuple[CheckConstraint, CheckConstraint]:
-    """The moment is one that both databases order alike."""
+    """Return the constraints that restrict times to values that both databases sort alike."""
     name = f"{column}_is_finite"
     return (
         CheckConstraint(f"isfinite({column})", name=name).ddl_if(dialect="postgresql"),
@@ -39,7 +39,7 @@ def finite(column: str) -> tuple[CheckConstraint, CheckConstraint]:
 
 
 class Base(DeclarativeBase):
-    """Root of the tables."""
+    """Base class of the tables."""
 
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {datetime: UtcDateTime(), float: Double, dict[str, Any]: Json()}  # noqa: RUF012 - SQLAlchemy's own convention

@@ -1,6 +1,6 @@
-"""The schema's revision: bring it up to date, take it down, insist on it.
+"""The revision of the schema: upgrade it, downgrade it, require it.
 
-Alembic is imported only where it migrates: to find that nothing must be done needs a number.
+Alembic is imported only to migrate; checking the revision does not need it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def head_revision() -> str:
-    """The revision that this program was written for."""
+    """Return the revision that this program was written for."""
     return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def current_revision(engine: Engine) -> str | None:
-    """The revision the database is at; None where there is no schema."""
+    """Return the revision of the database; None without a schema."""
     require_reachable(engine)
     with reading(engine) as conn:
         if not inspect(conn).has_table("alembic_version"):
@@ -39,7 +39,7 @@ def current_revision(engine: Engine) -> str | None:
 
 
 def require_current(engine: Engine) -> None:
-    """Refuse a database that `bkt init` has not brought up to date."""
+    """Raise `NotMigratedError` unless `bkt init` has upgraded the database."""
     found = None if _has_no_file(engine) else current_revision(engine)
     if found != head_revision():
         url = redacted(engine.url.render_as_string(hide_password=False))
@@ -47,7 +47,7 @@ def require_current(engine: Engine) -> None:
 
 
 def upgrade(engine: Engine, to: str = "head") -> None:
-    """Bring the schema up to a revision; harmless when it is there already."""
+    """Upgrade the schema to a revision; may be repeated."""
     require_reachable(engine)
     with engine.begin() as conn:
         _one_migration_at_a_time(conn)
@@ -57,7 +57,7 @@ def upgrade(engine: Engine, to: str = "head") -> None:
 
 
 def downgrade(engine: Engine, to: str = "base") -> None:
-    """Take the schema down to a revision; `base` leaves nothing."""
+    """Downgrade the schema to a revision; `base` removes everything."""
     require_reachable(engine)
     with engine.begin() as conn:
         _one_migration_at_a_time(conn)
@@ -67,7 +67,7 @@ def downgrade(engine: Engine, to: str = "base") -> None:
 
 
 def _has_no_file(engine: Engine) -> bool:
-    """Whether this is SQLite and nothing was ever written; to connect would make the file."""
+    """Return whether this is a SQLite file that does not exist; connecting would create it."""
     database = engine.url.database
     return (
         engine.dialect.name == "sqlite"

@@ -1,13 +1,13 @@
-"""What the database does beyond constraints: triggers, and columns of PostgreSQL's own."""
+"""Rules of the database beyond constraints: triggers, and columns that only PostgreSQL has."""
 
 from __future__ import annotations
 
-#: Statements that follow the creation of the tables, by dialect.
+#: Statements that are executed after the tables are created, by dialect.
 RULES: dict[str, tuple[str, ...]] = {
     "postgresql": (
-        # Which transaction wrote an attempt: what an incremental extraction has not seen.
+        # The transaction that wrote an attempt; an incremental extraction finds new rows by it.
         "ALTER TABLE attempts ADD COLUMN xact_id xid8 NOT NULL DEFAULT pg_current_xact_id()",
-        # Every change or deletion of stored attempts leaves a trace.
+        # Every change or deletion of stored attempts is recorded.
         "ALTER TABLE attempt_rewrites "
         "ADD COLUMN xact_id xid8 NOT NULL DEFAULT pg_current_xact_id()",
         "CREATE INDEX ix_attempts_xact_id ON attempts (xact_id)",
@@ -15,8 +15,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "$$ BEGIN INSERT INTO attempt_rewrites DEFAULT VALUES; RETURN NULL; END $$",
         "CREATE TRIGGER attempt_rewritten AFTER UPDATE OR DELETE OR TRUNCATE ON attempts "
         "FOR EACH STATEMENT EXECUTE FUNCTION attempt_rewritten()",
-        # The foreign key of a state's param_id, checked once per statement: row by row it took
-        # 45 % of a sweep. Rows of parameters are never deleted: none vanishes under a state.
+        # The foreign key of a state's param_id, checked once per statement: checking row by row
+        # took 45 % of a sweep. Rows of parameters are never deleted, so it stays valid.
         "CREATE FUNCTION bkt_params_exist() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "IF EXISTS (SELECT FROM (SELECT DISTINCT param_id FROM written "
         "WHERE param_id IS NOT NULL) w "
@@ -36,7 +36,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "END $$",
         "CREATE TRIGGER bkt_params_stay BEFORE DELETE OR UPDATE OF id OR TRUNCATE "
         "ON bkt_skill_params FOR EACH STATEMENT EXECUTE FUNCTION bkt_params_stay()",
-        # The foreign keys of a snapshot likewise: row by row they took half of a night's rows.
+        # The foreign keys of a snapshot, likewise: row by row they took half of the write time.
         "CREATE FUNCTION mastery_snapshot_refers() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN IF EXISTS (SELECT FROM "
         "(SELECT DISTINCT run_id, param_id, algo_version_id FROM written) w "

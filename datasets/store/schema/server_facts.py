@@ -1,4 +1,4 @@
-"""What a database says of itself: version, clock, whether it keeps what it acknowledged."""
+"""Facts about the database server: version, clock, and durability settings."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """A database that answers and is migrated."""
+    """Facts about a database that answers and is migrated."""
 
-    #: Such as "PostgreSQL 18.1" or "SQLite 3.45.0".
+    #: Product and version, such as "PostgreSQL 18.1" or "SQLite 3.45.0".
     product: str
-    #: How far its clock is ahead of ours, and how exactly that is known; None: the same clock.
+    #: How far its clock is ahead of ours, and the accuracy of that; None: it uses our clock.
     ahead: timedelta | None
     known_to: timedelta
-    #: Settings that may lose what was acknowledged, as `name = value`.
+    #: Settings that may lose acknowledged data, as `name = value`.
     unsafe: tuple[str, ...]
 
 
 def server_facts(engine: Engine, clock: Callable[[], datetime]) -> ServerFacts:
-    """Ask the database; raises `DatabaseError` where it is away or not migrated."""
+    """Query the database; raises `DatabaseError` if it does not answer or is not migrated."""
     require_current(engine)
     with reading(engine) as conn:
         if engine.dialect.name == "sqlite":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def insert_into(conn: Connection, table: type[Base]) -> Any:  # noqa: ANN401 - two classes, one shape
-    """An INSERT of this database that knows `ON CONFLICT`."""
+    """Return an INSERT of this database's dialect, which supports `ON CONFLICT`."""
     if conn.dialect.name == "sqlite":
         return sqlite.insert(table)
     return postgresql.insert(table)

@@ -1,8 +1,8 @@
-"""The tables (docs/tables.md): what the database itself refuses stands here.
+"""The tables and their constraints (docs/tables.md).
 
-Attempts and what belongs to them stand in `attempt_tables.py`, and are to be had from here.
-`migrations/` writes the same schema without importing either; a test compares the two on both
-databases, checks, index predicates and collations included.
+Tables of attempts are in `attempt_tables.py` and can be imported from here. `migrations/`
+creates the same schema without importing either module; a test compares the two on both
+databases, including checks, index predicates and collations.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 
 
 class AlgoVersionRow(Base):
-    """A version of an algorithm; at most one of each key is ACTIVE."""
+    """A version of an algorithm; at most one version per key is ACTIVE."""
 
     __tablename__ = "algo_versions"
     __table_args__ = (
@@ -86,7 +86,7 @@ class AlgoVersionRow(Base):
 
 
 class AlgoParamsRow(Base):
-    """The settings of one version; they never change."""
+    """The settings of one version, which never change."""
 
     __tablename__ = "algo_params"
     __table_args__ = (UniqueConstraint("algo_version_id"), {"sqlite_autoincrement": True})
@@ -97,7 +97,7 @@ class AlgoParamsRow(Base):
 
 
 class RunRow(Base):
-    """One run of any kind, written before anything else."""
+    """One run of any kind; the row is written before the run does anything else."""
 
     __tablename__ = "bkt_run"
     __table_args__ = (
@@ -108,7 +108,8 @@ class RunRow(Base):
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
     status: Mapped[str] = mapped_column(String(16))
-    #: Hash of all that makes the run but the incumbents: a run with the same one may resume it.
+    #: Hash of all inputs of the run except the incumbents; a run with the same hash may resume
+    #: it.
     identity: Mapped[str | None] = mapped_column(String(64))
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
@@ -156,11 +157,11 @@ class SkillParamsRow(Base):
 
 
 class MasteryStateRow(Base):
-    """Mastery of one user at one concept, stamped with what produced it.
+    """Mastery of one user at one concept, with the version and parameters that produced it.
 
-    The concept comes first in the key because sweeps write in that order; half of each page is
-    left free so that every update stays on its page. On PostgreSQL a rule checks `param_id`
-    once per statement (docs/decisions/0202).
+    The concept comes first in the key because sweeps write in that order. Half of each page is
+    left free so that updates stay on their page. On PostgreSQL a trigger checks `param_id` once
+    per statement (docs/decisions/0202).
     """
 
     __tablename__ = "bkt_user_skill_state"
@@ -187,9 +188,9 @@ class MasteryStateRow(Base):
 
 
 class SnapshotRow(Base):
-    """Mastery as it was at a moment; a row only where it changed since the row before.
+    """Mastery at a time in the past; there is a row only where it changed since the row before.
 
-    On PostgreSQL a rule checks the references once per statement (docs/decisions/0202).
+    On PostgreSQL a trigger checks the references once per statement (docs/decisions/0202).
     """
 
     __tablename__ = "mastery_snapshot"

@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and PostgreSQL."""
+"""Column types that behave alike on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bkt_core.errors import BadInputError
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-#: Characters and UTF-8 bytes of an id; ids are compared by their UTF-8 bytes on both databases.
+#: Limits of an id in characters and UTF-8 bytes; both databases compare ids by UTF-8 bytes.
 MAX_ID_CHARACTERS = 255
 MAX_ID_BYTES = 1000
 
@@ -27,18 +27,18 @@ Id = String(MAX_ID_CHARACTERS).with_variant(
     String(MAX_ID_CHARACTERS, collation="C"), "postgresql"
 )
 
-#: A double on both databases, stored to the last bit.
+#: A double on both databases, stored without loss.
 Double = Float(53)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment: timestamptz on PostgreSQL, `YYYY-MM-DD HH:MM:SS.ffffff` on SQLite."""
+    """A time with zone: timestamptz on PostgreSQL, `YYYY-MM-DD HH:MM:SS.ffffff` on SQLite."""
 
     impl = String(26)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column that holds the moment."""
+        """Return the type of the column."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(String(26))
         return dialect.type_descriptor(DateTime(timezone=True))
@@ -46,7 +46,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(
         self, value: datetime | None, dialect: Dialect
     ) -> str | datetime | None:
-        """Refuse a naive moment, and store an aware one in UTC."""
+        """Convert an aware time to UTC; raises an error for a naive one."""
         if value is None:
             return None
         moment = in_utc(value)
@@ -57,7 +57,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         value: Any,  # noqa: ANN401 - what the driver gives
         dialect: Dialect,
     ) -> datetime | None:
-        """The stored moment, aware and in UTC."""
+        """Return the stored time, aware and in UTC."""
         if value is None:
             return None
         if dialect.name == "sqlite":
@@ -72,31 +72,31 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column that holds the document."""
+        """Return the type of the column."""
         return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else JSON())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002 - SQLAlchemy's
-        """The document without numbers that JSON does not have."""
+        """Replace numbers that JSON does not have by null."""
         return finite_json(value)
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC; a naive one is refused."""
+    """Convert a time to UTC; raises an error for a naive one."""
     if moment.tzinfo is None:
         raise BadInputError(
-            f"A moment needs a time zone, got the naive {moment.isoformat()}; "
+            f"A time needs a time zone, got the naive {moment.isoformat()}; "
             "times are stored in UTC."
         )
     return moment.astimezone(UTC)
 
 
 def utc_text(moment: datetime) -> str:
-    """The fixed-width text of a moment, as SQLite stores it."""
+    """Return the fixed-width text of a time, as SQLite stores it."""
     return in_utc(moment).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
 
 def finite_json(document: Any) -> Any:  # noqa: ANN401 - JSON
-    """The document with null in place of NaN and infinity."""
+    """Return the document with null in place of NaN and infinity."""
     if isinstance(document, float):
         return document if math.isfinite(document) else None
     if isinstance(document, dict):

@@ -1,7 +1,8 @@
-"""A sweep's transactions over many concepts of few states each.
+"""Transactions of a sweep over many concepts that have few states each.
 
-The same rules as for one concept (`sweep.py`): shared locks of the concepts, states locked in
-the order of their key, a value is written where the version it was computed from still holds.
+The rules are those for a single concept (`sweep.py`): shared locks of the concepts, states
+locked in the order of their key, and a value is written only if its base version is still
+current.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from datasets.store.params.in_force import InForce
 
-#: Columns of a frame of states of several concepts, sorted by concept_id and user_id.
+#: Columns of a frame with states of several concepts, sorted by concept_id and user_id.
 STAGED_PAIRS = {
     "concept_id": "id",
     "user_id": "id",
@@ -66,16 +67,16 @@ _WRITE = text(
     WHERE s.concept_id = t.concept_id AND s.user_id = t.user_id AND s.version = t.base_version
     """
 ).bindparams(bindparam("at", type_=UtcDateTime()))
-#: Each pair is looked up by its key: nothing is known of a temporary table's size.
+#: Each pair is looked up by its key, because the size of a temporary table is unknown.
 _LOOKED_UP = ("nestloop = on", "hashjoin = off", "mergejoin = off", "bitmapscan = off")
 
 
 def write_staged_pairs(
     engine: Engine, frames: Mapping[str, pl.DataFrame], run_id: str, at: datetime
 ) -> int:
-    """One transaction: staged states of the concepts whose active row is of `run_id`.
+    """Write staged states of the concepts whose active row is of `run_id`, in one transaction.
 
-    `frames`: a frame of `sweep.STAGED` by concept. Returns how many states were written.
+    `frames` holds a frame of `sweep.STAGED` by concept. Return the number of states written.
     """
     with engine.begin() as conn:
         concepts = sorted(frames, key=str.encode)
@@ -99,7 +100,7 @@ def replay_outdated_pairs(
     chunk: int,
     force: bool,
 ) -> Iterator[int]:
-    """Replay what is not up to date at some concepts, a transaction per chunk of states."""
+    """Replay outdated states of some concepts, with one transaction per chunk of states."""
     after: tuple[str, str] | None = None
     while True:
         before_chunk()
@@ -128,7 +129,7 @@ def _keys_to_replay(
     *,
     force: bool,
 ) -> pl.DataFrame:
-    """The next states to replay, locked in the order of their key."""
+    """Return the next states to replay, locked in the order of their key."""
     fill_temporary(conn, "sweep_concept", _STAMPS, _as_frame(stamps))
     on_postgres = _look_up_by_key(conn)
     statement = _TO_REPLAY.format(
@@ -150,7 +151,7 @@ def _keys_to_replay(
 def _write(
     conn: Connection, values: pl.DataFrame, stamps: Mapping[str, InForce], at: datetime
 ) -> int:
-    """Write states where the base versions still match; returns how many did."""
+    """Write states whose base versions still match; return how many were written."""
     if values.is_empty():
         return 0
     stamped = values.join(_as_frame(stamps), on="concept_id", maintain_order="left")
@@ -171,7 +172,7 @@ def _as_frame(stamps: Mapping[str, InForce]) -> pl.DataFrame:
 
 
 def _look_up_by_key(conn: Connection) -> bool:
-    """Plans of this transaction that look states up by their key; whether there are plans."""
+    """Make the planner look up states by key in this transaction; False on SQLite."""
     if conn.dialect.name != "postgresql":
         return False
     for hint in _LOOKED_UP:

@@ -1,4 +1,4 @@
-"""Which concepts share a transaction: neighbours, up to a bound in rows and in concepts."""
+"""Group neighbouring concepts into transactions, with limits of rows and of concepts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-#: Concepts of one transaction: each holds a lock, and a promotion waits for all of them.
+#: Most concepts per transaction: it holds a lock for each, and a promotion waits for all.
 MOST_CONCEPTS = 500
-#: A concept of this many rows has transactions of its own: what it costs besides its rows is
-#: little, and its rows lie beside each other.
+#: A concept with this many rows has transactions of its own: the fixed cost is small in
+#: comparison, and its rows are adjacent.
 LARGE = 1_000
 
 
@@ -23,8 +23,8 @@ def batches(
 ) -> Iterator[list[str]]:
     """Split concepts, in their order, into batches of at most `most_rows` rows.
 
-    `sizes`: expected rows by concept; a concept without an entry counts as one row. A concept
-    of `LARGE` rows or more is a batch of its own, whatever its size.
+    `sizes` holds the expected rows by concept; a concept without an entry counts as one row. A
+    concept with `LARGE` rows or more is a batch of its own, even above `most_rows`.
     """
     batch: list[str] = []
     n_rows = 0

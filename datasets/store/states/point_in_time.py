@@ -1,9 +1,9 @@
-"""Mastery as it was, or would have been, at past moments: `bkt backfill snapshots`.
+"""Mastery at times in the past: `bkt backfill snapshots`.
 
-The log is read once per moment in the order of its index, some users at a time, so that a
-hundred million attempts need as little memory as a thousand. All moments of some users are
-one transaction, which ends by restoring what the time after the last of them had said: a kill
-leaves no user with half a past, and no day that was not asked for changes.
+The log is read once per time in the order of its index, some users at a time, so that a hundred
+million attempts need no more memory than a thousand. All times of some users are one
+transaction. It ends by restoring the values that were valid after the last of these times, so
+that a killed run leaves no user half done and no other day changes.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
     from datasets.store.params.skill_params import StoredParams
 
-#: Attempts of one moment that are in memory at once, and those of one user more.
+#: Number of attempts of one time that are in memory at once, plus those of one user.
 ROWS_AT_ONCE = 100_000
-#: And at least this many, however many moments share a transaction.
+#: Lower limit of that number when many times share a transaction.
 ROWS_OF_A_PART = 5_000
 
-#: As answered: by when it happened, whenever it arrived. As known: by when it was stored, with
-#: the outcome that stood then.
+#: ANSWERED selects attempts by when they happened, whenever they were stored. KNOWN selects
+#: them by when they were stored, with the outcome stored at that time.
 _LOG = """
     SELECT a.user_id, a.concept_id, coalesce((
         SELECT c.old_correct FROM attempt_correction c
@@ -117,15 +117,15 @@ _RESTORE = text(
 
 
 class Clock(StrEnum):
-    """Which attempts belong to a moment."""
+    """Which attempts count at a time in the past."""
 
-    ANSWERED = "answered"  # attempted_at up to then, under today's parameters or a run's
-    KNOWN = "known"  # created_at up to then, under the parameters that were in force
+    ANSWERED = "answered"  # attempted_at up to then, with current parameters or those of a run
+    KNOWN = "known"  # created_at up to then, with the parameters in force at that time
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A past moment and the run under which its rows are written."""
+    """A time in the past, and the run that writes its rows."""
 
     at: datetime
     run_id: str
@@ -133,7 +133,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class _Users:
-    """Those with an id behind one, up to another; None: all the rest."""
+    """A range of users by id: after one, up to another; None means to the end."""
 
     after: str
     upto: str | None
@@ -141,7 +141,7 @@ class _Users:
 
 @dataclass(frozen=True, slots=True)
 class _Stamps:
-    """What each concept's attempts are judged by."""
+    """The parameters of each concept."""
 
     fitted: dict[str, InForce]
     defaults: InForce
@@ -159,13 +159,13 @@ def backfill_snapshots(
     afterwards: Moment | None = None,
     before_part: Callable[[], None] = lambda: None,
 ) -> dict[str, int]:
-    """Write the snapshot rows of past moments; returns how many, by run.
+    """Write the snapshot rows of times in the past; return the number of rows by run.
 
-    `params_of` names a run whose parameters are used where it has them. Every moment needs a
-    run of its own in `bkt_run`, as one run holds one row per user and concept. `afterwards`,
-    behind the last of them, is where states get back what they had there before. A loop of
-    transactions, before each of which `before_part` may raise; repeated, it writes no row that
-    says what the row before says.
+    `params_of` names a run whose parameters are used for the concepts it has fitted. Each time
+    needs a run of its own in `bkt_run`, because a run has one row per user and concept.
+    `afterwards` is a time after all others, at which states get back the values they had. Each
+    transaction is preceded by a call of `before_part`, which may raise. A repeated call writes
+    no row that equals the row before it.
     """
     moments = sorted(moments, key=lambda one: one.at)
     with reading(engine) as conn:
@@ -176,7 +176,7 @@ def backfill_snapshots(
     while after is not None:
         before_part()
         with engine.begin() as conn:
-            lock_many_users(conn, ())  # an erasure waits: nobody comes back
+            lock_many_users(conn, ())  # erasures wait: no erased user is written again
             users = _next_users(conn, after, n_attempts)
             newest = conn.execute(_NEWEST).scalar_one()
             for moment, judged_by in zip(moments, stamps, strict=True):
@@ -190,7 +190,7 @@ def backfill_snapshots(
 
 
 def _stamps(conn: Connection, at: datetime, clock: Clock, params_of: str | None) -> _Stamps:
-    """What is in force now, or was then by the events; a run's own where one is given."""
+    """Return the parameters in force now or at that time; those of a run take precedence."""
     version = version_at(conn, at) if clock is Clock.KNOWN else None
     algorithm = active_algorithm(conn) if version is None else algorithm_by_id(conn, version)
     if clock is Clock.KNOWN:
@@ -213,13 +213,13 @@ def _stamp(row: StoredParams) -> InForce:
 
 
 def _next_users(conn: Connection, after: str, n_attempts: int) -> _Users:
-    """The users behind one, whole, up to the one whose attempts pass `n_attempts`."""
+    """Return the next range of users, up to the user whose attempts exceed `n_attempts`."""
     border = conn.execute(_BORDER, {"after": after, "n": n_attempts})
     return _Users(after, border.scalar_one_or_none())
 
 
 def _log(conn: Connection, users: _Users, at: datetime, clock: Clock) -> Sequence[Any]:
-    """The attempts of these users up to a moment, in canonical order."""
+    """Read the attempts of these users up to a time, in canonical order."""
     moment = "a.created_at" if clock is Clock.KNOWN else "a.attempted_at"
     bound = {"after": users.after, "at": at, "known": int(clock is Clock.KNOWN)}
     upto = ""
@@ -230,7 +230,7 @@ def _log(conn: Connection, users: _Users, at: datetime, clock: Clock) -> Sequenc
 
 
 def _replayed(rows: Sequence[Any], stamps: _Stamps) -> pl.DataFrame:
-    """Mastery of each user at each concept after these attempts: a frame of `_ROWS`."""
+    """Compute mastery of each user at each concept from these attempts: a frame of `_ROWS`."""
     users, concepts, outcomes = zip(*rows, strict=True)
     log = pl.DataFrame(
         {"user_id": users, "concept_id": concepts, "correct": outcomes},
@@ -267,7 +267,7 @@ def _write(conn: Connection, moment: Moment, past: pl.DataFrame) -> int:
 
 
 def _restore(conn: Connection, moment: Moment, *, first: datetime, newest: int) -> None:
-    """Give each state that has rows since `newest` what `moment` said of it before them."""
+    """Restore the values at `moment` of each state that has rows since `newest`."""
     conn.execute(
         _RESTORE,
         {"at": moment.at, "run_id": moment.run_id, "first": first, "newest": newest},

@@ -1,4 +1,4 @@
-"""Reading mastery: what is stale or old-stamped is replayed in memory, never written."""
+"""Read mastery; stale and old-stamped states are replayed in memory and not written."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mastery:
-    """What a user knows of one concept, under the parameters in force."""
+    """Mastery of a user at one concept, under the parameters in force."""
 
     concept_id: str
     p_mastery: float
@@ -62,17 +62,17 @@ class Mastery:
 async def read_mastery_async(
     conn: AsyncConnection, user_id: str, concept_ids: Iterable[str] | None = None
 ) -> tuple[Mastery, ...]:
-    """`read_mastery` on an async connection."""
+    """Call `read_mastery` on an async connection."""
     return await conn.run_sync(read_mastery, user_id, concept_ids)
 
 
 def read_mastery(
     conn: Connection, user_id: str, concept_ids: Iterable[str] | None = None
 ) -> tuple[Mastery, ...]:
-    """A user's mastery at each concept they attempted, or at those named, by concept id.
+    """Return a user's mastery at each attempted concept, or at those named, by concept id.
 
-    A state that is stale or has an old stamp is replayed in memory. A concept that the user
-    never attempted is not among them.
+    A state that is stale or has an old stamp is replayed in memory. Concepts that the user
+    never attempted are not included.
     """
     wanted = select(*STATE_COLUMNS).where(MasteryStateRow.user_id == user_id)
     if concept_ids is not None:
@@ -86,7 +86,7 @@ def read_mastery(
 def has_states(
     conn: Connection, *, concept_id: str | None = None, user_id: str | None = None
 ) -> bool:
-    """Whether there is a state at a concept, of a user, or of both."""
+    """Return whether there is a state at a concept, of a user, or of both."""
     wanted = select(MasteryStateRow.concept_id)
     if concept_id is not None:
         wanted = wanted.where(MasteryStateRow.concept_id == concept_id)
@@ -96,21 +96,21 @@ def has_states(
 
 
 def state_of(row: Any) -> State:  # noqa: ANN401 - a row of STATE_COLUMNS
-    """The row as a value."""
+    """Convert the row to a `State`."""
     return State(*row)
 
 
 def is_current(state: State, stamp: InForce) -> bool:
-    """Whether the stored value is what the parameters in force give."""
+    """Return whether the stored value was computed with the parameters in force."""
     same = (state.algo_version_id, state.param_id) == (stamp.algo_version_id, stamp.param_id)
     return same and not state.is_stale and state.n_attempts > 0
 
 
 def mastery_of(conn: Connection, user_id: str, state: State, stamp: InForce) -> Mastery:
-    """The mastery that a reader sees: the stored value, or a replay where it is not current."""
+    """Return the mastery that readers see: the stored value, or a replay if it is outdated."""
     p_mastery, n, last = state.p_mastery, state.n_attempts, state.last_attempt_at
     if not is_current(state, stamp):
-        from datasets.store.states.replays import replay_one  # brings the compiled kernels
+        from datasets.store.states.replays import replay_one  # imports the compiled kernels
 
         replayed = replay_one(conn, user_id, state.concept_id, stamp.params)
         p_mastery, n, last = replayed.p_mastery, replayed.n_attempts, replayed.last_attempt_at

@@ -1,4 +1,4 @@
-"""Mastery from the log: the definition that every stored state must equal, bit for bit."""
+"""Compute mastery from the log; every stored state must equal this result bit for bit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LOG_OF_PAIRS = text(
     "ORDER BY k.concept_id, k.user_id, a.attempted_at, a.id"
 )
 
-#: Columns of a frame of replayed states, all of one concept, sorted by user.
+#: Columns of a frame of replayed states of one concept, sorted by user.
 REPLAYED: dict[str, PolarsDataType] = {
     "user_id": pl.String,
     "p_mastery": pl.Float64,
@@ -50,7 +50,7 @@ REPLAYED: dict[str, PolarsDataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Mastery of one user at one concept after all attempts; without any, p_L0."""
+    """Mastery of one user at one concept after all attempts; without attempts it is p_L0."""
 
     p_mastery: float
     n_attempts: int
@@ -60,7 +60,7 @@ class Replayed:
 
 
 def warm_up() -> None:
-    """Load the compiled model, which takes seconds the first time, before any lock is held."""
+    """Load the compiled model before any lock is held; the first load takes seconds."""
     one = _one_user(np.ones(1, dtype=np.int8))
     replay(one, FALLBACK_PARAMS)
     predict(one, FALLBACK_PARAMS)
@@ -68,7 +68,7 @@ def warm_up() -> None:
 
 
 def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParams) -> Replayed:
-    """Replay one user's whole history at one concept."""
+    """Replay all attempts of one user at one concept."""
     rows = conn.execute(
         select(
             AttemptRow.correct, AttemptRow.attempted_at, AttemptRow.id, AttemptRow.question_id
@@ -92,7 +92,7 @@ def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParam
 def replay_keys(
     conn: Connection, concept_id: str, user_ids: list[str], params: BktParams
 ) -> pl.DataFrame:
-    """Replay many users at one concept; a frame of `REPLAYED`, a line for each user given."""
+    """Replay many users at one concept; return a frame of `REPLAYED`, one row per user."""
     users = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
     fill_temporary(conn, "replay_key", {"user_id": "id"}, users)
     rows = conn.execute(_LOG_OF_KEYS, {"concept_id": concept_id}).all()
@@ -105,10 +105,10 @@ def replay_keys(
 def replay_pairs(
     conn: Connection, pairs: pl.DataFrame, params: Mapping[str, BktParams]
 ) -> pl.DataFrame:
-    """Replay pairs of concept and user, each under its concept's parameters.
+    """Replay pairs of concept and user, each with the parameters of its concept.
 
-    `pairs`: concept_id and user_id, sorted by both; returned with the columns of `REPLAYED`
-    added, a line for each pair in the same order.
+    `pairs` has the columns concept_id and user_id and is sorted by both. The result has the
+    columns of `REPLAYED` in addition, and one row per pair in the same order.
     """
     fill_temporary(conn, "replay_pair", {"concept_id": "id", "user_id": "id"}, pairs)
     rows = [tuple(row) for row in conn.execute(_LOG_OF_PAIRS)]
@@ -127,7 +127,7 @@ def replay_pairs(
 def _replayed_pairs(
     rows: list[tuple[str, str, int, int, Any]], params: Mapping[str, BktParams]
 ) -> pl.DataFrame:
-    """The log of many concepts, sorted by concept and user: columns once, a replay for each."""
+    """Replay the log of many concepts, sorted by concept and user, concept by concept."""
     if not rows:
         return pl.DataFrame(schema={"concept_id": pl.String, **REPLAYED})
     concepts, users, ids, outcomes, moments = zip(*rows, strict=True)
@@ -180,7 +180,7 @@ def _replayed(rows: list[tuple[str, int, int, Any]], params: BktParams) -> pl.Da
 
 
 def _moment(stored: datetime | str) -> datetime:
-    """A moment as the driver gives it; only the last of each user is ever looked at."""
+    """Convert a time from the driver; only the last time of each user is converted."""
     if isinstance(stored, str):
         return datetime.fromisoformat(stored).replace(tzinfo=UTC)
     return in_utc(stored)

@@ -1,9 +1,9 @@
-"""From where on states have changed, so that a night looks only at those.
+"""Marks from which states may have changed, so that a run reads only those states.
 
-On PostgreSQL a row carries the transaction that wrote it (`xmin`). A run notes the oldest
-transaction that was still going on when it began to take snapshots: what older ones wrote it
-has seen, so the next run looks at rows of that transaction and of later ones. SQLite has no
-such mark; there every state is looked at.
+On PostgreSQL a row has the id of the transaction that wrote it (`xmin`). A run stores the
+oldest transaction that was active when it began to write snapshots. It has seen everything that
+older transactions wrote, so that the next run reads only rows of that and of later
+transactions. SQLite has no such id; there every state is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datasets.store.schema.tables import SnapshotRow
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-#: Transaction ids of rows have 32 bits and are compared by half of their circle.
+#: Transaction ids of rows have 32 bits and wrap around.
 _CIRCLE = 2**32
 _COMPARABLE = 2**31 - 2**24
 _MARK = text(
@@ -33,7 +33,7 @@ _MARK = text(
 
 @dataclass(frozen=True, slots=True)
 class SnapshotMark:
-    """The oldest open transaction, and the server, database and table that it belongs to."""
+    """The oldest active transaction, and the server, database and table it belongs to."""
 
     system: str
     database: int
@@ -41,36 +41,36 @@ class SnapshotMark:
     transaction: int
 
     def as_json(self) -> dict[str, Any]:
-        """The mark as a run's row holds it."""
+        """Return the mark in the form in which the row of a run stores it."""
         return asdict(self)
 
 
 def mark_from_json(value: dict[str, Any] | None) -> SnapshotMark | None:
-    """The mark in a run's row; None where it has none."""
+    """Read the mark in the row of a run; None if it has none."""
     return SnapshotMark(**value) if value else None
 
 
 def mark_of(conn: Connection) -> SnapshotMark | None:
-    """The mark of this moment; None on SQLite."""
+    """Return the current mark; None on SQLite."""
     if conn.dialect.name != "postgresql":
         return None
     return SnapshotMark(*conn.execute(_MARK).one())
 
 
 def next_mark(conn: Connection, run_id: str, since: SnapshotMark | None) -> SnapshotMark | None:
-    """The mark for the run after this one, taken before this one writes its first row.
+    """Return the mark for the next run, taken before this run writes its first row.
 
-    A run that goes on where it was killed writes no second row of a state: what changed in
-    between is left to the next run, which must look as far back as this one.
+    A run that resumes after a kill writes no second row of a state. What changed in between is
+    left to the next run, which must therefore use the mark of this run.
     """
     began = conn.execute(select(exists().where(SnapshotRow.run_id == run_id))).scalar_one()
     return since if began else mark_of(conn)
 
 
 def changed_since(conn: Connection, mark: SnapshotMark | None) -> str:
-    """A condition on a state `s`: it may have changed since; true of all where none can say.
+    """Return a condition on a state `s` that is true if it may have changed since the mark.
 
-    Of another server, database or table, as after a restored dump, a mark says nothing.
+    It is always true if the mark is of another server, database or table, as after a restore.
     """
     now = mark_of(conn)
     if mark is None or now is None:

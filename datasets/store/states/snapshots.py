@@ -1,4 +1,4 @@
-"""Mastery as it was: a row where it changed, and the reading of any moment."""
+"""Snapshots of mastery: write a row where it changed, and read mastery at any time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from datasets.store.states.snapshot_marks import SnapshotMark
 
-#: States of one transaction; a concept of more has one to itself.
+#: Most states per transaction; a concept with more states has its own transaction.
 CHUNK = 20_000
 
 _CANDIDATES = """
@@ -35,8 +35,8 @@ _LATEST = """
     WHERE m.concept_id = s.concept_id AND m.user_id = s.user_id
     ORDER BY m.snapshot_at DESC, m.id DESC LIMIT 1
 """
-#: A lookup per state, not a join with all of history: without LATERAL PostgreSQL may hash the
-#: whole table for each concept, and SQLite has no such word but always looks up.
+#: A lookup per state instead of a join with all snapshots: without LATERAL PostgreSQL may hash
+#: the complete table for each concept. SQLite has no LATERAL but always uses lookups.
 _JOIN_LATEST = {
     "postgresql": f"LATERAL ({_LATEST.format(columns='*')}) l ON true",
     "sqlite": f"mastery_snapshot l ON l.id = ({_LATEST.format(columns='id')})",
@@ -85,13 +85,12 @@ def write_snapshots(
     since: SnapshotMark | None = None,
     before_batch: Callable[[], None] = lambda: None,
 ) -> int:
-    """A row for each up-to-date state that differs from its latest row; returns how many.
+    """Write a row for each current state that differs from its latest row; return the number.
 
-    `since` is the mark of an earlier call that came to its end: only states that may have
-    changed behind it are looked at, and only concepts that have such.
-    A loop of transactions, one per batch of concepts, before each of which `before_batch` may
-    raise; called again after an interruption it adds what is missing. A state that is stale
-    again by now, or changes meanwhile, gets its row from the next run.
+    `since` is the mark of an earlier call that completed: only states that may have changed
+    since then are read. Each batch of concepts is one transaction, preceded by a call of
+    `before_batch`, which may raise. A repeated call after an interruption adds the missing
+    rows. A state that is stale, or changes during the call, gets its row from the next run.
     """
     with reading(engine) as conn:
         changed = changed_since(conn, since)
@@ -118,9 +117,9 @@ def write_concept_snapshots(
     at: datetime,
     changed: str = "true",
 ) -> int:
-    """The rows of some concepts, of states for which `changed` holds (`changed_since`).
+    """Write the rows of some concepts, for states that meet the condition `changed`.
 
-    An erasure waits for this transaction, so nobody comes back.
+    Erasures wait for this transaction, so that no erased user is written again.
     """
     lock_many_users(conn, concepts)
     latest = _JOIN_LATEST[conn.dialect.name]
@@ -135,7 +134,7 @@ def write_concept_snapshots(
 def mastery_as_of(
     conn: Connection, at: datetime, *, user_id: str | None = None
 ) -> pl.DataFrame:
-    """The last snapshot of each state at or before a moment, by concept and user."""
+    """Return the last snapshot of each state at or before a time, by concept and user."""
     narrowed = "" if user_id is None else "AND m.user_id = :user_id"
     statement = text(_AS_OF.format(user=narrowed)).bindparams(
         bindparam("at", type_=UtcDateTime())
@@ -158,7 +157,7 @@ def mastery_as_of(
 
 
 def thin_snapshots(conn: Connection, *, before: datetime) -> int:
-    """Of the rows before a moment leave the last of each week and state."""
+    """Delete snapshots before a time, except the last one of each week and state."""
     statement = text(_THIN.format(week=_WEEK[conn.dialect.name]))
     typed = statement.bindparams(bindparam("before", type_=UtcDateTime()))
     return int(conn.execute(typed, {"before": before}).rowcount)

@@ -1,8 +1,8 @@
-"""Recomputed mastery into the state table: staged values where they still hold, else a replay.
+"""Write recomputed mastery to states: staged values if still valid, otherwise a replay.
 
 A sweep is a resumable loop of short transactions. Each takes the shared locks of its concepts,
-so that the active parameters cannot change under it, and locks states in the order of their
-key. Concepts of few states share a transaction (`batch_sweep.py`), others have several.
+so that their active parameters cannot change, and locks states in the order of their key.
+Concepts with few states share a transaction (`batch_sweep.py`); others have several.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
     from datasets.store.params.in_force import InForce
 
-#: States of one transaction: taken from staging, and replayed from the log.
+#: Most states per transaction, for staged values and for replays from the log.
 STAGED_CHUNK = 20_000
 REPLAY_CHUNK = 2_000
 
-#: A new state begins above every version that an erased state of its key can have had, so that
-#: a value staged for that one never fits this one: attempt ids are never reused.
+#: A new state starts above every version that an erased state with its key can have had, so
+#: that a value staged for the erased one never matches: attempt ids are never reused.
 VERSION_START = {
     "postgresql": "(SELECT last_value FROM attempts_id_seq) * 1048576",
     "sqlite": "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'attempts') "
     "* 1048576",
 }
 
-#: Columns of a frame of staged states, all of one concept, sorted by user_id (UTF-8 bytes).
+#: Columns of a frame of staged states of one concept, sorted by user_id (UTF-8 bytes).
 STAGED = {
     "user_id": "id",
     "base_version": "int",
@@ -91,18 +91,18 @@ _AT = bindparam("at", type_=UtcDateTime())
 _WRITE_STRETCH = text(
     _WRITE.format(stretch="AND s.user_id BETWEEN :first AND :last")
 ).bindparams(_AT)
-#: Without the bounds: the planner takes them for very few rows and loops over the wrong side.
+#: Without bounds on users: with them the planner expects few rows and picks a bad join order.
 _WRITE_KEYS = text(_WRITE.format(stretch="")).bindparams(_AT)
-#: Plans that lock states in the order of their key; left to guess at a temporary table, the
-#: planner took 3 to 5 times the CPU. A whole stretch of a concept is merged; some keys of it
-#: are looked up one by one.
+#: Planner settings under which states are locked in the order of their key; without them the
+#: planner, which does not know the size of a temporary table, took 3 to 5 times the CPU time.
+#: A full range of a concept is merged; some keys of it are looked up one by one.
 _MERGED = ("nestloop = off", "hashjoin = off", "mergejoin = on", "bitmapscan = off")
 _LOOKED_UP = ("nestloop = on", "hashjoin = off", "mergejoin = off", "bitmapscan = off")
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """States that a sweep wrote, by where their value came from."""
+    """Numbers of states that a sweep wrote, by the source of their value."""
 
     staged: int
     replayed: int
@@ -110,12 +110,12 @@ class SweepResult:
 
     @property
     def written(self) -> int:
-        """States written in all."""
+        """The number of states written."""
         return self.staged + self.replayed
 
 
 def outstanding(conn: Connection, *, user_id: str | None = None) -> dict[str, int]:
-    """Stale and old-stamped states by concept: what a sweep would write."""
+    """Count stale and old-stamped states by concept; a sweep would write them."""
     narrowed = "" if user_id is None else "AND s.user_id = :user_id"
     rows = conn.execute(
         text(_OUTSTANDING.format(user=narrowed)),
@@ -125,7 +125,7 @@ def outstanding(conn: Connection, *, user_id: str | None = None) -> dict[str, in
 
 
 def states_to_sweep(engine: Engine, *, force: bool = False) -> dict[str, int]:
-    """States to sweep by concept, by id; with `force` all that there are."""
+    """Count the states to sweep, by concept id; with `force` all states."""
     with reading(engine) as conn:
         if not force:
             return outstanding(conn)
@@ -145,13 +145,13 @@ def sweep(
     before_chunk: Callable[[], None] = lambda: None,
     on_chunk: Callable[[int], None] = lambda _n_states: None,
 ) -> SweepResult:
-    """Bring states up to date, batch of concepts by batch; what is up to date is not written.
+    """Update outdated states, batch of concepts by batch; current states are not written.
 
-    `staged(concept_id)` gives a frame of `STAGED` or None; it is used where the concept's
-    active row is of `run_id`. `concepts` None: every concept with something to do. `force`
-    replays states that are up to date as well. `before_chunk` is asked before each transaction
-    and may raise, as `RunLock.check` does; `on_chunk(n_states)` is told of each. A sweep that
-    was interrupted is taken up by calling it again.
+    `staged(concept_id)` returns a frame of `STAGED` or None; it is used if the concept's active
+    row is of `run_id`. `concepts` None means every concept with outdated states. `force` also
+    replays current states. `before_chunk` is called before each transaction and may raise, as
+    `RunLock.check` does; `on_chunk(n_states)` is called after each. To resume an interrupted
+    sweep, call it again.
     """
     warm_up()
     sizes = states_to_sweep(engine, force=force)
@@ -182,10 +182,10 @@ def write_staged(
     *,
     whole_stretch: bool = False,
 ) -> int:
-    """Write a frame of `STAGED` where the base versions still match; returns how many did.
+    """Write a frame of `STAGED` where base versions still match; return the number written.
 
-    `whole_stretch`: the frame has nearly all states of the concept between its first user and
-    its last.
+    `whole_stretch` says that the frame has nearly all states of the concept between its first
+    and its last user.
     """
     if values.is_empty():
         return 0
@@ -217,7 +217,7 @@ def _write_staged(
     before_chunk: Callable[[], None],
     chunk: int,
 ) -> Iterator[int]:
-    """Staged states of a batch of concepts: one transaction, of a large concept several."""
+    """Write staged states of a batch of concepts: one transaction, several if it is large."""
     if len(frames) > 1 and sum(map(len, frames.values())) <= chunk:
         before_chunk()
         yield write_staged_pairs(engine, frames, run_id, at)
@@ -234,7 +234,7 @@ def _write_staged(
 def _write_stretch(
     engine: Engine, concept_id: str, run_id: str, values: pl.DataFrame, at: datetime
 ) -> int | None:
-    """One transaction; None where the active row is not this run's."""
+    """Run one transaction; return None if the active row is not of this run."""
     with engine.begin() as conn:
         lock_concepts_shared(conn, [concept_id])
         stamp = in_force(conn, concept_id)
@@ -254,7 +254,7 @@ def _replay_rest(
     chunk: int,
     force: bool,
 ) -> Iterator[int]:
-    """Replay what is not up to date of a batch of one concept, a transaction per chunk."""
+    """Replay the outdated states of a batch of one concept, one transaction per chunk."""
     (concept_id,) = batch
     after: str | None = None
     while True:
@@ -279,7 +279,7 @@ def _replay_rest(
 def _keys_to_replay(
     conn: Connection, concept_id: str, stamp: InForce, after: str | None, n: int, *, force: bool
 ) -> pl.DataFrame:
-    """The next states to replay, locked in their order."""
+    """Return the next states to replay, locked in the order of their key."""
     statement = _TO_REPLAY.format(
         wanted="true" if force else _NOT_CURRENT,
         beyond=">=" if after is None else ">",

@@ -1,4 +1,4 @@
-"""Every state of one user, replayed from the log whether it seems up to date or not."""
+"""Replay every state of one user from the log, whether it is outdated or not."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def sweep_user(
     concepts: Collection[str] = (),
     before_concept: Callable[[], None] = lambda: None,
 ) -> int:
-    """Replay the user's states, at these concepts or at all; returns how many were written.
+    """Replay the user's states, at these concepts or at all; return the number written.
 
-    One transaction per concept, before which `before_concept` may raise, so that it may be
-    interrupted and repeated.
+    Each concept is one transaction, preceded by a call of `before_concept`, which may raise;
+    the call may be interrupted and repeated.
     """
     with reading(engine) as conn:
         known = conn.execute(
@@ -57,7 +57,7 @@ def _sweep_one(engine: Engine, user_id: str, concept_id: str, at: datetime) -> i
         )
         version = conn.execute(wanted.with_for_update()).scalar_one_or_none()
         if version is None:
-            return 0  # erased meanwhile
+            return 0  # erased in the meantime
         values = replay_keys(conn, concept_id, [user_id], stamp.params)
         values = values.with_columns(base_version=pl.lit(version, dtype=pl.Int64))
         return write_staged(conn, concept_id, stamp, values, at)

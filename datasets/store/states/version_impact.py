@@ -1,4 +1,4 @@
-"""Whom an activation would move: everybody's mastery under two versions, from the log."""
+"""The effect of an activation: mastery of all users under two versions, from the log."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _LOG = text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionImpact:
-    """States on either side of the mastery threshold, of which each version has its own."""
+    """Numbers of states above the mastery threshold, which each version sets for itself."""
 
     states: int
     mastered_before: int
     up: int
     down: int
     users: int
-    #: Users with at least one state that would change sides.
+    #: Number of users with at least one state that would cross the threshold.
     users_crossing: int
     #: Mean of |mastery after - mastery before|.
     mean_move: float
 
     @property
     def share(self) -> float:
-        """Users who would change sides somewhere, of all."""
+        """The share of users with at least one state that would cross the threshold."""
         return self.users_crossing / self.users if self.users else 0.0
 
 
 def version_impact(conn: Connection, before: Algorithm, after: Algorithm) -> VersionImpact:
-    """Replay every state under both versions, a concept at a time; reads only."""
+    """Replay every state under both versions, concept by concept, without writing."""
     was_fitted, now_fitted = active_params(conn, before.id), active_params(conn, after.id)
     users: set[str] = set()
     crossing: set[str] = set()

@@ -51,7 +51,7 @@ def test_only_first_answers_count_where_that_is_asked(run, tmp_path):
     report = import_text(run, path, body, first_attempts=True)
     assert (counts(report), report.rows.skipped) == ((8, 5, 0, 0), 3)
     assert report.remarks == (
-        "50.0% of the answers repeat a question that their user had answered; they were "
+        "50.0% of the attempts repeat a question that their user had attempted; they were "
         "skipped.",
     )
     report = import_text(run, path, body, first_attempts=True, within=timedelta(hours=1))

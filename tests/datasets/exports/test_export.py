@@ -125,8 +125,8 @@ def test_parameters_are_those_in_force_unless_all_are_asked_for(engine, tmp_path
 @pytest.mark.parametrize(
     ("what", "filters", "match"),
     [
-        (Table.PARAMETERS, {"users": ("ann",)}, "--user means nothing"),
-        (Table.STATES, {"since": STARTED}, "mean nothing for states"),
+        (Table.PARAMETERS, {"users": ("ann",)}, "--user does not apply"),
+        (Table.STATES, {"since": STARTED}, "do not apply to states"),
         (Table.ATTEMPTS, {"all_rows": True}, "--all goes with parameters"),
     ],
 )

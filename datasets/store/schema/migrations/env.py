@@ -1,4 +1,4 @@
-"""Alembic's entry, for a connection that `schema.py` hands over."""
+"""Alembic's entry point, for a connection that `revision.py` passes."""
 
 from __future__ import annotations
 

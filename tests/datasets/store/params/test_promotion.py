@@ -154,7 +154,7 @@ def test_a_rollback_of_a_run_names_what_it_leaves(engine):
     promote(engine, "run-2", "decimals", OTHER)
     with reading(engine) as conn:
         concepts = concepts_of_run(conn, "run-1")
-        with pytest.raises(RollbackError, match="must have promoted"):
+        with pytest.raises(RollbackError, match="has not promoted"):
             concepts_of_run(conn, "run-9")
     assert (concepts.active, concepts.superseded) == ({"fractions": first}, ("decimals",))
 

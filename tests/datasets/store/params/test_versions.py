@@ -83,10 +83,10 @@ def test_an_added_version_is_a_candidate_and_never_changes(engine):
         (settings_with(mastery_threshold=float("nan")), "mastery_threshold"),
         (settings_with(mastery_threshold="high"), "must be a number"),
         (settings_with(degeneracy_checks={"require_learned_better_than_unlearned": 1}), "true"),
-        (box_with(S_min=0.5, S_max=0.6), "S_min must lie below 0.5"),
-        (box_with(G_min=0.5, G_max=0.6), "G_min must lie below 0.5"),
+        (box_with(S_min=0.5, S_max=0.6), "S_min must be below 0.5"),
+        (box_with(G_min=0.5, G_max=0.6), "G_min must be below 0.5"),
         (box_with(T_min=0.5, T_max=0.4), "min < max"),
-        (settings_with(default_L0=0), "default_L0 must lie between"),
+        (settings_with(default_L0=0), "default_L0 must be between"),
         (settings_with(default_G=0.5), "below 0.5"),
     ],
 )
