@@ -1,7 +1,7 @@
 """`python -m tests.torture`: kill everything, then count what was lost (issue 5).
 
 Prints seed, commit and database versions, hits per fault point, and violations per invariant;
-the three known-bad designs run under the same harness and must show violations.
+the four known-bad designs run under the same harness and must show violations.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from datasets.store.params.seeds import seed as seed_database
 from datasets.store.schema.revision import upgrade
 from datasets.store.states.replays import warm_up
 from tests.postgres_server import PostgresServer, postgres_server
-from tests.torture.phase import PhaseResult, Plan, run_apart, run_phase
-from tests.torture.world import BEGAN, World
+from tests.torture.phase import PhaseResult, Plan, flips, run_apart, run_phase
+from tests.torture.world import BEGAN, NEW_USERS, World
 
 BAD_DESIGNS = {
     "overwrite": "overwrite from staging",
     "watermark": "id watermark plus tail",
     "early": "parameters read before the lock",
+    "unguarded": "another version in force without a guard",
 }
 #: No kills: these lose updates without any help.
 BAD_PLAN = Plan(
     attempts=10**9, faults=0, seconds=25, importers=0, rollbacks=0, erasers=0, nightlies=1,
-    async_services=0, writers=6, kill_every=0.0,
+    async_services=0, writers=6, activators=0, kill_every=0.0,
 )  # fmt: skip
+#: Versions there and back under writers of new users.
+FLIP_PLAN = replace(BAD_PLAN, nightlies=0, activators=1)
 BAD_TRIES = 6
-#: Activations are not among the faults here: tests/flows/actions/test_activate.py kills them.
-ELSEWHERE = "activate:"
 PHASES = ("postgres", "sqlite", "bad")
 #: Of the minutes, at most; the bad designs take what they need, some seconds to two minutes.
 SHARES = {"postgres": 0.64, "sqlite": 0.16}
@@ -83,12 +84,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=20260301)
     parser.add_argument("--attempts", type=int, default=100_000)
     parser.add_argument("--faults", type=int, default=500)
+    parser.add_argument("--activations", type=int, default=60, help="on each database")
     parser.add_argument("--minutes", type=float, default=22, help="at most, for all phases")
     parser.add_argument("--short", action="store_true", help="the form in the test suite")
     parser.add_argument("--only", nargs="+", choices=PHASES, default=PHASES)
     options = parser.parse_args()
     if options.short:
         options.attempts, options.faults, options.minutes = 1500, 40, 3
+        options.activations = 3
     return options
 
 
@@ -101,6 +104,7 @@ def _torture_postgres(
         seconds=options.minutes * 60 * SHARES["postgres"],
         server_crashes=1 if options.short else 8,
         every_point=not options.short,
+        activations=options.activations,
     )
     world = World(_prepared(server.new_database()), options.seed)
     outcome = run_phase(world, plan, server)
@@ -116,6 +120,7 @@ def _torture_sqlite(options: argparse.Namespace) -> tuple[bool, PhaseResult]:
             seconds=options.minutes * 60 * SHARES["sqlite"],
             writers=2,
             every_point=not options.short,
+            activations=options.activations,
         )
         outcome = run_phase(world, plan)
         return _report("SQLite", outcome, plan), outcome
@@ -136,9 +141,16 @@ def _bad_designs(server: PostgresServer, options: argparse.Namespace) -> list[bo
         names = ("overwrite", "watermark")
         return [_bad_design_is_caught(server, options.seed, name, hasty) for name in names]
     return [
-        *(_bad_design_is_caught(server, options.seed, name, BAD_PLAN) for name in BAD_DESIGNS),
-        _control_is_clean(server, options.seed),
+        *(
+            _bad_design_is_caught(server, options.seed, name, _plan_of(name))
+            for name in BAD_DESIGNS
+        ),
+        *(_control_is_clean(server, options.seed, name) for name in ("control", "guarded")),
     ]
+
+
+def _plan_of(design: str) -> Plan:
+    return FLIP_PLAN if design in NEW_USERS else BAD_PLAN
 
 
 def _bad_design_is_caught(server: PostgresServer, seed: int, design: str, plan: Plan) -> bool:
@@ -155,11 +167,11 @@ def _bad_design_is_caught(server: PostgresServer, seed: int, design: str, plan: 
     return False
 
 
-def _control_is_clean(server: PostgresServer, seed: int) -> bool:
+def _control_is_clean(server: PostgresServer, seed: int, design: str) -> bool:
     """Our design under the very plan that catches the bad ones."""
-    world = World(_prepared(server.new_database()), seed, "control")
-    outcome = run_phase(world, BAD_PLAN)
-    say(f"\ncontrol, our design under the same plan: {outcome.violations}")
+    world = World(_prepared(server.new_database()), seed, design)
+    outcome = run_phase(world, _plan_of(design))
+    say(f"\n{design}, our design under the same plan: {outcome.violations}")
     return not any(outcome.violations.values()) and not outcome.broken
 
 
@@ -185,7 +197,7 @@ def _report(database: str, outcome: PhaseResult, plan: Plan) -> bool:
         f"({outcome.imported:,} in files, {outcome.attempts / outcome.seconds:.0f} a second) "
         f"and {outcome.faults:,} faults in {outcome.seconds:.0f} s "
         f"({outcome.random_kills} kills at random, {outcome.server_crashes} server crashes, "
-        f"{int(outcome.ledger.deadlocks.sum())} deadlocks)"
+        f"{int(outcome.ledger.deadlocks.sum())} deadlocks), {flips(outcome.ledger)} activations"
     )
     say("  fault point                     reached   killed")
     for i, point in enumerate(FAULT_POINTS):
@@ -197,15 +209,20 @@ def _report(database: str, outcome: PhaseResult, plan: Plan) -> bool:
     for trouble in outcome.broken:
         say(f"  broken: {trouble}")
     unhit = [
-        point
-        for i, point in enumerate(FAULT_POINTS)
-        if not point.startswith(ELSEWHERE) and not outcome.ledger.killed[:, i].sum()
+        point for i, point in enumerate(FAULT_POINTS) if not outcome.ledger.killed[:, i].sum()
     ]
     if unhit:
         say(f"  never killed at: {', '.join(unhit)}")
-    enough = outcome.attempts >= plan.attempts and outcome.faults >= plan.faults
+    enough = (
+        outcome.attempts >= plan.attempts
+        and outcome.faults >= plan.faults
+        and flips(outcome.ledger) >= plan.activations
+    )
     if not enough:
-        say(f"  too little: {plan.attempts:,} attempts and {plan.faults} faults were asked for")
+        say(
+            f"  too little: {plan.attempts:,} attempts, {plan.faults} faults and "
+            f"{plan.activations} activations were asked for"
+        )
     held = bool(outcome.violations) and not any(outcome.violations.values())
     covered = not (plan.every_point and unhit)
     return held and enough and covered and not outcome.broken

@@ -1,13 +1,14 @@
-"""Three simpler designs that lose updates: the harness must catch each of them."""
+"""Four simpler designs that lose updates: the harness must catch each of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select, text
 
 from bkt_core.model import update_mastery
 from datasets.store.online import recording as online
+from datasets.store.params import activation
 from datasets.store.params.in_force import in_force
 from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import UtcDateTime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from datasets.store.attempts.new_attempt import NewAttempt
     from datasets.store.online.recording import Recorded
+    from datasets.store.params.activation import Flipped
     from datasets.store.params.in_force import InForce
 
 _OVERWRITE = text(
@@ -78,6 +80,16 @@ def record_with_early_params(
         return online.record(conn, attempt, at=at)
     finally:
         online.in_force = genuine
+
+
+def flip_without_guard(conn: Connection, **asked: Any) -> Flipped:
+    """Bad: another version in force while updates that read the former one are in flight."""
+    genuine = activation.lock_version
+    activation.lock_version = lambda _conn: None
+    try:
+        return activation.flip_version(conn, **asked)
+    finally:
+        activation.lock_version = genuine
 
 
 def _overwrite(

@@ -1,4 +1,4 @@
-"""Children that change parameters and states: nightlies, rollbacks, erasures."""
+"""Children that change parameters and states: nightlies and rollbacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 
 from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
-from datasets.store.attempts.erasure import erase_user, lift
 from datasets.store.connections.engines import make_engine, reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.errors import (
@@ -28,13 +27,13 @@ from datasets.store.params.rollback import release, roll_back
 from datasets.store.params.skill_params import Challenger, active_params
 from datasets.store.params.switching import SwitchRequest, switch, switch_many
 from datasets.store.runs.run_lock import run_lock
-from datasets.store.runs.runs import RunStatus, finish_run, list_runs, start_run
+from datasets.store.runs.runs import RunStatus, find_run, finish_run, list_runs, start_run
 from datasets.store.schema.tables import SkillParamsRow
 from datasets.store.states.snapshots import write_snapshots
 from datasets.store.states.sweep import STAGED, outstanding, sweep
 from tests.torture.bad_designs import overwrite_from_staging, watermark_and_tail
 from tests.torture.faults import LONG_DAWDLE_SECONDS
-from tests.torture.world import BEGAN, CONCEPTS, ERASABLE
+from tests.torture.world import BEGAN, CONCEPTS
 from tests.torture.writers import cut_off
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def retrain_forever(world: World, ledger: Ledger, slot: int) -> None:
                     release_all(engine, f"free-{slot}-{int(ledger.units[slot])}")
                 retrain(engine, world, next_run(engine), lock.check)
                 if world.design != "real":
-                    ledger.missed[slot] += _missed(engine)
+                    ledger.missed[slot] += missed(engine)
             ledger.units[slot] += 1
         except LockedError:
             time.sleep(0.05)
@@ -67,7 +66,7 @@ def retrain_forever(world: World, ledger: Ledger, slot: int) -> None:
     engine.dispose()
 
 
-def _missed(engine: Engine) -> int:
+def missed(engine: Engine) -> int:
     """Old-stamped states after a sweep has ended, once those who dawdled have written.
 
     Without imports and rollbacks there is none, ever: who writes after the switch reads the
@@ -92,12 +91,11 @@ def retrain(
     """Snapshot, stage, switch, sweep, snapshot rows: a repetition only completes it."""
     now = datetime.now(UTC)
     check()
-    with engine.begin() as conn:
-        start_run(conn, run_id=run_id, kind="retrain", at=now)
+    version = _began(engine, run_id, now)
     reached("run: started")
     rng = world.rng("run", run_id)
     concepts = sorted(rng.sample(CONCEPTS, CONCEPTS_PER_RUN))
-    staged, watermark, incumbents = stage(engine, world, run_id, concepts)
+    staged, watermark, incumbents = stage(engine, world, run_id, concepts, version)
     requests = [
         SwitchRequest(
             concept_id=concept,
@@ -110,7 +108,7 @@ def retrain(
     ]
     check()
     with engine.begin() as conn:
-        done = switch_many(conn, requests, run_id=run_id, algo_version_id=1, at=now)
+        done = switch_many(conn, requests, run_id=run_id, algo_version_id=version, at=now)
     reached("switch: committed")
     for request in requests:  # those that an attempt or an import held
         if request.concept_id in done:
@@ -121,7 +119,7 @@ def retrain(
                 conn,
                 run_id=run_id,
                 concept_id=request.concept_id,
-                algo_version_id=1,
+                algo_version_id=version,
                 challenger=request.challenger,
                 expected_incumbent=request.expected_incumbent,
                 at=now,
@@ -150,12 +148,21 @@ def retrain(
     reached("run: finished")
 
 
+def _began(engine: Engine, run_id: str, now: datetime) -> int:
+    """The version that the run is about, which stays that in which it first began."""
+    with engine.begin() as conn:
+        manifest = {"version": active_algorithm(conn).id}
+        start_run(conn, run_id=run_id, kind="retrain", at=now, manifest=manifest)
+        found = find_run(conn, run_id)
+    return int(found.manifest["version"])
+
+
 def stage(
-    engine: Engine, world: World, run_id: str, concepts: list[str]
+    engine: Engine, world: World, run_id: str, concepts: list[str], version: int
 ) -> tuple[dict[str, pl.DataFrame], int, dict[str, int]]:
     """What this run's parameters make of one moment of the log, with the states' versions."""
     with reading(engine) as conn:
-        incumbents = {c: row.param_id for c, row in active_params(conn, 1).items()}
+        incumbents = {c: row.param_id for c, row in active_params(conn, version).items()}
         watermark = int(
             conn.execute(text("SELECT coalesce(max(id), 0) FROM attempts")).scalar_one()
         )
@@ -229,9 +236,12 @@ def roll_back_forever(world: World, ledger: Ledger, slot: int) -> None:
 def _roll_back_once(engine: Engine, run_id: str, concept: str, chance: float) -> None:
     now = datetime.now(UTC)
     with reading(engine) as conn:
+        version = active_algorithm(conn).id
         rows = conn.execute(
             select(SkillParamsRow.id)
-            .where(SkillParamsRow.concept_id == concept)
+            .where(
+                SkillParamsRow.concept_id == concept, SkillParamsRow.algo_version_id == version
+            )
             .order_by(SkillParamsRow.id)
         ).scalars()
         targets = [None, *rows]
@@ -242,7 +252,7 @@ def _roll_back_once(engine: Engine, run_id: str, concept: str, chance: float) ->
             conn,
             run_id=run_id,
             concept_id=concept,
-            algo_version_id=1,
+            algo_version_id=version,
             to_param_id=targets[int(chance * len(targets))],
             at=now,
             actor="torture",
@@ -256,7 +266,8 @@ def release_all(engine: Engine, run_id: str) -> None:
     """Unpin what a rollback pinned, also one that was killed before it could."""
     now = datetime.now(UTC)
     with engine.begin() as conn:
-        pinned = pinned_concepts(conn, active_algorithm(conn).id)
+        version = active_algorithm(conn).id
+        pinned = pinned_concepts(conn, version)
     for concept in sorted(pinned):
         free = f"{run_id}-{concept[-2:]}-{time.time_ns()}"
         # another child may release it first: nothing is left to do then
@@ -264,28 +275,7 @@ def release_all(engine: Engine, run_id: str) -> None:
             with engine.begin() as conn:
                 start_run(conn, run_id=free, kind="rollback", at=now)
                 release(
-                    conn, run_id=free, concept_id=concept, algo_version_id=1, at=now,
-                    actor="torture"
+                    conn, run_id=free, concept_id=concept, algo_version_id=version,
+                    at=now, actor="torture"
                 )  # fmt: skip
             reached("release: committed")
-
-
-def erase_forever(world: World, ledger: Ledger, slot: int) -> None:
-    """Erase users, and admit some of them again."""
-    engine = make_engine(world.url)
-    while not ledger.stopping:
-        n = int(ledger.units[slot])
-        rng = world.rng("erase", slot, n)
-        time.sleep(0.2 + rng.random() / 2)
-        user = rng.choice(ERASABLE)
-        try:
-            erase_user(engine, user, at=datetime.now(UTC), actor="torture")
-            if rng.random() < 0.6:
-                with engine.begin() as conn:
-                    lift(conn, user)
-                reached("erase: lift committed")
-        except (DBAPIError, DatabaseError) as error:
-            cut_off(error, ledger, slot, engine)
-            continue
-        ledger.units[slot] += 1
-    engine.dispose()

@@ -34,6 +34,8 @@ DAWDLE_SECONDS = 0.02
 #: Before the first lock, where nobody is killed: long enough for a promotion to come and go.
 LONG_DAWDLE = 0.1
 LONG_DAWDLE_SECONDS = 3.0
+#: And behind the question which row is active: a flip must wait for whoever has asked.
+DAWDLES = {"online: began": LONG_DAWDLE_SECONDS, "online: attempt inserted": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ def die_at_fault_points(ledger: Ledger, slot: int, rng: random.Random) -> None:
         if rng.random() < DAWDLE:
             time.sleep(rng.random() * DAWDLE_SECONDS)
         if not ledger.armed:
-            if point == "online: began" and rng.random() < LONG_DAWDLE:
-                time.sleep(rng.random() * LONG_DAWDLE_SECONDS)
+            if point in DAWDLES and rng.random() < LONG_DAWDLE:
+                time.sleep(rng.random() * DAWDLES[point])
             return
         is_rare = int(ledger.killed[:, i].sum()) < WANTED_KILLS
         later = LATER_KILL.get(point.split(":")[0], LATER_KILL_ELSEWHERE)

@@ -100,15 +100,15 @@ def _unreasonably_inactive(conn: Connection) -> int:
     """Concepts whose latest change put a row in force that is not active, or the other way."""
     rows = conn.execute(
         text(
-            "SELECT concept_id, to_param_id FROM bkt_promotion_event "
+            "SELECT concept_id, algo_version_id, to_param_id FROM bkt_promotion_event "
             "WHERE decision IN ('promoted', 'rolled_back') ORDER BY id"
         )
     )
-    latest = {row.concept_id: row.to_param_id for row in rows}
+    latest = {(row.concept_id, row.algo_version_id): row.to_param_id for row in rows}
     active = {
-        row.concept_id: row.id
+        (row.concept_id, row.algo_version_id): row.id
         for row in conn.execute(
-            text("SELECT id, concept_id FROM bkt_skill_params WHERE is_active")
+            text("SELECT id, concept_id, algo_version_id FROM bkt_skill_params WHERE is_active")
         )
     }
     return sum(active.get(concept) != param for concept, param in latest.items())

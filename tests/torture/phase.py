@@ -12,7 +12,10 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.torture.batches import erase_forever, retrain_forever, roll_back_forever
+from datasets.store.connections.fault_points import FAULT_POINTS
+from tests.torture.activations import activate_forever
+from tests.torture.batches import retrain_forever, roll_back_forever
+from tests.torture.erasures import erase_forever
 from tests.torture.faults import Ledger, die_at_fault_points
 from tests.torture.invariants import settle, violations
 from tests.torture.writers import (
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 BROKEN = 70
 STOP_SECONDS = 60
 PR_SET_PDEATHSIG = 1
-BATCHES = (retrain_forever, roll_back_forever)
+BATCHES = (retrain_forever, roll_back_forever, activate_forever)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,9 @@ class Plan:
     nightlies: int = 2
     rollbacks: int = 1
     erasers: int = 1
+    activators: int = 1
+    #: Flips that must have been committed before it is enough.
+    activations: int = 0
     server_crashes: int = 0
     #: Seconds between two random kills; 0: none, and no child dies at a fault point.
     kill_every: float = 1.0
@@ -170,6 +176,7 @@ def _children(plan: Plan) -> tuple[list[_Child], range, range, int]:
         *[retrain_forever] * plan.nightlies,
         *[roll_back_forever] * plan.rollbacks,
         *[erase_forever] * plan.erasers,
+        *[activate_forever] * plan.activators,
     ]
     children += [_Child(work, first + i) for i, work in enumerate(others)]
     return children, online, imports, first + len(others)
@@ -264,4 +271,10 @@ def _enough(
     attempts = sum(int(ledger.acknowledged[slot]) for slot in (*online, *imports))
     faults = int(ledger.killed.sum()) + other_faults
     unhit = plan.every_point and bool((ledger.killed.sum(axis=0) == 0).any())
-    return attempts >= plan.attempts and faults >= plan.faults and not unhit and not crash_at
+    done = attempts >= plan.attempts and faults >= plan.faults and not unhit and not crash_at
+    return done and flips(ledger) >= plan.activations
+
+
+def flips(ledger: Ledger) -> int:
+    """Activations whose transaction was committed."""
+    return int(ledger.reached[:, FAULT_POINTS.index("activate: committed")].sum())

@@ -14,6 +14,8 @@ CONCEPTS = tuple(f"concept-{n:02d}" for n in range(8))
 USERS = tuple(f"user-{n:03d}" for n in range(200))
 ERASABLE = tuple(f"erasable-{n:02d}" for n in range(30))
 LATE_SHARE = 0.1
+#: Designs whose users are new all the time: a state that is there already is never missed.
+NEW_USERS = ("unguarded", "guarded")
 MINUTE = timedelta(minutes=1)
 
 
@@ -32,6 +34,8 @@ class World:
         """
         rng = self.rng("attempt", slot, n)
         user = rng.choice(ERASABLE if rng.random() < 0.1 else USERS)
+        if self.design in NEW_USERS:
+            user = f"new-{slot}-{n // 3}"
         late = rng.random() < LATE_SHARE
         minutes = rng.randrange(n + 1) if late else n
         return NewAttempt(

@@ -11,7 +11,12 @@ def expected_states(conn: Connection) -> dict[tuple[str, str], tuple[float, int,
     """(user, concept) -> (p_mastery, n_attempts, param_id), from attempts and active rows."""
     active = {
         row.concept_id: (row.id, (row.p_l0, row.p_t, row.p_s, row.p_g))
-        for row in conn.execute(text("SELECT * FROM bkt_skill_params WHERE is_active"))
+        for row in conn.execute(
+            text(
+                "SELECT p.* FROM bkt_skill_params p JOIN algo_versions v "
+                "ON v.id = p.algo_version_id WHERE p.is_active AND v.status = 'ACTIVE'"
+            )
+        )
     }
     outcomes: dict[tuple[str, str], list[int]] = {}
     for row in conn.execute(
