@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from getpass import getuser
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,18 @@ from datasets.store.states.version_impact import version_impact
 from flows.lifecycle.record import close_dead_runs, recorded
 from flows.runs.database import open_database
 from flows.tracking.evidence_log import update_champion_alias
+from flows.versions.evidence import evidence_for
+from flows.versions.report import verdict_sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Engine
 
+    from bkt_core.evaluation.limits import GateLimits
     from bkt_settings.pipeline import Settings
     from datasets.store.states.version_impact import VersionImpact
+    from flows.versions.comparison import VersionComparison
 
 KIND = "activate"
 
@@ -48,6 +54,24 @@ class ActivationPlan:
     concepts_fitted: int
     to_defaults: tuple[str, ...]
     impact: VersionImpact
+    #: The rows of both on held-out attempts; None where nothing would change.
+    evidence: VersionComparison | None
+    #: Why a person must approve it; empty: the evidence suffices.
+    objections: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `bkt algo activate --dry-run --json` prints of it."""
+        found = self.evidence
+        return {
+            "before": self.before,
+            "after": self.after,
+            "concepts_fitted": self.concepts_fitted,
+            "to_defaults": list(self.to_defaults),
+            "impact": asdict(self.impact),
+            "share": self.impact.share,
+            "evidence": None if found is None else found.pooled.as_json(),
+            "objections": list(self.objections),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +90,7 @@ class ActivationReport:
 def plan_activation(settings: Settings, version: str) -> ActivationPlan:
     """What `activate` would do; reads only."""
     with open_database(settings) as engine:
-        return _plan(engine, version)
+        return _plan(engine, settings, version)
 
 
 def activate(
@@ -74,8 +98,10 @@ def activate(
 ) -> ActivationReport:
     """Make `version` the one in force and bring every state under it.
 
-    Raises `NotApprovedError` without `approve`. Repeated after a kill it goes on where that
-    stopped; a version that is in force, with nothing unfinished, is left alone.
+    Without `approve` it rests on evidence: raises `NotApprovedError` where that shows the
+    version to be worse, or too many users would cross the threshold. Repeated after a kill it
+    goes on where that stopped; a version that is in force, with nothing unfinished, is left
+    alone.
     """
     with (
         open_database(settings) as engine,
@@ -90,10 +116,13 @@ def activate(
             return ActivationReport(
                 run_id=None, before=version, after=version, states=0, snapshots=0, problem=None
             )
+        manifest: dict[str, Any] = {"asked": asked, "before": before, "approved": approve}
         if unfinished is None and not approve:
-            raise NotApprovedError(_sentence(_plan(engine, version)))
+            plan = _plan(engine, settings, version)
+            if plan.objections:
+                raise NotApprovedError(_sentence(plan))
+            manifest["evidence"] = plan.as_json()
         close_dead_runs(engine, settings, keep=unfinished)
-        manifest = {"asked": asked, "before": before}
         with recorded(engine, KIND, run_id=unfinished, manifest=manifest) as run_id:
             lock.check()
             with engine.begin() as conn:
@@ -128,25 +157,43 @@ def _unfinished(engine: Engine, version: str) -> str | None:
         return last.run_id if mine and flipped else None
 
 
-def _plan(engine: Engine, version: str) -> ActivationPlan:
+def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
     with reading(engine) as conn:
         before, after = active_algorithm(conn), algorithm(conn, version)
         was, now = active_params(conn, before.id), active_params(conn, after.id)
-        return ActivationPlan(
-            before=before.version,
-            after=after.version,
-            concepts_fitted=len(was),
-            to_defaults=tuple(sorted(was.keys() - now.keys())),
-            impact=version_impact(conn, before, after),
+        impact = version_impact(conn, before, after)
+    found = None
+    if before.id != after.id:
+        found = evidence_for(engine, settings, before.version, after.version)
+    return ActivationPlan(
+        before=before.version,
+        after=after.version,
+        concepts_fitted=len(was),
+        to_defaults=tuple(sorted(was.keys() - now.keys())),
+        impact=impact,
+        evidence=found,
+        objections=tuple(_objections(impact, found, settings.gates)),
+    )
+
+
+def _objections(
+    impact: VersionImpact, found: VersionComparison | None, limits: GateLimits
+) -> Iterator[str]:
+    """What a person must have seen: a version shown to be worse, too many users that cross."""
+    if found is not None and found.pooled.p_not_worse < limits.worse_level:
+        yield verdict_sentence(found)
+    few = impact.users_crossing < limits.min_crossing_users
+    if not few and impact.share > limits.max_crossing_share:
+        yield (
+            f"{impact.users_crossing:,} of {impact.users:,} users ({impact.share:.1%}) would "
+            f"cross the mastery threshold, more than {limits.max_crossing_share:.0%}."
         )
 
 
 def _sentence(plan: ActivationPlan) -> str:
-    moved = plan.impact
     return (
         f"Version {plan.after} must be approved before it takes the place of {plan.before}: "
-        f"{moved.users_crossing:,} of {moved.users:,} users ({moved.share:.1%}) would cross "
-        f"the mastery threshold, and {len(plan.to_defaults):,} of {plan.concepts_fitted:,} "
-        f"concepts would fall to the defaults. Look at `bkt fit --algo {plan.after}`, then "
-        "repeat this with --approve."
+        f"{' '.join(plan.objections)} {len(plan.to_defaults):,} of {plan.concepts_fitted:,} "
+        f"concepts would fall to the defaults. Look at `bkt algo compare {plan.before} "
+        f"{plan.after}`, then repeat this with --approve."
     )

@@ -11,6 +11,7 @@ from bkt_settings.pipeline import load_settings
 from flows.actions.activate import activate as activate_version
 from flows.actions.activate import plan_activation
 from flows.cli.output import DEFAULT_OUTPUT, Output
+from flows.versions.report import verdict_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,14 +42,15 @@ def activate(
     dry_run
         Tell what would happen; change nothing.
     approve
-        Do it: without this the command tells what would happen, and exits 3.
+        Do it whatever the evidence says; without this a version that is shown to be worse, or
+        that moves too many users across the threshold, is refused with exit code 3.
     actor
         Who asks for it, as `bkt params --history` will tell; else the account that runs this.
     """
     settings = load_settings()
     if dry_run:
         plan = plan_activation(settings, version)
-        payload = asdict(plan) | {"dry_run": True, "share": plan.impact.share}
+        payload = plan.as_json() | {"dry_run": True}
         output.give(payload, lambda console: _show_plan(console, plan))
         return 0
     report = activate_version(settings, version, approve=approve, actor=actor)
@@ -77,6 +79,10 @@ def _show_plan(console: Console, plan: ActivationPlan) -> None:
         f"users: {moved.users_crossing:,} of {moved.users:,} ({moved.share:.1%}) would cross "
         "the threshold at some concept."
     )
+    if plan.evidence is not None:
+        console.print(f"evidence: {verdict_sentence(plan.evidence)}")
+    for objection in plan.objections:
+        console.print(f"to be approved: {objection}")
 
 
 def _show_report(console: Console, report: ActivationReport) -> None:

@@ -17,7 +17,7 @@ from datasets.store.runs.runs import RunStatus, list_runs
 from datasets.store.states.sweep import outstanding, sweep
 from flows.actions.activate import NotApprovedError, activate, plan_activation
 from tests.datasets.store.params.test_activation import expected, fit_v2, stored
-from tests.datasets.store.writing import promote
+from tests.datasets.store.writing import import_rows, promote
 from tests.moments import STARTED
 
 if TYPE_CHECKING:
@@ -68,9 +68,25 @@ def states(engine: Engine) -> dict[Any, Any]:
         return stored(conn)
 
 
-def test_without_approval_it_tells_what_would_happen_and_changes_nothing(
-    settings: Settings, engine: Engine
-):
+def crowd(engine: Engine, *, n_users: int = 40) -> None:
+    """Users at concept c, of whom every second answers right and the others wrong."""
+    import_rows(
+        engine,
+        [
+            {
+                "key": f"{n}-{i}",
+                "concept": "c",
+                "user": f"u{n:02d}",
+                "minutes": i,
+                "correct": n % 2,
+            }
+            for n in range(n_users)
+            for i in range(4)
+        ],
+    )
+
+
+def test_what_would_happen_is_told_and_nothing_is_changed(settings: Settings, engine: Engine):
     promote(engine, "run-1", "a")
     promote(engine, "run-1", "b")
     fit_v2(engine, "a", SURE)
@@ -78,12 +94,55 @@ def test_without_approval_it_tells_what_would_happen_and_changes_nothing(
     assert (plan.before, plan.after, plan.concepts_fitted) == ("v1", "v2", 2)
     assert plan.to_defaults == ("b",)
     assert (plan.impact.states, plan.impact.users) == (4, 2)
-    with pytest.raises(NotApprovedError, match=r"1 of 2\s+concepts .* --approve"):
-        activate(settings, "v2")
+    assert plan.evidence.pooled.n_users == 2
+    assert plan.objections == ()  # of two users nothing can be shown
     with pytest.raises(UnknownAlgorithmError):
         activate(settings, "v9", approve=True)
+    assert (in_force(engine), runs(engine)) == ("v1", [])
+
+
+def test_a_version_that_is_shown_to_be_worse_needs_a_person(settings: Settings, engine: Engine):
+    """Slips and guesses near one half say nothing of users who are all right or all wrong."""
+    crowd(engine)
+    promote(engine, "run-1", "c")
+    fit_v2(engine, "c", BktParams(p_L0=0.3, p_T=0.02, p_S=0.4, p_G=0.4))
+    with pytest.raises(NotApprovedError, match=r"v2 is shown to be worse than v1 .* --approve"):
+        activate(settings, "v2")
     assert NotApprovedError.exit_code == 3
     assert (in_force(engine), runs(engine)) == ("v1", [])
+    assert activate(settings, "v2", approve=True).after == in_force(engine) == "v2"
+    (run,) = runs(engine)
+    assert run.manifest["approved"]
+
+
+def test_a_version_that_moves_too_many_users_needs_a_person(settings: Settings, engine: Engine):
+    """Not worse, but half of all users would be masters from their first attempt on."""
+    crowd(engine)
+    promote(engine, "run-1", "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.4, p_G=0.4))
+    fit_v2(engine, "c", BktParams(p_L0=0.5, p_T=0.1, p_S=0.05, p_G=0.05))
+    plan = plan_activation(settings, "v2")
+    assert plan.evidence.pooled.p_not_better < 0.05
+    assert plan.impact.users_crossing >= 10
+    (objection,) = plan.objections
+    with pytest.raises(NotApprovedError, match="would cross the mastery threshold"):
+        activate(settings, "v2")
+    assert in_force(engine) == "v1"
+    assert "more than 20%" in objection
+
+
+def test_evidence_suffices_where_nothing_speaks_against_it_and_is_kept(
+    settings: Settings, engine: Engine
+):
+    crowd(engine)
+    promote(engine, "run-1", "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.4, p_G=0.4))
+    fit_v2(engine, "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.3, p_G=0.3))
+    assert activate(settings, "v2").after == in_force(engine) == "v2"
+    (run,) = runs(engine)
+    assert not run.manifest["approved"]
+    evidence = run.manifest["evidence"]["evidence"]
+    assert evidence["scores"]["log_loss"]["change"] < 0
+    assert evidence["p_not_worse"] > 0.05
+    assert not list((settings.data_dir / "extracts").glob("session-*"))
 
 
 def test_there_and_back_states_and_snapshots_follow(settings: Settings, engine: Engine):

@@ -1,0 +1,44 @@
+"""What an activation rests on: the rows of both versions, on held-out attempts of today."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from datasets.extracts.extraction import ExtractOptions, extract_attempts
+from datasets.store.connections.engines import reading
+from flows.runs.database import open_database
+from flows.runs.plan import flood_of
+from flows.versions.comparison import compare_versions
+from flows.versions.sides import rows_in_force, versions_named
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from bkt_settings.pipeline import Settings
+    from flows.versions.comparison import VersionComparison
+
+
+def evidence_for(engine: Engine, settings: Settings, a: str, b: str) -> VersionComparison:
+    """Version B beside version A by the rows that each would serve by now.
+
+    The log is extracted as a night would; nothing is fitted.
+    """
+    options = ExtractOptions(
+        future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
+        max_quarantine=settings.extract.max_quarantine_share,
+    )
+    with open_database(settings, settings.extraction_database) as source:
+        extract = extract_attempts(
+            source, settings.data_dir, at=datetime.now(UTC), options=options
+        )
+    try:
+        with reading(engine) as conn:
+            versions = versions_named(conn, a, b)
+            sides = rows_in_force(conn, versions)
+        flood = flood_of(settings, extract)
+        left_out = None if flood is None else flood.users
+        return compare_versions(extract, versions.names, sides, left_out=left_out)
+    finally:
+        shutil.rmtree(extract.session, ignore_errors=True)  # no run refers to its files
