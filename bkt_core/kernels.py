@@ -439,28 +439,39 @@ KNOWN, LEARNED, STILL, UNKNOWN, GUESSED, COVARIANCES, N_SUMS = 0, 1, 2, 3, 4, 5,
 LOG_LIKELIHOOD = 15
 
 
-class State(NamedTuple):
-    """What one lane knows at one depth of the tree.
+#: Lanes that one walk takes side by side, and how many of them a vector register holds. What
+#: lanes keep stands in one flat array with rows of LANES numbers: the loops over lanes are
+#: compiled to vector instructions only where the compiler sees how far apart rows are.
+LANES, WIDTH = 32, 8
 
-    The sums stand in units of 2 ** exponent. The weight stands in 2 ** (exponent - deficit): a
-    long run of right answers makes it vanish beside the sums, and a long run of wrong ones can
-    bring it back.
-    """
+#: Rows of what each lane knows at one depth of the tree. The sums stand in units of
+#: 2 ** exponent. The weight stands in 2 ** (exponent - deficit): a long run of right answers
+#: makes it vanish beside the sums, and a long run of wrong ones can bring it back.
+WEIGHT = 0  # of not having learned yet
+SUM_W = 1 * LANES  # of the weights after each attempt,
+SUM_J = 2 * LANES  # times the attempts so far,
+SUM_R = 3 * LANES  # times the right answers so far,
+SUM_JJ = 4 * LANES  # and times their products
+SUM_JR = 5 * LANES
+SUM_RR = 6 * LANES
+EXPONENT = 7 * LANES
+DEFICIT = 8 * LANES
+UNIT_EXPONENT = 9 * LANES  # 2 ** -exponent
+UNIT_DEFICIT = 10 * LANES  # 2 ** -deficit
+STATE_SIZE = 11 * LANES  # so much is kept at a level
 
-    weight: float  # of not having learned yet
-    sum_w: float  # of the weights after each attempt,
-    sum_j: float  # times the attempts so far,
-    sum_r: float  # times the right answers so far,
-    sum_jj: float  # and times their products
-    sum_jr: float
-    sum_rr: float
-    exponent: float
-    deficit: float
-    right: float  # answers so far; the same in each lane
-
-
-#: Numbers of a state that are kept at a level: all but the last, which the tree knows.
-N_STATE = 9
+#: Rows of what stays: the factor of a wrong and of a right answer, parameters, and what the
+#: end of a sequence needs.
+WRONG = 11 * LANES
+RIGHT = 12 * LANES
+P_L0 = 13 * LANES
+P_T = 14 * LANES
+TAIL = 15 * LANES
+TIMES = 16 * LANES
+LIKELIHOOD = 17 * LANES
+PRODUCT = 18 * LANES
+SUMS = 19 * LANES  # N_SUMS rows: what the walk sums
+WORK_SIZE = (19 + N_SUMS) * LANES
 
 #: Weights are rescaled by powers of two, exactly, looked at every STRIDE attempts: one attempt
 #: multiplies a weight by 1e10 at most and by 1e-20 at least, with parameters of at least 1e-10,
@@ -471,177 +482,231 @@ LOG_2 = np.log(2.0)
 
 @kernel
 def walk(
-    tree: Tree,
-    block: int,
-    params: Floats,
-    columns: Counts,
-    n_lanes: int,
-    stack: Floats,
-    sums: Floats,
+    tree: Tree, block: int, params: Floats, columns: Counts, n_lanes: int, sums: Floats
 ) -> None:
     """The E-step of several fits ("lanes") over one block of the tree, into `sums`.
 
-    `params` (n_lanes, 4), `columns` (n_lanes,) the training set of each lane, `stack`
-    (n_levels, n_lanes, N_STATE), `sums` (n_lanes, N_SUMS), or longer.
+    `params` (n_lanes, 4), `columns` (n_lanes,) the training set of each lane, `sums`
+    (n_lanes, N_SUMS), or longer.
 
     The likelihood of always having known is divided out: a path that learns after attempt j
     weighs w_j, the product of one factor per attempt, and sums of w_j (plain, by attempts, by
     right answers, and by their products) give every expectation with one division per
     sequence (docs/algorithms.md).
     """
-    rates, product = np.empty((n_lanes, 5)), np.ones(n_lanes)
-    for lane in range(n_lanes):
-        p_L0, p_T = params[lane, 0], params[lane, 1]
-        p_S, p_G = params[lane, 2], params[lane, 3]
-        rates[lane, 0] = (1.0 - p_T) * (1.0 - p_G) / p_S
-        rates[lane, 1] = (1.0 - p_T) * p_G / (1.0 - p_S)
-        rates[lane, 2], rates[lane, 3] = p_L0, p_T
-        rates[lane, 4] = (1.0 - p_L0) / (1.0 - p_T)
-        stack[0, lane, :] = 0.0
-        stack[0, lane, 0] = 1.0
-        sums[lane, :] = 0.0
+    stack = np.empty(tree.n_levels * STATE_SIZE)
+    work = np.empty(WORK_SIZE)
+    for first in range(0, n_lanes, LANES):
+        few = min(LANES, n_lanes - first)
+        set_rates(work, params[first : first + few])
+        walk_few(tree, block, columns[first : first + few], stack, work)
+        for lane in range(few):
+            for k in range(N_SUMS):
+                sums[first + lane, k] = work[SUMS + k * LANES + lane]
+            sums[first + lane, LOG_LIKELIHOOD] += np.log(work[PRODUCT + lane])
+
+
+@kernel
+def set_rates(work: Floats, params: Floats) -> None:
+    """The rows of `work` that stay, for the lanes of `params` (n_lanes, 4); others harmless."""
+    for lane in range(LANES):
+        work[WRONG + lane] = work[RIGHT + lane] = work[TAIL + lane] = 1.0
+        work[P_L0 + lane] = work[P_T + lane] = 0.5
+        work[TIMES + lane], work[PRODUCT + lane] = 0.0, 1.0
+    for lane in range(params.shape[0]):
+        p_L0, p_T, p_S, p_G = params[lane, 0], params[lane, 1], params[lane, 2], params[lane, 3]
+        work[WRONG + lane] = (1.0 - p_T) * (1.0 - p_G) / p_S
+        work[RIGHT + lane] = (1.0 - p_T) * p_G / (1.0 - p_S)
+        work[P_L0 + lane], work[P_T + lane] = p_L0, p_T
+        work[TAIL + lane] = (1.0 - p_L0) / (1.0 - p_T)
+
+
+@kernel
+def walk_few(tree: Tree, block: int, columns: Counts, stack: Floats, work: Floats) -> None:
+    """`walk` for at most LANES lanes, into the rows SUMS of `work`."""
+    n = (columns.size + WIDTH - 1) // WIDTH * WIDTH  # whole registers; the rest is not read
+    work[SUMS:] = 0.0
+    stack[:STATE_SIZE] = 0.0
+    stack[:LANES] = 1.0
+    stack[UNIT_EXPONENT:STATE_SIZE] = 1.0
     # Arrays out of the tuple first: each use of a field inside the loop counts references.
     correct, times, saves = tree.correct, tree.times, tree.saves
     for i in range(tree.blocks[block], tree.blocks[block + 1]):
-        attempts = (tree.start[i], tree.shared[i], tree.length[i])
-        to_save = (tree.first_save[i], tree.first_save[i + 1])
-        level, right, length = tree.level[i], float(tree.shared_right[i]), attempts[2]
-        for lane in range(n_lanes):
-            state = walk_sequence(
-                correct, attempts, right, saves, to_save, rates, stack, level, lane
-            )
-            n_users = times[i, columns[lane]]
-            if n_users > 0.0:
-                product[lane] = end_sequence(
-                    length, n_users, state, rates, lane, sums, product[lane]
-                )
-    for lane in range(n_lanes):
-        sums[lane, LOG_LIKELIHOOD] += np.log(product[lane])
+        first, depth, length = tree.start[i], tree.shared[i], tree.length[i]
+        save, last_save = tree.first_save[i], tree.first_save[i + 1]
+        level, right = tree.level[i], float(tree.shared_right[i])
+        copy_rows(stack, level * STATE_SIZE, work, 0, n)
+        while depth < length:
+            end = saves[save] if save < last_save else length
+            while depth < end:
+                stop = min(depth + STRIDE, end)
+                right = take_attempts(work, correct, first, depth, stop, right, n)
+                rescale(work, n)
+                depth = stop
+            if save < last_save:
+                level, save = level + 1, save + 1
+                copy_rows(work, 0, stack, level * STATE_SIZE, n)
+        most = 0.0
+        for column in range(times.shape[1]):
+            most = max(most, times[i, column])
+        for lane in range(columns.size):
+            work[TIMES + lane] = times[i, columns[lane]]
+        end_sequence(work, float(length), right, n)
+        add_likelihoods(work, most, n)
 
 
 @inlined
-def walk_sequence(
-    correct: Outcomes,
-    attempts: tuple[int, int, int],
-    right: float,
-    saves: Counts,
-    to_save: tuple[int, int],
-    rates: Floats,
-    stack: Floats,
-    level: int,
-    lane: int,
-) -> State:
-    """One lane's state at the end of a sequence, taken up at `level`.
-
-    `attempts` says where the sequence starts, how many attempts the level stands for, and how
-    many there are; `right` were right among the former. The states at the depths
-    `saves[slice(*to_save)]` go to the next levels.
-    """
-    first, depth, length = attempts
-    save, last_save = to_save
-    w, sum_w = stack[level, lane, 0], stack[level, lane, 1]
-    sum_j, sum_r = stack[level, lane, 2], stack[level, lane, 3]
-    sum_jj, sum_jr = stack[level, lane, 4], stack[level, lane, 5]
-    sum_rr, exponent = stack[level, lane, 6], stack[level, lane, 7]
-    deficit = stack[level, lane, 8]
-    j, r = float(depth), right
-    while depth < length:
-        end = saves[save] if save < last_save else length
-        while depth < end:
-            stop = min(depth + STRIDE, end)
-            unit = 1.0 if deficit == 0.0 else 2.0**-deficit
-            for k in range(first + depth, first + stop):
-                outcome = correct[k]
-                j += 1.0
-                r += outcome
-                w *= rates[lane, outcome]
-                weight = w * unit
-                by_j, by_r = weight * j, weight * r
-                sum_w += weight
-                sum_j += by_j
-                sum_r += by_r
-                sum_jj += by_j * j
-                sum_jr += by_j * r
-                sum_rr += by_r * r
-            depth = stop
-            while sum_w > BIG:
-                sum_w, sum_j, sum_r = sum_w * SMALL, sum_j * SMALL, sum_r * SMALL
-                sum_jj, sum_jr, sum_rr = sum_jj * SMALL, sum_jr * SMALL, sum_rr * SMALL
-                exponent += BITS
-                deficit += BITS
-            while deficit > 0.0 and w >= 1.0:
-                w, deficit = w * SMALL, deficit - BITS
-            while 0.0 < w < SMALL:
-                w, deficit = w * BIG, deficit + BITS
-        if save < last_save:
-            level, save = level + 1, save + 1
-            stack[level, lane, 0], stack[level, lane, 1] = w, sum_w
-            stack[level, lane, 2], stack[level, lane, 3] = sum_j, sum_r
-            stack[level, lane, 4], stack[level, lane, 5] = sum_jj, sum_jr
-            stack[level, lane, 6], stack[level, lane, 7] = sum_rr, exponent
-            stack[level, lane, 8] = deficit
-    return State(w, sum_w, sum_j, sum_r, sum_jj, sum_jr, sum_rr, exponent, deficit, r)
+def copy_rows(source: Floats, a: int, target: Floats, b: int, n: int) -> None:
+    """The state of `n` lanes, from row `a` of one array to row `b` of another."""
+    for row in range(0, STATE_SIZE, LANES):
+        for lane in range(n):
+            target[b + row + lane] = source[a + row + lane]
 
 
 @inlined
-def end_sequence(
-    length: int,
-    times: float,
-    state: State,
-    rates: Floats,
-    lane: int,
-    sums: Floats,
-    product: float,
+def take_attempts(
+    work: Floats, correct: Outcomes, first: int, depth: int, stop: int, right: float, n: int
 ) -> float:
-    """Add what `times` users with this sequence expect; the product of likelihoods so far."""
-    p_L0, p_T, tail = rates[lane, 2], rates[lane, 3], rates[lane, 4]
-    n, n_right, w, exponent = float(length), state.right, state.weight, state.exponent
-    if state.deficit != 0.0:
-        w *= 2.0**-state.deficit
-    if exponent != 0.0:
-        p_L0 *= 2.0**-exponent
-    at_end = (1.0 - p_T) * w  # the last attempt has no transition after it
-    likelihood = p_L0 + tail * (p_T * state.sum_w + at_end)
-    inverse = 1.0 / likelihood
-    share = tail * inverse
-    known = p_L0 * inverse
-    still = share * w
-    unknown = share * (p_T * state.sum_j + at_end * n)
-    guessed = share * (p_T * state.sum_r + at_end * n_right)
-    sums[lane, KNOWN] += times * known
-    sums[lane, LEARNED] += times * (share * p_T * (state.sum_w - w))
-    sums[lane, STILL] += times * still
-    sums[lane, UNKNOWN] += times * unknown
-    sums[lane, GUESSED] += times * guessed
+    """Take the attempts `depth` to `stop` of a sequence; the right ones so far."""
+    for j in range(depth, stop):
+        outcome = correct[first + j]
+        right += outcome
+        so_far = float(j + 1)
+        factor = RIGHT if outcome else WRONG
+        for lane in range(n):
+            w = work[WEIGHT + lane] * work[factor + lane]
+            work[WEIGHT + lane] = w
+            weight = w * work[UNIT_DEFICIT + lane]
+            by_j, by_r = weight * so_far, weight * right
+            work[SUM_W + lane] += weight
+            work[SUM_J + lane] += by_j
+            work[SUM_R + lane] += by_r
+            work[SUM_JJ + lane] += by_j * so_far
+            work[SUM_JR + lane] += by_j * right
+            work[SUM_RR + lane] += by_r * right
+    return right
+
+
+@inlined
+def rescale(work: Floats, n: int) -> None:
+    """Bring weights and sums back into range, where one of them is about to leave it."""
+    n_out = 0
+    for lane in range(n):
+        w, deficit = work[WEIGHT + lane], work[DEFICIT + lane]
+        n_out += (work[SUM_W + lane] > BIG) | (w < SMALL) | ((deficit > 0.0) & (w >= 1.0))
+    if n_out > 0:
+        rescale_lanes(work, n)
+
+
+@kernel
+def rescale_lanes(work: Floats, n: int) -> None:
+    """`rescale`, lane by lane."""
+    for lane in range(n):
+        w, deficit = work[WEIGHT + lane], work[DEFICIT + lane]
+        exponent = work[EXPONENT + lane]
+        while work[SUM_W + lane] > BIG:
+            for row in range(SUM_W, EXPONENT, LANES):
+                work[row + lane] *= SMALL
+            exponent += BITS
+            deficit += BITS
+        while deficit > 0.0 and w >= 1.0:
+            w, deficit = w * SMALL, deficit - BITS
+        while 0.0 < w < SMALL:
+            w, deficit = w * BIG, deficit + BITS
+        work[WEIGHT + lane], work[DEFICIT + lane] = w, deficit
+        work[EXPONENT + lane] = exponent
+        work[UNIT_EXPONENT + lane] = 1.0 if exponent == 0.0 else 2.0**-exponent
+        work[UNIT_DEFICIT + lane] = 1.0 if deficit == 0.0 else 2.0**-deficit
+
+
+@inlined
+def end_sequence(work: Floats, length: float, right: float, n: int) -> None:
+    """Add what the users with this sequence expect, those of each lane's training set."""
     c = COVARIANCES
-    sums[lane, c] += times * (known * (1.0 - known))
-    sums[lane, c + 1] -= times * (known * still)
-    sums[lane, c + 2] -= times * (known * unknown)
-    sums[lane, c + 3] -= times * (known * guessed)
-    sums[lane, c + 4] += times * (still * (1.0 - still))
-    sums[lane, c + 5] += times * (still * (n - unknown))
-    sums[lane, c + 6] += times * (still * (n_right - guessed))
-    sums[lane, c + 7] += times * (
-        share * (p_T * state.sum_jj + at_end * n * n) - unknown * unknown
-    )
-    sums[lane, c + 8] += times * (
-        share * (p_T * state.sum_jr + at_end * n * n_right) - unknown * guessed
-    )
-    sums[lane, c + 9] += times * (
-        share * (p_T * state.sum_rr + at_end * n_right * n_right) - guessed * guessed
-    )
-    if exponent != 0.0:
-        sums[lane, LOG_LIKELIHOOD] += times * exponent * LOG_2
-    if times > 4.0:
-        sums[lane, LOG_LIKELIHOOD] += times * np.log(likelihood)
-        return product
-    while times > 0.0:  # one logarithm for many users
-        product *= likelihood
-        times -= 1.0
+    for lane in range(n):
+        times = work[TIMES + lane]
+        p_L0, p_T = work[P_L0 + lane] * work[UNIT_EXPONENT + lane], work[P_T + lane]
+        w, tail = work[WEIGHT + lane] * work[UNIT_DEFICIT + lane], work[TAIL + lane]
+        at_end = (1.0 - p_T) * w  # the last attempt has no transition after it
+        sum_w = work[SUM_W + lane]
+        likelihood = p_L0 + tail * (p_T * sum_w + at_end)
+        work[LIKELIHOOD + lane] = likelihood
+        inverse = 1.0 / likelihood if times > 0.0 else 0.0
+        share = tail * inverse
+        known = p_L0 * inverse
+        still = share * w
+        unknown = share * (p_T * work[SUM_J + lane] + at_end * length)
+        guessed = share * (p_T * work[SUM_R + lane] + at_end * right)
+        by_jj = p_T * work[SUM_JJ + lane] + at_end * length * length
+        by_jr = p_T * work[SUM_JR + lane] + at_end * length * right
+        by_rr = p_T * work[SUM_RR + lane] + at_end * right * right
+        work[SUMS + KNOWN * LANES + lane] += times * known
+        work[SUMS + LEARNED * LANES + lane] += times * (share * p_T * (sum_w - w))
+        work[SUMS + STILL * LANES + lane] += times * still
+        work[SUMS + UNKNOWN * LANES + lane] += times * unknown
+        work[SUMS + GUESSED * LANES + lane] += times * guessed
+        work[SUMS + c * LANES + lane] += times * (known * (1.0 - known))
+        work[SUMS + (c + 1) * LANES + lane] -= times * (known * still)
+        work[SUMS + (c + 2) * LANES + lane] -= times * (known * unknown)
+        work[SUMS + (c + 3) * LANES + lane] -= times * (known * guessed)
+        work[SUMS + (c + 4) * LANES + lane] += times * (still * (1.0 - still))
+        work[SUMS + (c + 5) * LANES + lane] += times * (still * (length - unknown))
+        work[SUMS + (c + 6) * LANES + lane] += times * (still * (right - guessed))
+        work[SUMS + (c + 7) * LANES + lane] += times * (share * by_jj - unknown * unknown)
+        work[SUMS + (c + 8) * LANES + lane] += times * (share * by_jr - unknown * guessed)
+        work[SUMS + (c + 9) * LANES + lane] += times * (share * by_rr - guessed * guessed)
+
+
+#: Up to so many equal sequences multiply their likelihood one by one; more take a logarithm.
+FEW = 4.0
+
+
+@inlined
+def add_likelihoods(work: Floats, most: float, n: int) -> None:
+    """Add the log-likelihood of a sequence's users: one logarithm for many of them.
+
+    `most`: no lane has more users with this sequence.
+    """
+    n_special = 0
+    for lane in range(n):
+        times = work[TIMES + lane]
+        n_special += (times > FEW) | ((times > 0.0) & (work[EXPONENT + lane] != 0.0))
+    if n_special > 0:
+        add_logarithms(work, n)
+    taken = 0.0
+    while taken < min(most, FEW):
+        n_out = 0
+        for lane in range(n):
+            times, product = work[TIMES + lane], work[PRODUCT + lane]
+            takes = (times > taken) & (times <= FEW)
+            product = product * work[LIKELIHOOD + lane] if takes else product
+            work[PRODUCT + lane] = product
+            n_out += 1 - ((product > 1e-30) & (product < 1e30))
+        if n_out > 0:
+            fold_products(work, n)
+        taken += 1.0
+
+
+@kernel
+def add_logarithms(work: Floats, n: int) -> None:
+    """What a sequence adds to the log-likelihood beside the product of likelihoods."""
+    row = SUMS + LOG_LIKELIHOOD * LANES
+    for lane in range(n):
+        times, exponent = work[TIMES + lane], work[EXPONENT + lane]
+        if times > 0.0 and exponent != 0.0:
+            work[row + lane] += times * exponent * LOG_2
+        if times > FEW:
+            work[row + lane] += times * np.log(work[LIKELIHOOD + lane])
+
+
+@kernel
+def fold_products(work: Floats, n: int) -> None:
+    """Take the logarithm of products that are about to leave the range of numbers."""
+    for lane in range(n):
+        product = work[PRODUCT + lane]
         if not 1e-30 < product < 1e30:
-            sums[lane, LOG_LIKELIHOOD] += np.log(product)
-            product = 1.0
-    return product
+            work[SUMS + LOG_LIKELIHOOD * LANES + lane] += np.log(product)
+            work[PRODUCT + lane] = 1.0
 
 
 # ── The M-step and the derivatives, from what a walk has summed ──────────────────────────
@@ -774,14 +839,13 @@ def new_lanes(starts: Floats, n_sets: int, max_steps: int) -> Climb:
 def climb(tree: Tree, lanes: Climb, rules: Rules, n_passes: int) -> int:
     """Up to `n_passes` walks over the tree; how many lanes still run."""
     n_lanes = lanes.column.size
-    stack = np.empty((tree.n_levels, n_lanes, N_STATE))
     params, columns = np.empty((n_lanes, 4)), np.empty(n_lanes, np.int64)
     part, sums = np.empty((n_lanes, N_SUMS)), np.empty((n_lanes, N_SUMS))
     n_active = pack(lanes, params, columns)
     while n_active > 0 and n_passes > 0:
         sums[:] = 0.0
         for block in range(tree.blocks.size - 1):
-            walk(tree, block, params, columns, n_active, stack, part)
+            walk(tree, block, params, columns, n_active, part)
             add_to(sums, part, n_active)
         advance(tree.totals, lanes, rules, sums)
         n_active = pack(lanes, params, columns)

@@ -36,7 +36,7 @@ STOPS = {
 STEPS_BETWEEN_LOOKS = 100_000_000
 #: Number of lanes that walk the tree together: the part of each level that they use stays in
 #: a core's cache, so that parallel workers do not compete for memory bandwidth.
-LANES = 32
+LANES = kernels.LANES
 
 
 class EmEngine:
@@ -108,9 +108,8 @@ class EmEngine:
         params, columns = np.empty((n_lanes, 4)), np.empty(n_lanes, dtype=np.int64)
 
         def walk(block: int) -> NDArray[np.float64]:
-            stack = np.empty((tree.n_levels, n_active, kernels.N_STATE))
             part = np.empty((n_active, kernels.N_SUMS))
-            kernels.walk(tree, block, params, columns, n_active, stack, part)
+            kernels.walk(tree, block, params, columns, n_active, part)
             return part
 
         n_active = kernels.pack(lanes, params, columns)
