@@ -1,4 +1,4 @@
-"""conf/*.toml, `BKT_…` variables and flags, read once at the door into one frozen value."""
+"""Settings of the pipeline, read once from conf/*.toml, `BKT_…` variables and flags."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bkt_settings.serving import ServingSettings
 
 
 class LogFormat(StrEnum):
-    """How a line of the log looks."""
+    """The format of log lines."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least that is written."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -34,14 +34,14 @@ class LogLevel(StrEnum):
 
 
 class LogTarget(StrEnum):
-    """Where lines go."""
+    """The destination of log lines."""
 
     STDERR = "stderr"
     RUN = "run"
 
 
 class LogSettings(Section):
-    """What a run writes while it works."""
+    """What a run logs while it works."""
 
     format: LogFormat
     level: LogLevel
@@ -49,7 +49,7 @@ class LogSettings(Section):
 
 
 class ImportSettings(Section):
-    """How attempt files come in."""
+    """How attempt files are imported."""
 
     allowed_skew_minutes: float = Field(ge=0)
     partial_credit_from: float = Field(ge=0, le=1)
@@ -58,14 +58,14 @@ class ImportSettings(Section):
 
 
 class ExtractSettings(Section):
-    """How the attempt log goes to Parquet."""
+    """How the attempt log is extracted to Parquet."""
 
     max_quarantine_share: float = Field(ge=0, le=1)
     flood_attempts_per_hour: int = Field(ge=0)
 
 
 class EngineName(StrEnum):
-    """The engines a fit can be made with."""
+    """The engines that can fit parameters."""
 
     EM = "em"
     PYBKT = "pybkt"
@@ -87,13 +87,13 @@ class FitSettings(Section):
     candidates: tuple[str, ...]
 
     def wider(self, bounds: Bounds) -> Bounds | None:
-        """The box in which a fit on a bound is repeated; None: it is not."""
+        """Return the bounds in which a fit on a bound is repeated; None means no repetition."""
         if self.wide_L0_max <= bounds.L0_max:
             return None
         return replace(bounds, L0_max=self.wide_L0_max)
 
     def options(self, bounds: Bounds) -> FitOptions:
-        """What the engine is asked for."""
+        """Return the options that are passed to the engine."""
         return FitOptions(
             bounds=bounds,
             n_starts=self.starts,
@@ -106,7 +106,7 @@ class FitSettings(Section):
 
 
 class Runner(StrEnum):
-    """Where shards are worked on."""
+    """Where shards are fitted."""
 
     THREADS = "threads"
     PROCESSES = "processes"
@@ -114,7 +114,7 @@ class Runner(StrEnum):
 
 
 class RunSettings(Section):
-    """How a run uses its machine, and when it gives up."""
+    """How a run uses its machine, and when it fails."""
 
     runner: Runner
     dask_address: str
@@ -123,7 +123,7 @@ class RunSettings(Section):
 
     @property
     def n_threads(self) -> int:
-        """Shards worked on at once, in threads or in processes."""
+        """The number of shards fitted at once, in threads or in processes."""
         return self.threads or os.cpu_count() or 1
 
     @model_validator(mode="after")
@@ -136,33 +136,33 @@ class RunSettings(Section):
 
 
 class RecomputeSettings(Section):
-    """How states are rewritten."""
+    """How states are recomputed."""
 
     states_per_chunk: int = Field(gt=0)
 
 
 class MonitorSettings(Section):
-    """When a concept is said to have drifted."""
+    """When a concept counts as drifted."""
 
     false_discovery_rate: float = Field(gt=0, lt=1)
 
 
 class DoctorSettings(Section):
-    """With what `bkt doctor` finds fault."""
+    """The limits that `bkt doctor` checks."""
 
     min_free_gib: float = Field(ge=0)
     max_clock_skew_seconds: float = Field(gt=0)
 
 
 class PrefectSettings(Section):
-    """How runs stand to the Prefect server."""
+    """How runs use the Prefect server."""
 
     own_server: bool
     notification_block: str = Field(pattern=r"^([^/ ]+/[^/]+)?$")
 
 
 class RetentionSettings(Section):
-    """What `bkt prune` keeps."""
+    """How long `bkt prune` keeps files and snapshots."""
 
     extracts_nights: int = Field(ge=1)
     runs_days: int = Field(ge=1)
@@ -170,7 +170,7 @@ class RetentionSettings(Section):
 
 
 class Settings(FileSettings):
-    """Every setting of every stage, frozen."""
+    """All settings of the pipeline, immutable."""
 
     extraction_url: SecretStr
     mlflow_tracking_uri: SecretStr
@@ -190,31 +190,31 @@ class Settings(FileSettings):
     gates: GateLimits
 
     def evidence(self) -> dict[str, Any]:
-        """The sections that decide what a run does; none of them holds a secret."""
+        """Return the sections that determine what a run does; none of them holds a secret."""
         return self.model_dump(
             mode="json", include={"imports", "extract", "fit", "run", "recompute", "gates"}
         )
 
     @property
     def extraction_database(self) -> str:
-        """The database URL that extractions read by, in clear."""
+        """The database URL for extractions, in clear text."""
         return self.extraction_url.get_secret_value() or self.database
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow records go, in clear: show it by `without_secret` only."""
+        """The address of MLflow in clear text; show it only through `without_secret`."""
         named = self.mlflow_tracking_uri.get_secret_value()
         return named or f"sqlite:///{self.data_dir.resolve() / 'mlflow.db'}"
 
     @property
     def artifact_root(self) -> str | None:
-        """Where artifacts of a local MLflow store lie; a server decides for itself."""
+        """The folder of artifacts of a local MLflow store; None if a server chooses it."""
         if self.tracking_uri.startswith(("http://", "https://", "databricks")):
             return None
         return (self.data_dir.resolve() / "mlflow-artifacts").as_uri()
 
 
 def load_settings(**flags: Any) -> Settings:  # noqa: ANN401 - values are checked by the model
-    """Read the settings, or say in one sentence what is wrong with them."""
+    """Read the settings; raises `UsageError`, which names the first wrong setting."""
     refuse_unknown_variables(Settings)
     return read_settings(Settings, **flags)

@@ -1,4 +1,4 @@
-"""How settings are read: conf/*.toml, then `BKT_…` variables, then what the caller gives."""
+"""Read settings: from conf/*.toml, then `BKT_…` variables, then values of the caller."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ OTHER_VARIABLES = frozenset(
 )
 
 
-#: Settings whose value is never repeated.
+#: Settings whose values are never repeated in messages.
 _SECRET_SETTINGS = frozenset(
     {"database_url", "extraction_url", "mlflow_tracking_uri", "source_url"}
 )
 
 
 class Section(BaseModel):
-    """One `[section]` of a file; a key that it does not know is an error."""
+    """One `[section]` of a file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FileSettings(BaseSettings):
-    """Settings from the files and the environment, and the two that everybody needs."""
+    """Settings from files and environment, with the two that every reader needs."""
 
     model_config = SettingsConfigDict(
         env_prefix="BKT_",
-        env_prefix_target="all",  # also of a section with an alias, such as BKT_IMPORT__…
+        env_prefix_target="all",  # also for a section with an alias, such as BKT_IMPORT__…
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -65,7 +65,7 @@ class FileSettings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The database URL in clear: hand it to an engine, never to a log."""
+        """The database URL in clear text: pass it to an engine, never to a log."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'bkt.db'}"
 
     @classmethod
@@ -77,7 +77,7 @@ class FileSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class calls by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then the environment, then the files of `conf`."""
+        """Order the sources: flags, then the environment, then the files of `conf`."""
         files = TomlConfigSettingsSource(settings_cls, _conf_files(), deep_merge=True)
         return init_settings, env_settings, files
 
@@ -86,7 +86,7 @@ SettingsT = TypeVar("SettingsT", bound=FileSettings)
 
 
 def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:  # noqa: ANN401 - values are checked by the model
-    """Read settings of one kind, or say in one sentence what is wrong with them."""
+    """Read settings of one kind; raises `UsageError`, which names the first wrong setting."""
     try:
         return kind(**given)
     except ValidationError as error:
@@ -101,7 +101,7 @@ def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:  # noqa: AN
 
 
 def refuse_unknown_variables(kind: type[FileSettings], *, below: str = "BKT_") -> None:
-    """Refuse a variable whose name begins with `below` and that no setting of `kind` has."""
+    """Raise `UsageError` for a variable with the prefix `below` that is not a setting."""
     known = OTHER_VARIABLES.union(
         *(_variables(name, info) for name, info in kind.model_fields.items())
     )
@@ -112,7 +112,7 @@ def refuse_unknown_variables(kind: type[FileSettings], *, below: str = "BKT_") -
     )
     if unknown:
         raise UsageError(
-            f"{unknown[0]} is no setting of this project; "
+            f"{unknown[0]} is not a setting of this project; "
             f"check its spelling against {CONF_DIR.name}/default.toml, or unset it."
         )
 
@@ -126,7 +126,7 @@ def _conf_files() -> list[Path]:
 
 
 def _environment_file(environment: str) -> Path:
-    """`<environment>.toml`, of the folder that BKT_CONF_DIR names or of our own."""
+    """Return `<environment>.toml` in the folder of BKT_CONF_DIR or in our own."""
     folders = [Path(os.environ.get("BKT_CONF_DIR") or CONF_DIR), CONF_DIR]
     for folder in folders:
         if (folder / f"{environment}.toml").is_file():

@@ -1,4 +1,4 @@
-"""Removes secrets from texts."""
+"""Remove secrets from texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from bkt_settings.pipeline import Settings
 
-#: Query parameters whose values are secrets, by a part of their name.
+#: Parts of names of query parameters whose values are secrets.
 _SECRET_WORDS = ("password", "passwd", "token", "secret", "key")
-#: Variables of the tools we stand on that hold secrets.
+#: Variables of the tools that we use that hold secrets.
 _SECRET_VARIABLES = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
@@ -22,13 +22,13 @@ _SECRET_VARIABLES = (
     "PREFECT_API_AUTH_STRING",
     "PREFECT_API_KEY",
 )
-#: A shorter secret stands in too many words to be cut out of them.
+#: Shorter secrets are not removed, because they occur in ordinary words.
 SHORTEST_SECRET = 3
 HIDDEN = "***"
 
 
 def without_secret(uri: str) -> str:
-    """The address without user, password and secret query parameters."""
+    """Return the address without user, password and secret query parameters."""
     parts = urlsplit(uri)
     query = parse_qsl(parts.query, keep_blank_values=True)
     if any(_is_secret(name) for name, _ in query):
@@ -41,7 +41,7 @@ def without_secret(uri: str) -> str:
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """Every secret of the settings and of the environment, as it may stand in a text."""
+    """Return every secret of the settings and the environment, in each form it may have."""
     found = [
         *secrets_of_address(settings.database),
         *secrets_of_address(settings.extraction_database),
@@ -60,14 +60,14 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 
 
 def hide(text: str, secrets: tuple[str, ...]) -> str:
-    """The text with every secret cut out."""
+    """Return the text with every secret replaced."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text
 
 
 def secrets_of_address(uri: str) -> Iterator[str]:
-    """Password and secret query parameters, as written and as meant."""
+    """Yield password and secret query parameters, as written and decoded."""
     parts = urlsplit(uri)
     login = parts.netloc.rpartition("@")[0]
     password = login.partition(":")[2]

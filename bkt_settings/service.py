@@ -1,4 +1,4 @@
-"""What the service reads of the settings: the database's address and its own section."""
+"""The settings of the online service: the database's address and its own section."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bkt_settings.serving import ServingSettings
 
 
 class ServiceSettings(FileSettings):
-    """The service's share of conf/*.toml; the other sections are read by whom they concern."""
+    """The part of conf/*.toml that the service uses; it ignores the other sections."""
 
     model_config = SettingsConfigDict(extra="ignore")
 
@@ -17,6 +17,6 @@ class ServiceSettings(FileSettings):
 
 
 def load_service_settings() -> ServiceSettings:
-    """Read the settings, or say in one sentence what is wrong with them."""
+    """Read the settings; raises `UsageError`, which names the first wrong setting."""
     refuse_unknown_variables(ServiceSettings, below="BKT_SERVING")
     return read_settings(ServiceSettings)

@@ -1,4 +1,4 @@
-"""The `[serving]` section: how the API listens, whom it believes, and what it refuses."""
+"""The `[serving]` section: address, tokens and limits of the API."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from bkt_settings.reading import Section
 
-#: Fewest bytes of a shared secret (RFC 7518, section 3.2).
+#: Smallest length of a shared secret in bytes (RFC 7518, section 3.2).
 MIN_SECRET_BYTES = 32
 
 
 class TokenAlgorithm(StrEnum):
-    """How tokens are signed; only one, so that a public key is never taken for a secret."""
+    """How tokens are signed; only one way, so that a public key is never used as a secret."""
 
     HS256 = "HS256"
     RS256 = "RS256"
@@ -24,7 +24,7 @@ class TokenAlgorithm(StrEnum):
 
 
 class Unknown(StrEnum):
-    """What happens to an id that was never seen."""
+    """What happens to an id that has never been seen."""
 
     CREATE = "create"
     REFUSE = "refuse"
@@ -35,7 +35,7 @@ def _no_keys_where_empty(value: object) -> object:
 
 
 class ServingSettings(Section):
-    """How the API is served."""
+    """The settings of the API."""
 
     host: str
     port: int = Field(ge=1, le=65535)

@@ -1,4 +1,4 @@
-"""Who may call what: one table, read by every route before it reads a body."""
+"""The table of who may call which route; it is checked before a body is read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Reach(StrEnum):
-    """Whose data a role reaches through a route."""
+    """Whose data a role can access through a route."""
 
     OWN = "own"  # the user that the token names
     ANY = "any"
 
 
-#: Every route that needs a token, and what each role may do there. A role that is not named is
-#: refused; a route that is in neither this table nor the next cannot be built.
+#: Every route that needs a token, with the reach of each role. A role that is not listed is
+#: refused. A route that is neither in this table nor in the next one cannot be created.
 ACCESS: Mapping[str, Mapping[Role, Reach]] = MappingProxyType(
     {
         "submit_attempt": {Role.LEARNER: Reach.OWN, Role.SERVICE: Reach.ANY},
@@ -45,16 +45,16 @@ ACCESS: Mapping[str, Mapping[Role, Reach]] = MappingProxyType(
     }
 )
 
-#: Routes that anybody who can connect may call; none of them tells of a user or a concept.
+#: Routes that need no token; none of them shows data of a user or a concept.
 PUBLIC = frozenset({"health", "readiness", "metrics", "openapi_document", "reference"})
-#: Routes for this machine alone, and only while the service has no key.
+#: Routes that only this machine may call, and only while the service has no key.
 LOCAL = frozenset({"issue_development_token"})
-#: Routes a learner loses where the platform judges answers elsewhere.
+#: Routes that a learner may not call if only the platform submits attempts.
 SUBMITTING = frozenset({"submit_attempt", "submit_batch"})
 
 
 def access_table(*, learners_submit: bool) -> dict[str, dict[Role, Reach]]:
-    """The table under these settings."""
+    """Return the table with these settings applied."""
     return {
         operation: {
             role: reach
@@ -65,15 +65,15 @@ def access_table(*, learners_submit: bool) -> dict[str, dict[Role, Reach]]:
     }
 
 
-class Door:
-    """Lets callers in by the table."""
+class AccessControl:
+    """Admits callers according to the table."""
 
     def __init__(self, tokens: Tokens, *, learners_submit: bool) -> None:
         self.tokens = tokens
         self._table = access_table(learners_submit=learners_submit)
 
     def admit(self, request: Request, operation: str) -> Visit:
-        """Who is calling and how far they reach here, or 401 or 403."""
+        """Return who is calling and their reach on this route; raises 401 or 403."""
         caller = self._caller(request)
         rules = self._table.get(operation, {})
         reach = rules.get(caller.role) if caller.role else None
@@ -101,33 +101,33 @@ class Visit:
         self.reach = reach
 
     def require_user(self, user_id: str) -> None:
-        """Refuse a caller that reaches only their own data another user's."""
+        """Raise 403 for another user's data if the caller may access only their own."""
         if self.reach is not Reach.ANY and user_id != self.caller.subject:
             raise HTTPException(403, "This token reaches only the user that it names.")
 
 
 class GuardedRoute(APIRoute):
-    """A route that asks the table before its body is read; each needs a rule to be built."""
+    """A route that checks the table before its body is read; it needs an entry there."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler behind the door."""
+        """Return the handler, preceded by the check."""
         handle = super().get_route_handler()
         operation = self.name
         if operation not in ACCESS:
             raise LookupError(f"the route {operation!r} has no line in the access table")
 
         async def guarded(request: Request) -> Response:
-            request.state.visit = request.app.state.service.door.admit(request, operation)
+            request.state.visit = request.app.state.service.access.admit(request, operation)
             return await handle(request)
 
         return guarded
 
 
 def visit_of(request: Request) -> Visit:
-    """What the door found out about this request."""
+    """Return the visit that the check stored for this request."""
     visit = request.state.visit
     if not isinstance(visit, Visit):
-        raise TypeError("the request did not come through the door")
+        raise TypeError("the route did not check access")
     return visit
 
 

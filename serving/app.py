@@ -40,19 +40,19 @@ def create_app(
     launcher: Launcher | None = None,
     clock: Callable[[], datetime] = now_utc,
 ) -> FastAPI:
-    """The service, by given settings or those of conf and the environment."""
+    """Create the service, from the given settings or those of conf and the environment."""
     settings = settings or load_service_settings()
     service = build_service(settings, launcher=launcher, clock=clock)
     own = service.settings
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        if service.door.tokens.issues_itself:
+        if service.access.tokens.issues_itself:
             log.warning(
                 "no token_keys are set: tokens come from /v1/development/token, "
                 "for this machine only, and end with this process"
             )
-        warm_up()  # the first request need not wait for the compiler
+        warm_up()  # so that the first request does not wait for the compiler
         yield
         await service.close()
 
@@ -70,12 +70,12 @@ def create_app(
     app.include_router(learning_routes.router)
     app.include_router(admin_routes.router)
     app.include_router(operations_routes.router)
-    if service.door.tokens.issues_itself:
+    if service.access.tokens.issues_itself:
         app.include_router(operations_routes.development_router)
     problems.register(app)
     app.add_middleware(BodyLimit, max_bytes=own.max_body_kib * KIB)
     app.add_middleware(Measured, metrics=service.metrics)
-    # FastAPI has clients replace this method to complete the document.
+    # FastAPI documents that clients may replace this method to change the document.
     app.openapi = lambda: document_of(app, learners_submit=own.learners_submit)  # type: ignore[method-assign]
     return app
 

@@ -1,4 +1,4 @@
-"""The service's database: short transactions, and what happens when it is away."""
+"""The database of the service: short transactions, and errors while it is unavailable."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Tries of a transaction that the database chose to end, as in a deadlock.
+#: How often a transaction is tried that the database aborted, as after a deadlock.
 MAX_TRIES = 5
 #: Seconds to wait for a connection of the pool, to connect, and for one statement.
 POOL_SECONDS = 15
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60
-#: SQLSTATEs of transactions that may be repeated: serialization failure, deadlock.
+#: SQLSTATEs after which a transaction may be repeated: serialization failure, deadlock.
 REPEATABLE = frozenset({"40001", "40P01"})
 #: SQLSTATE classes and codes of a database that is not ready: connection lost, resources,
-#: operator (starting up, shutting down), system error; a table or a column that is not there.
+#: operator (starting up, shutting down), system error; a missing table or column.
 NOT_READY_CLASSES = ("08", "53", "57", "58")
 NOT_MIGRATED = frozenset({"42P01", "42703"})
 
 
 class Database:
-    """One engine, its sessions, and the translation of its failures."""
+    """One engine with its sessions, and the translation of its errors."""
 
     def __init__(self, url: str, *, connections: int, metrics: Metrics) -> None:
         self._shown = redacted(url)
         self._metrics = metrics
         sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = make_async_engine(url, **_pool(sqlite=sqlite, connections=connections))
-        # SQLite has one writer at a time: waiting for the connection is fair, polling is not.
+        # SQLite has one writer at a time; waiting for the connection is fairer than polling.
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
-        # At READ COMMITTED each statement is of its own moment, in a transaction or not.
+        # At READ COMMITTED each statement sees its own snapshot, in a transaction or not.
         self._reading = {READ_ONLY: True} if sqlite else {"isolation_level": "AUTOCOMMIT"}
 
     async def write(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Run `work` in a transaction and commit it; what may be repeated is repeated."""
+        """Run `work` in a transaction and commit it; repeat it after errors that allow that."""
         for _ in range(MAX_TRIES - 1):
             try:
                 return await self._write_once(work)
@@ -68,13 +68,13 @@ class Database:
             return await self._write_once(work)
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run `work`, which writes nothing."""
+        """Run `work`, which must not write."""
         async with self._explained(), self.engine.connect() as fresh:
             conn = await fresh.execution_options(**self._reading)
             return await work(conn)
 
     async def require_ready(self) -> None:
-        """Raise where the database is away or has not been migrated."""
+        """Raise `DatabaseError` if the database is unavailable or has not been migrated."""
 
         async def revision(conn: AsyncConnection) -> str | None:
             found = await conn.execute(text("SELECT version_num FROM alembic_version"))
@@ -86,7 +86,7 @@ class Database:
             raise NotMigratedError(url=self._shown, found=found, expected=expected)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self.engine.dispose()
 
     async def _write_once(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
@@ -111,7 +111,7 @@ class Database:
         self._metrics.database_up.set(1)
 
     def _refusal(self, error: OSError | SQLAlchemyError) -> Exception:
-        """`DatabaseError` for a database that is away or not ready; a defect stays a defect."""
+        """Return a `DatabaseError` if the database is unavailable; other errors unchanged."""
         if not _is_away(error):
             return error
         self._metrics.database_up.set(0)

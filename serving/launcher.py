@@ -1,4 +1,4 @@
-"""Starting pipeline work beside the service: the protocol, and child processes."""
+"""Start pipeline work for the service: the protocol, and child processes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from bkt_core.errors import BktError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Launches remembered; the oldest goes first.
+#: Number of launches kept in memory; the oldest is dropped first.
 MAX_REMEMBERED = 1_000
-#: Characters of a failed command's last words that are kept.
+#: Number of characters kept of the last output of a failed command.
 MAX_DETAIL = 2_000
-#: Seconds between the asking and the forced end of a child process.
+#: Seconds between asking a child process to end and killing it.
 END_SECONDS = 10
 
 
 class Command(StrEnum):
-    """What can be started; the names are those of the command line."""
+    """The commands that can be started, by their names on the command line."""
 
     RETRAIN = "retrain"
     RECOMPUTE = "recompute"
@@ -40,7 +40,7 @@ class Command(StrEnum):
 
 
 class Status(StrEnum):
-    """How far a launch is."""
+    """The state of a launch."""
 
     RUNNING = "running"
     DONE = "done"
@@ -49,7 +49,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command and its flags; a flag that is True has no value, a name may repeat."""
+    """A command and its flags; a flag with the value True has no value, names may repeat."""
 
     command: Command
     flags: tuple[tuple[str, str | bool], ...] = ()
@@ -57,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """Work that was started, and how far it is."""
+    """Work that was started, and its state."""
 
     launch_id: str
     command: Command
@@ -70,28 +70,28 @@ class Launch:
 
 
 class TooManyLaunchesError(BktError):
-    """As many child processes as the settings allow are running."""
+    """The number of child processes that the settings allow are already running."""
 
 
 class LaunchRefusedError(BktError):
-    """What was asked to start the work did not take it."""
+    """The process or server that should start the work refused."""
 
 
 class Launcher(Protocol):
-    """A way to start an order and to follow it."""
+    """Starts orders and reports their state."""
 
     async def launch(self, order: Order) -> Launch:
-        """Start it; how far it is is asked with `follow`."""
+        """Start the order and return; `follow` reports its state."""
 
     async def follow(self, launch_id: str) -> Launch | None:
-        """How far it is; None: not one of ours."""
+        """Return the state of a launch; None for an unknown id."""
 
     async def close(self) -> None:
-        """End what must not outlive the service."""
+        """End everything that must not outlive the service."""
 
 
 def arguments(order: Order) -> list[str]:
-    """The order as the command line reads it; a value cannot be taken for a flag."""
+    """Return the arguments of the command line; a value cannot be taken for a flag."""
     flags = [
         f"--{name}" if value is True else f"--{name}={value}" for name, value in order.flags
     ]
@@ -99,22 +99,22 @@ def arguments(order: Order) -> list[str]:
 
 
 def bkt_command() -> list[str]:
-    """The `bkt` of this environment."""
+    """Return the path of the `bkt` of this environment."""
     beside = Path(sys.executable).with_name("bkt")
     found = str(beside) if beside.is_file() else shutil.which("bkt")
     if found is None:
         raise LaunchRefusedError(
-            "The command `bkt` must be installed beside this service's Python, and is not."
+            "The command `bkt` must be installed beside this service's Python, but is not."
         )
     return [found]
 
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """A running command, at the head of a process group of its own.
+    """A running command, as the leader of its own process group.
 
-    It writes into files, not pipes: what it starts inherits those, and would hold a pipe open
-    after the command has ended.
+    It writes to files instead of pipes: processes that it starts inherit them, and would keep
+    a pipe open after the command has ended.
     """
 
     process: asyncio.subprocess.Process
@@ -122,12 +122,12 @@ class _Child:
     complained: IO[bytes]
 
     def signal(self, number: signal.Signals) -> None:
-        """Signal the command and all that it started."""
+        """Send a signal to the command and all processes that it started."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     async def end(self) -> tuple[bytes, bytes]:
-        """What it said and complained about, once it has ended and nothing of it is left."""
+        """Wait until the process group has ended; return its output and its errors."""
         await self.process.wait()
         self.signal(signal.SIGKILL)
         with self.said, self.complained:
@@ -137,7 +137,7 @@ class _Child:
 
 
 class ProcessLauncher:
-    """Runs `bkt …` as a child process; it ends with the service, and a later run resumes it."""
+    """Runs `bkt …` as a child process, which ends with the service; a later run resumes it."""
 
     def __init__(self, *, max_children: int, command: Sequence[str] | None = None) -> None:
         self._command = command
@@ -148,7 +148,7 @@ class ProcessLauncher:
         self._one_start = asyncio.Lock()
 
     async def launch(self, order: Order) -> Launch:
-        """Start the child, or refuse where enough are running."""
+        """Start the child; raises `TooManyLaunchesError` if too many are running."""
         async with self._one_start:
             return await self._start(order)
 
@@ -173,11 +173,11 @@ class ProcessLauncher:
         return launch
 
     async def follow(self, launch_id: str) -> Launch | None:
-        """The launch as far as its child has come."""
+        """Return the current state of the launch."""
         return self._launches.get(launch_id)
 
     async def close(self) -> None:
-        """Ask the children to end, then make them."""
+        """Ask the children to end, then kill them."""
         for child in self._children.values():
             child.signal(signal.SIGTERM)
         if self._watchers:
@@ -222,7 +222,7 @@ async def _started(command: Sequence[str]) -> _Child:
 
 
 def _run_id(told: bytes) -> str | None:
-    """The run that a command's JSON names."""
+    """Return the run id in the JSON output of a command."""
     try:
         answer = json.loads(told)
     except ValueError:

@@ -65,7 +65,7 @@ async def get_or_create_user_state(
     `BadInputError` if `default_from_L0` is outside [0, 1].
     """
     if not 0.0 <= default_from_L0 <= 1.0:
-        raise BadInputError(f"default_from_L0 must lie in [0, 1], got {default_from_L0!r}.")
+        raise BadInputError(f"default_from_L0 must be in [0, 1], got {default_from_L0!r}.")
     now = at or datetime.now(UTC)
     conn = await connection_of(db)
 

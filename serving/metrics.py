@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests by route and status, attempts by what became of them."""
+"""Metrics for Prometheus: requests by route and status, attempts by outcome."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Upper edges in seconds.
+#: Upper edges of the histogram in seconds.
 BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
-#: The label of requests that no route took, so that a scanner makes no series.
+#: Label of requests without a route, so that scanners create no time series.
 UNROUTED = "unrouted"
-#: Methods of HTTP; any other is one label.
+#: Methods that have a label of their own; all others share one label.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
-    """The series of one application; labels never hold an id."""
+    """The time series of one application; labels never contain an id."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -31,14 +31,14 @@ class Metrics:
         )
         self.seconds = Histogram(
             "bkt_http_request_seconds",
-            "Time from the first byte of a request to the end of its answer.",
+            "Time from the first byte of a request to the end of its response.",
             ("route",),
             buckets=BUCKETS,
             registry=self.registry,
         )
         self.attempts = Counter(
             "bkt_attempts_total",
-            "Attempts by what became of them: recorded or duplicate.",
+            "Attempts by outcome: recorded or duplicate.",
             ("outcome",),
             registry=self.registry,
         )
@@ -50,12 +50,12 @@ class Metrics:
         )
         self.database_up = Gauge(
             "bkt_database_up",
-            "1 where the last use of the database succeeded.",
+            "1 if the last use of the database succeeded.",
             registry=self.registry,
         )
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """Return the exposition format of Prometheus."""
         return generate_latest(self.registry)
 
 
@@ -67,7 +67,7 @@ class Measured:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and note how it ended."""
+        """Pass the request on and record its status and duration."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""What read-only routes may remember; updates read which row is active under its lock."""
+"""A cache for read-only routes; updates read the active row under its lock instead."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-#: Concepts remembered; the oldest entry goes first.
+#: Number of concepts in the cache; the oldest entry is dropped first.
 MAX_CONCEPTS = 50_000
 
 
 class ParamsCache:
-    """Names of versions, which never change, and answers that are true for some seconds."""
+    """Caches names of versions, which never change, and parameters for some seconds."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -29,7 +29,7 @@ class ParamsCache:
         self._params: dict[str, tuple[float, ConceptParams]] = {}
 
     def version_name(self, conn: Connection, algo_version_id: int) -> str:
-        """The name of a version."""
+        """Return the name of a version."""
         known = self._versions.get(algo_version_id)
         if known is None:
             known = version_name(conn, algo_version_id)
@@ -37,7 +37,7 @@ class ParamsCache:
         return known
 
     def concept_params(self, conn: Connection, concept_id: str) -> ConceptParams:
-        """The parameters in force, or those of at most `seconds` ago. For reading only."""
+        """Return the parameters in force, at most `seconds` old; not for updates."""
         until, found = self._params.get(concept_id, (0.0, None))
         if found is not None and self._clock() < until:
             return found
@@ -49,7 +49,7 @@ class ParamsCache:
 
 
 def version_name(conn: Connection, algo_version_id: int) -> str:
-    """The name of a version, as its row has it."""
+    """Read the name of a version from its row."""
     return conn.execute(
         select(AlgoVersionRow.version).where(AlgoVersionRow.id == algo_version_id)
     ).scalar_one()

@@ -1,4 +1,4 @@
-"""Starting pipeline work on a Prefect server, by its HTTP API alone."""
+"""Start pipeline work on a Prefect server, through its HTTP API alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from serving.launcher import Launcher
 
-#: Seconds for one answer of the server.
+#: Timeout in seconds of one request to the server.
 ANSWER_SECONDS = 15.0
 
-#: Flags that may repeat, and the fields of the flows' requests that hold them.
+#: Flags that may repeat -> the fields of the flows' requests that hold them.
 _LISTS = {"concept": "concepts", "approve": "approve"}
 _STATUS = {
     "COMPLETED": Status.DONE,
@@ -29,7 +29,7 @@ _STATUS = {
 
 
 class PrefectLauncher:
-    """Creates flow runs of the deployments that the settings name, as `flow/deployment`."""
+    """Creates flow runs of the deployments that the settings name as `flow/deployment`."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class PrefectLauncher:
         )
 
     async def launch(self, order: Order) -> Launch:
-        """Create a flow run; the server schedules it at once."""
+        """Create a flow run, which the server schedules at once."""
         name = self._deployments[order.command]
         deployment = await self._call("GET", f"deployments/name/{name}")
         created = await self._call(
@@ -60,7 +60,7 @@ class PrefectLauncher:
         return _launch(created, order.command)
 
     async def follow(self, launch_id: str) -> Launch | None:
-        """The flow run of that id, as the server has it."""
+        """Return the flow run with that id, as the server reports it; None if it is unknown."""
         try:
             wanted = UUID(launch_id)
         except ValueError:
@@ -72,7 +72,7 @@ class PrefectLauncher:
         return None if command is None else _launch(found, command)
 
     async def close(self) -> None:
-        """Close the connections; flow runs go on."""
+        """Close the connections; flow runs continue."""
         await self._client.aclose()
 
     async def _call(
@@ -82,7 +82,7 @@ class PrefectLauncher:
             answer = await self._client.request(method, path, json=json)
         except httpx.HTTPError as error:
             raise LaunchRefusedError(
-                f"The Prefect server must answer, it did not: {type(error).__name__}. "
+                f"The Prefect server must answer, but did not: {type(error).__name__}. "
                 "Check PREFECT_API_URL."
             ) from error
         if answer.status_code == httpx.codes.NOT_FOUND and absent_is_none:
@@ -97,7 +97,7 @@ class PrefectLauncher:
 
 
 class LauncherByCommand:
-    """Prefect for the commands with a deployment, a child process for the others."""
+    """Uses Prefect for commands with a deployment, and child processes for the others."""
 
     def __init__(
         self, prefect: Launcher | None, process: Launcher, deployed: frozenset[Command]
@@ -107,27 +107,27 @@ class LauncherByCommand:
         self._deployed = deployed
 
     async def launch(self, order: Order) -> Launch:
-        """Start the order where its command runs."""
+        """Start the order with the launcher of its command."""
         if self._prefect is not None and order.command in self._deployed:
             return await self._prefect.launch(order)
         return await self._process.launch(order)
 
     async def follow(self, launch_id: str) -> Launch | None:
-        """Ask the one that started it."""
+        """Ask the launcher that started it."""
         found = await self._process.follow(launch_id)
         if found is None and self._prefect is not None:
             return await self._prefect.follow(launch_id)
         return found
 
     async def close(self) -> None:
-        """Close both."""
+        """Close both launchers."""
         await self._process.close()
         if self._prefect is not None:
             await self._prefect.close()
 
 
 def parameters(order: Order) -> dict[str, Any]:
-    """The order as the parameter `request` of a flow: flags that may repeat become lists."""
+    """Return the parameter `request` of a flow; flags that may repeat become lists."""
     request: dict[str, Any] = {}
     for name, value in order.flags:
         if name in _LISTS:

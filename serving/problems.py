@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), and how each kind of failure becomes one."""
+"""Errors as problem details (RFC 9457), and the mapping from exceptions to them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("serving")
 
 MEDIA_TYPE = "application/problem+json"
-#: Validation errors shown to a client, which may have sent thousands.
+#: Most validation errors in a response; a client may have sent thousands.
 MAX_ERRORS = 20
-#: Seconds after which a client may try a database that was away again.
+#: Seconds after which a client may retry when the database was unavailable.
 RETRY_AFTER_SECONDS = 2
 
-#: Of two classes that fit, the first one.
+#: Exception class -> HTTP status; the first matching class counts.
 _STATUS: tuple[tuple[type[BktError], int], ...] = (
     (ErasedUserError, 410),
     (IdempotencyConflictError, 409),
@@ -49,14 +49,14 @@ _STATUS: tuple[tuple[type[BktError], int], ...] = (
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with a request."""
+    """One error in a request."""
 
     where: str
     message: str
 
 
 class Problem(BaseModel):
-    """A problem detail."""
+    """A problem detail (RFC 9457)."""
 
     type: str
     title: str
@@ -67,7 +67,7 @@ class Problem(BaseModel):
 
 
 class RefusedError(HTTPException):
-    """A refusal of the service's own, with a name for programs."""
+    """An error raised by the service itself, with a name for programs."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class RefusedError(HTTPException):
 
 
 class UnknownIdError(BktError):
-    """An id that the settings ask to refuse because nobody has seen it."""
+    """An id was never seen, and the settings refuse such ids."""
 
     def __init__(self, *, what: str, came: str) -> None:
         super().__init__(
@@ -99,7 +99,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     errors: list[FieldError] | None = None,
 ) -> Response:
-    """A problem as a response; `kind` names it for programs."""
+    """Return a problem as a response; `kind` names it for programs."""
     title = HTTPStatus(status).phrase
     body = Problem(
         type=f"urn:bkt:problem:{kind or title.lower().replace(' ', '-')}",
@@ -118,7 +118,7 @@ def problem(
 
 
 def register(app: FastAPI) -> None:
-    """Have every failure of the application answered by a problem."""
+    """Register handlers that turn every exception of the application into a problem."""
     app.add_exception_handler(HTTPException, _from_http)
     app.add_exception_handler(RequestValidationError, _from_validation)
     app.add_exception_handler(UnknownIdError, _from_unknown_id)
@@ -128,7 +128,7 @@ def register(app: FastAPI) -> None:
 
 async def _from_http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's handlers are typed wider
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, of bytes that are no text
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # raised by FastAPI for undecodable bytes
         return _not_json("it cannot be read")
     kind = error.kind if isinstance(error, RefusedError) else None
     return problem(error.status_code, str(error.detail), kind=kind, headers=error.headers)
@@ -187,11 +187,11 @@ async def _from_refusal(_request: Request, error: Exception) -> Response:
 
 
 async def _from_defect(_request: Request, _error: Exception) -> Response:
-    answer = problem(500, "The service failed; its log tells why under this instance.")
+    answer = problem(500, "The service failed; its log has the details under this instance.")
     log.error("unexpected failure %s", bytes(answer.body).decode())
     return answer
 
 
 def printable(text: str) -> str:
-    """The text without what UTF-8 cannot carry, such as lone surrogates of a client."""
+    """Return the text without characters that UTF-8 cannot encode, such as lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

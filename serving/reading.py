@@ -1,4 +1,4 @@
-"""The reading half of the service layer: parameters in force, and mastery now or then."""
+"""The reading half of the service layer: parameters in force, current and past mastery."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 Database: TypeAlias = AsyncSession | AsyncConnection
 
-#: More states than any user has; a page of the API is smaller.
+#: More states than any user has; pages of the API are smaller.
 ALL_STATES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class MasteryPage:
-    """Some of a user's mastery, and from which probability on a concept is mastered."""
+    """Some of a user's mastery, and the threshold from which a concept is mastered."""
 
     threshold: float
     states: list[MasteryStateResponse]
@@ -35,9 +35,9 @@ class MasteryPage:
 async def get_active_params(
     db: Database, concept_id: str, *, cache: ParamsCache | None = None
 ) -> BKTParamsResponse:
-    """The parameters in force, and which level of the hierarchy answered.
+    """Return the parameters in force and the level of the hierarchy they come from.
 
-    With a cache they may be as old as it declares: for reading only.
+    With a cache they may be as old as it allows; do not use them for updates.
     """
     conn = await connection_of(db)
     read = cache.concept_params if cache else concept_params
@@ -63,10 +63,10 @@ async def get_user_mastery(
     limit: int = ALL_STATES,
     cache: ParamsCache | None = None,
 ) -> list[MasteryStateResponse]:
-    """Mastery by concept id: of the concepts named, or of all that have attempts.
+    """Return mastery by concept id: of the named concepts, or of all concepts with attempts.
 
-    A concept that is named and has no attempts is told with the p_L0 in force; as of a past
-    moment it is left out, since nothing was known.
+    A named concept without attempts is returned with the p_L0 in force. With `as_of` it is left
+    out, because nothing was known at that time.
     """
     page = await get_mastery_page(
         db, user_id, concept_ids, as_of=as_of, after=after, limit=limit, cache=cache
@@ -84,7 +84,7 @@ async def get_mastery_page(
     limit: int = ALL_STATES,
     cache: ParamsCache | None = None,
 ) -> MasteryPage:
-    """`get_user_mastery` with the threshold it was told by."""
+    """Like `get_user_mastery`, with the threshold."""
     conn = await connection_of(db)
     named = sorted(set(concept_ids or ()), key=str.encode)
     named = [c for c in named if after is None or c.encode() > after.encode()][:limit]
@@ -114,7 +114,7 @@ async def get_mastery_page(
 
 
 async def connection_of(db: Database) -> AsyncConnection:
-    """The connection of a session whose changes are flushed, or the one given."""
+    """Return the connection given, or that of the session after flushing its changes."""
     if isinstance(db, AsyncConnection):
         return db
     await db.flush()
@@ -133,7 +133,7 @@ def _before_any(conn: Connection, concept_id: str, cache: ParamsCache | None) ->
 
 
 def state_response(state: MasteryThen, threshold: float) -> MasteryStateResponse:
-    """A state as it goes over the wire."""
+    """Convert a state to a response."""
     return MasteryStateResponse(
         concept_id=state.concept_id,
         p_mastery=state.p_mastery,

@@ -1,4 +1,4 @@
-"""What one running service holds: its settings, database, door, metrics, cache and launcher."""
+"""The objects of one running service: settings, database, access, metrics, cache, launcher."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from serving.access import Door
+from serving.access import AccessControl
 from serving.database import Database
 from serving.launcher import Command, Launcher, ProcessLauncher
 from serving.metrics import Metrics
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 def now_utc() -> datetime:
-    """The service's clock."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Everything a route reaches, by `request.app.state.service`."""
+    """The objects that routes use, as `request.app.state.service`."""
 
     settings: ServingSettings
     database: Database
-    door: Door
+    access: AccessControl
     metrics: Metrics
     cache: ParamsCache
     launcher: Launcher
@@ -41,11 +41,11 @@ class Service:
 
     @property
     def latest(self) -> datetime:
-        """The latest moment that an attempt may claim."""
+        """The latest time that an attempt may have."""
         return self.clock() + timedelta(minutes=self.settings.allowed_skew_minutes)
 
     async def close(self) -> None:
-        """End children, close connections."""
+        """End child processes and close connections."""
         await self.launcher.close()
         await self.database.close()
 
@@ -56,7 +56,7 @@ def build_service(
     launcher: Launcher | None = None,
     clock: Callable[[], datetime] = now_utc,
 ) -> Service:
-    """A service by its settings; nothing is connected yet."""
+    """Create a service from its settings; nothing is connected yet."""
     own = settings.serving
     metrics = Metrics()
     return Service(
@@ -64,7 +64,7 @@ def build_service(
         database=Database(
             settings.database, connections=own.database_connections, metrics=metrics
         ),
-        door=Door(Tokens(own), learners_submit=own.learners_submit),
+        access=AccessControl(Tokens(own), learners_submit=own.learners_submit),
         metrics=metrics,
         cache=ParamsCache(own.params_cache_seconds),
         launcher=launcher or _launcher(own),

@@ -1,4 +1,4 @@
-"""Bearer tokens: verified with the keys of the settings, or issued here for this process."""
+"""Bearer tokens: verified with the keys of the settings, or issued by this process."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bkt_settings.serving import MIN_SECRET_BYTES, ServingSettings, TokenAlgorit
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-#: Longer tokens are refused before they are read.
+#: Tokens with more characters are refused before they are decoded.
 MAX_TOKEN_CHARACTERS = 8_192
-#: What a development token says about its origin.
+#: The issuer in development tokens.
 DEVELOPMENT_ISSUER = "bkt-development"
-#: Names under which a browser or a client on this machine calls us.
+#: Host names under which clients on this machine reach the service.
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class Role(StrEnum):
-    """Whom a token speaks for."""
+    """The role of the subject of a token."""
 
     LEARNER = "learner"  # one user
     SERVICE = "service"  # the platform
@@ -34,19 +34,19 @@ class Role(StrEnum):
 
 
 class TokenRefusedError(BktError):
-    """A token that is missing, malformed, expired, or of another issuer."""
+    """A token is missing, malformed, expired, or from another issuer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling, as their token says."""
+    """The subject and role in a token."""
 
     subject: str
-    role: Role | None  # None: a role that this service does not know
+    role: Role | None  # None means a role that this service does not know
 
 
 class Tokens:
-    """The keys of one service."""
+    """The keys of one service, and the tokens signed with them."""
 
     def __init__(self, settings: ServingSettings) -> None:
         self._algorithm = settings.token_algorithm.value
@@ -57,7 +57,7 @@ class Tokens:
             _prepared(settings.token_algorithm, key.get_secret_value())
             for key in settings.token_keys
         ]
-        #: Without keys of its own the service signs for itself, on loopback only.
+        #: True without configured keys: the service then signs tokens itself, on loopback only.
         self.issues_itself = not self._keys
         if self.issues_itself:
             self._algorithm = TokenAlgorithm.HS256.value
@@ -66,7 +66,7 @@ class Tokens:
             self._keys = [secrets.token_bytes(MIN_SECRET_BYTES)]
 
     def caller(self, token: str) -> Caller:
-        """Who signed for what, or a refusal that says why."""
+        """Verify a token and return its subject and role; raises `TokenRefusedError`."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise TokenRefusedError("The token is longer than any that this service accepts.")
         claims = self._claims(token)
@@ -78,9 +78,11 @@ class Tokens:
         return Caller(subject, Role(known) if known else None)
 
     def issue(self, subject: str, role: str, lifetime: timedelta) -> tuple[str, datetime]:
-        """A development token and when it ends."""
+        """Issue a development token; return it and the time at which it expires."""
         if not self.issues_itself:
-            raise TokenRefusedError("This service has keys; who owns them issues tokens.")
+            raise TokenRefusedError(
+                "This service has keys; the owner of the keys issues tokens."
+            )
         expires_at = datetime.now(UTC).replace(microsecond=0) + lifetime
         claims = {
             "sub": subject,
@@ -114,7 +116,7 @@ class Tokens:
 
 
 def is_local(request: Request) -> bool:
-    """Whether the request comes from this machine, by no proxy and under a local name."""
+    """Return whether the request comes directly from this machine, under a local name."""
     if request.client is None or not _is_loopback(request.client.host):
         return False
     if any(name in request.headers for name in ("forwarded", "x-forwarded-for", "via")):
@@ -131,7 +133,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _prepared(algorithm: TokenAlgorithm, key: str) -> Any:  # noqa: ANN401 - PyJWT's own key types
-    """The key as PyJWT wants it, read once."""
+    """Parse the key into the form that PyJWT needs."""
     try:
         prepared = jwt.get_algorithm_by_name(algorithm.value).prepare_key(key)
     except (jwt.InvalidKeyError, ValueError, TypeError) as error:
@@ -142,7 +144,7 @@ def _prepared(algorithm: TokenAlgorithm, key: str) -> Any:  # noqa: ANN401 - PyJ
     if hasattr(prepared, "private_bytes"):
         raise UsageError(
             f"A key in serving.token_keys must be a public key in PEM for {algorithm}, got a "
-            "private one; leave that with the issuer of the tokens."
+            "private one; keep that with the issuer of the tokens."
         )
     return prepared
 
@@ -153,5 +155,5 @@ def _why(error: Exception) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"The token must have the claim {error.claim!r}."
     if isinstance(error, jwt.InvalidIssuerError | jwt.InvalidAudienceError):
-        return "The token is of another issuer or for another audience."
+        return "The token is from another issuer or for another audience."
     return "The token is not one that this service accepts."

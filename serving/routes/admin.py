@@ -1,4 +1,4 @@
-"""What operators start and follow: `/v1/learning/bkt/admin/…`, launches and runs."""
+"""Routes for operators: `/v1/learning/bkt/admin/…`, launches and runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from serving.service import Service
 
-#: Characters that the history keeps.
+#: Most characters of an actor in the history.
 MAX_ACTOR = 255
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["admin"])
@@ -50,7 +50,7 @@ async def start_recompute(body: RecomputeMasteryRequest, request: Request) -> Re
 
 @router.post("/admin/retrain", status_code=202, response_model=LaunchResponse)
 async def start_retrain(body: RetrainRequest, request: Request) -> Response:
-    """A night: fit, judge, promote, recompute."""
+    """Start a retraining run: fit, judge, promote, recompute."""
     flags: list[tuple[str, str | bool]] = [("concept", c) for c in body.concept_ids]
     if body.since is not None:
         flags.append(("since", body.since.isoformat()))
@@ -64,7 +64,7 @@ async def start_retrain(body: RetrainRequest, request: Request) -> Response:
 
 @router.post("/admin/rollback", status_code=202, response_model=LaunchResponse)
 async def start_rollback(body: RollbackRequest, request: Request) -> Response:
-    """Make older parameters active again, or lift the pin that this left."""
+    """Roll back: make older parameters active again, or remove the pin of a rollback."""
     flags: list[tuple[str, str | bool]] = []
     if body.concept_id is not None:
         flags.append(("concept", body.concept_id))
@@ -80,16 +80,16 @@ async def start_rollback(body: RollbackRequest, request: Request) -> Response:
 
 @router.get("/admin/launches/{launch_id}", response_model=LaunchResponse)
 async def follow_launch(launch_id: Annotated[LaunchId, Path()], request: Request) -> Response:
-    """How far something is that was started here."""
+    """Return the state of work that this service started."""
     found = await _service(request).launcher.follow(launch_id)
     if found is None:
-        raise HTTPException(404, "No launch of that id is remembered; look for its run.")
+        raise HTTPException(404, "No launch with that id is remembered; look for its run.")
     return as_json(_as_wire(found))
 
 
 @router.get("/runs", response_model=RunsResponse)
 async def list_runs(asked: Annotated[RunsRequest, Query()], request: Request) -> Response:
-    """Runs of every kind, the newest first."""
+    """List runs of every kind, newest first."""
     service = _service(request)
     limit = min(asked.limit, service.settings.max_page)
     after = run_after(asked.cursor)
@@ -115,7 +115,7 @@ async def list_runs(asked: Annotated[RunsRequest, Query()], request: Request) ->
 
 @router.get("/runs/{run_id}", response_model=RunDetailResponse)
 async def follow_run(run_id: Annotated[RunId, Path()], request: Request) -> Response:
-    """One run: how it stands, and what it wrote down about itself."""
+    """Return one run with its status and its manifest."""
 
     async def work(conn: AsyncConnection) -> RunDetailResponse | None:
         run = await conn.run_sync(find_run, run_id)
@@ -132,12 +132,12 @@ async def follow_run(run_id: Annotated[RunId, Path()], request: Request) -> Resp
 
     found = await _service(request).database.read(work)
     if found is None:
-        raise HTTPException(404, "There is no run of that id.")
+        raise HTTPException(404, "There is no run with that id.")
     return as_json(found)
 
 
 def actor_of(request: Request) -> str:
-    """Whom the token names, as the history of a concept will tell it."""
+    """Return the name in the token, which is stored in the history of a concept."""
     subject = visit_of(request).caller.subject
     return printable(subject).replace("\0", "")[:MAX_ACTOR] or "unnamed"
 

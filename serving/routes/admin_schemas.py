@@ -1,4 +1,4 @@
-"""What administrators ask for, and what they are told about it."""
+"""Request and response models of the routes for operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from serving.schemas import MAX_CONCEPTS, ApiModel, Id, Moment, Serial
 
-#: Runs are named by a hash.
+#: The id of a run, which is a hash.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 LaunchId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -30,7 +30,7 @@ class RecomputeMasteryRequest(ApiModel):
 
 
 class RetrainRequest(ApiModel):
-    """A night: fit, judge, promote, recompute."""
+    """Retrain: fit, judge, promote, recompute."""
 
     since: Moment | None = None
     until: Moment | None = None
@@ -39,23 +39,24 @@ class RetrainRequest(ApiModel):
     approve_concept_ids: list[Id] = Field(
         [],
         max_length=MAX_CONCEPTS,
-        description="Concepts to promote although many users would change sides.",
+        description="Concepts to promote even if many users would cross the mastery threshold.",
     )
 
     @model_validator(mode="after")
     def _window_runs_forward(self) -> RetrainRequest:
         if self.since and self.until and self.since >= self.until:
-            raise ValueError("since must lie before until")
+            raise ValueError("since must be before until")
         return self
 
 
 class RollbackRequest(ApiModel):
-    """Make older parameters active again, by concept or by run, or lift the pin this left."""
+    """Make older parameters active again, by concept or by run, or remove the pin."""
 
     concept_id: Id | None = None
     run_id: RunId | None = None
     to: Serial | Literal["default"] | None = Field(
-        None, description="A param_id of the concept, or its defaults; empty: the row before."
+        None,
+        description="A param_id of the concept, or its defaults. If omitted: the row before.",
     )
     release: StrictBool = False
 
@@ -66,20 +67,20 @@ class RollbackRequest(ApiModel):
         if self.run_id is not None and (self.to is not None or self.release):
             raise ValueError("`to` and `release` go with a concept_id, not with a run_id")
         if self.to is not None and self.release:
-            raise ValueError("`to` goes back and `release` does not: name one of them")
+            raise ValueError("`to` rolls back and `release` does not: name one of them")
         return self
 
 
 class LaunchResponse(ApiModel):
-    """Work that was started, and how far it is."""
+    """Work that was started, and its state."""
 
     launch_id: str
     command: Literal["retrain", "recompute", "rollback"]
     via: Literal["process", "prefect"]
     status: Literal["running", "done", "failed"]
     started_at: datetime
-    exit_code: int | None = Field(description="Of a child process that has ended.")
-    run_id: str | None = Field(description="The run it became, once that is known.")
+    exit_code: int | None = Field(description="Exit code of a child process that has ended.")
+    run_id: str | None = Field(description="The id of the run, once it is known.")
     detail: str | None
 
 
@@ -98,13 +99,13 @@ class RunResponse(ApiModel):
 
 
 class RunDetailResponse(RunResponse):
-    """One run and what it wrote down about itself."""
+    """One run with its manifest."""
 
     manifest: dict[str, Any]
 
 
 class RunsRequest(ApiModel):
-    """Which page of runs, newest first."""
+    """The page of runs to return, newest first."""
 
     limit: int = Field(50, ge=1, le=10_000)
     cursor: str | None = Field(None, max_length=2000)
@@ -118,7 +119,7 @@ class RunsResponse(ApiModel):
 
 
 class DevelopmentTokenRequest(ApiModel):
-    """Who the development token is for."""
+    """The subject and role of the development token."""
 
     sub: Id
     role: Literal["learner", "service", "admin"]
@@ -126,7 +127,7 @@ class DevelopmentTokenRequest(ApiModel):
 
 
 class DevelopmentTokenResponse(ApiModel):
-    """A token that this process alone accepts."""
+    """A token that only this process accepts."""
 
     access_token: str
     token_type: Literal["Bearer"]

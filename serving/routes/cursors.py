@@ -1,4 +1,4 @@
-"""Where the next page of a list begins, as text that clients hand back and do not read."""
+"""Cursors of pages: opaque texts that say where the next page of a list begins."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _SEPARATOR = "\n"
 
 
 def cursor_of(*parts: str) -> str:
-    """The place after an entry."""
+    """Return the cursor of the position after an entry."""
     return base64.urlsafe_b64encode(_SEPARATOR.join(parts).encode()).decode()
 
 
 def concept_after(cursor: str | None) -> str | None:
-    """The concept id a page begins after."""
+    """Return the concept id after which the page begins."""
     return None if cursor is None else _parts(cursor, 1)[0]
 
 
 def run_after(cursor: str | None) -> tuple[datetime, str] | None:
-    """The start and the id of the run a page begins after."""
+    """Return the start and the id of the run after which the page begins."""
     if cursor is None:
         return None
     began, run_id = _parts(cursor, 2)
@@ -36,7 +36,7 @@ def run_after(cursor: str | None) -> tuple[datetime, str] | None:
 
 
 def event_before(cursor: str | None) -> int | None:
-    """The id of the event a page begins before."""
+    """Return the id of the event before which the page begins."""
     if cursor is None:
         return None
     (text,) = _parts(cursor, 1)

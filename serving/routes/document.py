@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI derives, with who may call, and problems as they are."""
+"""The OpenAPI document of FastAPI, completed with roles and problem details."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 DESCRIPTION = (
     "Mastery of users at concepts, updated attempt by attempt by Bayesian Knowledge Tracing. "
     "Times are UTC with their offset; ids are opaque text. Every error is a problem detail "
-    "(RFC 9457). An attempt is acknowledged only when it is stored; after a timeout repeat it "
+    "(RFC 9457). An attempt is acknowledged only when it is stored; after a timeout, retry it "
     "with the same idempotency_key."
 )
 _REF = "#/components/schemas/{model}"
-#: Statuses that any route can answer, and those of routes behind the door.
-_ALWAYS = {"500": "A defect of the service.", "503": "The database is away; try again."}
+#: Statuses that any route can return, and those of routes that need a token.
+_ALWAYS = {"500": "A defect of the service.", "503": "The database is unavailable; retry."}
 _GUARDED = {
-    "401": "No token, or one that is not accepted.",
-    "403": "The token's role or user does not reach this.",
+    "401": "The token is missing or not accepted.",
+    "403": "The token's role or user has no access.",
 }
-_WITH_INPUT = {"422": "The request is not what this document describes."}
+_WITH_INPUT = {"422": "The request does not conform to this document."}
 _WITH_BODY = {
-    "400": "The body is no JSON.",
+    "400": "The body is not JSON.",
     "413": "The body or the batch is too large.",
-    "415": "The body is not called JSON.",
+    "415": "The content type of the body is not JSON.",
 }
 _OF_OPERATION = {
     "submit_attempt": {"404", "409", "410"},
@@ -45,17 +45,17 @@ _OF_OPERATION = {
     "issue_development_token": {"403"},
 }
 _SPECIAL = {
-    "403": "Not from this machine.",
-    "404": "There is nothing of that id.",
+    "403": "The request does not come from this machine.",
+    "404": "There is nothing with that id.",
     "409": "The idempotency key belongs to another attempt.",
     "410": "The user was erased.",
-    "429": "Enough commands are running.",
-    "502": "The Prefect server did not take it.",
+    "429": "Too many commands are running.",
+    "502": "The Prefect server refused the request.",
 }
 
 
 def document_of(app: FastAPI, *, learners_submit: bool) -> dict[str, Any]:
-    """The document, made once."""
+    """Return the document, which is created once."""
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(

@@ -1,4 +1,4 @@
-"""Attempts in, mastery and parameters out: `/v1/learning/bkt/…`."""
+"""Routes that store attempts and return mastery and parameters: `/v1/learning/bkt/…`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["learning"])
 
 @router.post("/attempts", response_model=UpdateFromAttemptResponse)
 async def submit_attempt(body: UpdateFromAttemptRequest, request: Request) -> Response:
-    """Store one attempt and update mastery; repeat it with the same key after a timeout."""
+    """Store one attempt and update mastery; after a timeout, retry with the same key."""
     service = _service(request)
     visit_of(request).require_user(body.user_id)
     _require_present(service, [body])
@@ -81,7 +81,7 @@ async def submit_attempt(body: UpdateFromAttemptRequest, request: Request) -> Re
 
 @router.post("/attempts/batch", response_model=BatchUpdateResponse)
 async def submit_batch(body: BatchUpdateRequest, request: Request) -> Response:
-    """Store attempts of one user, all or none, applied in the order of their times."""
+    """Store attempts of one user, all or none; they apply in the order of their times."""
     service = _service(request)
     visit_of(request).require_user(body.user_id)
     if len(body.attempts) > service.settings.max_batch:
@@ -113,7 +113,7 @@ async def submit_batch(body: BatchUpdateRequest, request: Request) -> Response:
 async def read_mastery(
     asked: Annotated[GetMasteryRequest, Query()], request: Request
 ) -> Response:
-    """A user's mastery by concept, now or, from the snapshots, as of a moment."""
+    """Return a user's mastery by concept, now or, from the snapshots, at a time in the past."""
     service = _service(request)
     visit_of(request).require_user(asked.user_id)
     limit = min(asked.limit, service.settings.max_page)
@@ -146,7 +146,7 @@ async def read_mastery(
 async def read_params(
     asked: Annotated[GetParamsRequest, Query()], request: Request
 ) -> Response:
-    """The parameters in force for a concept, and which level of the hierarchy answered."""
+    """Return the parameters in force for a concept and the level they come from."""
     service = _service(request)
 
     async def work(conn: AsyncConnection) -> BKTParamsResponse:
@@ -160,7 +160,7 @@ async def read_params(
 async def read_params_history(
     asked: Annotated[ParamsHistoryRequest, Query()], request: Request
 ) -> Response:
-    """Who decided what on a concept's parameters, when and why; the newest first."""
+    """Return the decisions on a concept's parameters with reasons, newest first."""
     service = _service(request)
     limit = min(asked.limit, service.settings.max_page)
     before = event_before(asked.cursor)
@@ -195,11 +195,11 @@ async def read_params_history(
 
 
 def as_json(model: BaseModel, status: int = 200) -> Response:
-    """The model as a response, serialised once."""
+    """Return the model as a response; it is serialised once."""
     return Response(
         model.model_dump_json(),
         status,
-        {"Cache-Control": "no-store"},  # what a user knows is nobody's to keep
+        {"Cache-Control": "no-store"},  # mastery of a user must not be cached
         media_type=JSONResponse.media_type,
     )
 
@@ -215,7 +215,7 @@ def _require_present(service: Service, attempts: Iterable[Attempt]) -> None:
         if attempt.attempted_at is not None and attempt.attempted_at > latest:
             raise RefusedError(
                 422,
-                f"attempted_at must not lie in the future, got "
+                f"attempted_at must not be in the future, got "
                 f"{attempt.attempted_at.isoformat()}; check the clock of the sender.",
                 kind="in-the-future",
             )
@@ -237,7 +237,7 @@ async def _require_known_ids(
     concept_ids: Iterable[str],
     question_ids: Iterable[str],
 ) -> None:
-    """Refuse ids that nobody has seen, where the settings say so."""
+    """Raise `UnknownIdError` for ids that were never seen, if the settings refuse them."""
     rules = service.settings
     asked = (
         ("user", rules.unknown_users, user_is_known, () if user_id is None else (user_id,)),

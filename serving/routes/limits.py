@@ -1,4 +1,4 @@
-"""Requests that are too large are refused before they are read."""
+"""Refuse requests that are too large before they are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BodyLimit:
-    """Counts the bytes of a body, declared and real."""
+    """Limits the size of request bodies, by the declared length and by the bytes received."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self._app = app
@@ -21,7 +21,7 @@ class BodyLimit:
         self._refusal = f"A request may have at most {max_bytes} bytes; send less at a time."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is small enough."""
+        """Pass on requests whose body is small enough."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

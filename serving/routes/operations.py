@@ -1,4 +1,4 @@
-"""For those who run the service: is it alive and ready, what does it count and offer."""
+"""Routes for operating the service: health, readiness, metrics and documentation."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from serving.service import Service
 
 
-#: How a token goes into the header Authorization.
+#: The scheme of a token in the header Authorization.
 SCHEME: Literal["Bearer"] = "Bearer"
 
 
 class Health(ApiModel):
-    """One word on how the service stands."""
+    """The status of the service in one word."""
 
     status: str
 
 
 class PublicRoute(APIRoute):
-    """A route without a token; it must be declared as such to be built."""
+    """A route without a token; it can be created only if it is declared public."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, as it is."""
+        """Return the handler without a check."""
         if self.name not in PUBLIC | LOCAL:
             raise LookupError(f"the route {self.name!r} is not declared public")
         return super().get_route_handler()
@@ -49,42 +49,42 @@ development_router = APIRouter(route_class=PublicRoute, tags=["development"])
 
 @router.get("/health", response_model=Health)
 async def health() -> Response:
-    """The process answers; nothing else is asked."""
+    """Report that the process answers; nothing else is checked."""
     return as_json(Health(status="ok"))
 
 
 @router.get("/ready", response_model=Health)
 async def readiness(request: Request) -> Response:
-    """The database answers and has the schema of this program; else 503."""
+    """Report whether the database answers with the schema of this program; 503 if not."""
     await _service(request).database.require_ready()
     return as_json(Health(status="ready"))
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Counts and times for Prometheus; labels hold no ids."""
+    """Return counts and times for Prometheus; labels contain no ids."""
     return Response(_service(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi_document(request: Request) -> Response:
-    """What a client can be generated from."""
+    """Return the OpenAPI document, from which clients can be generated."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs", include_in_schema=False)
 async def reference(request: Request) -> Response:
-    """The same document for people, without a script."""
+    """Return the same document as a page for people, without scripts."""
     page = reference_page(request.app.openapi())
     return HTMLResponse(page, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
 @development_router.post("/v1/development/token", response_model=DevelopmentTokenResponse)
 async def issue_development_token(body: DevelopmentTokenRequest, request: Request) -> Response:
-    """A token of this process for this machine; exists only where the service has no key."""
+    """Issue a token of this process for this machine; only while the service has no key."""
     if not is_local(request):
         raise HTTPException(403, "Development tokens are issued on this machine only.")
-    token, expires_at = _service(request).door.tokens.issue(
+    token, expires_at = _service(request).access.tokens.issue(
         body.sub, body.role, timedelta(minutes=body.minutes)
     )
     answer = DevelopmentTokenResponse(

@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page of HTML: no script, nothing fetched from elsewhere."""
+"""The OpenAPI document as one HTML page without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from serving.routes.reference_style import STYLE
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-#: Nothing may run or be loaded; the one style sheet is known by its hash.
+#: Nothing may run or be loaded; the only style sheet is allowed by its hash.
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -19,7 +19,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def reference_page(document: dict[str, Any]) -> str:
-    """Every operation by tag, then every schema."""
+    """Return the page: every operation by tag, then every schema."""
     by_tag: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -74,7 +74,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         f"<td>{escape(answer['description'])}</td></tr>"
         for status, answer in sorted(operation["responses"].items())
     )
-    parts.append(f"<h4>Answers</h4><table>{answers}</table>")
+    parts.append(f"<h4>Responses</h4><table>{answers}</table>")
     return (
         f'<details id="{escape(name)}"><summary><b class="{escape(method)}">'
         f"{escape(method.upper())}</b> <code>{escape(path)}</code> "
@@ -118,7 +118,7 @@ def _row(name: str, kind: str, schema: dict[str, Any], *, required: bool) -> str
     need = "required" if required else ""
     notes = [escape(schema["description"].rstrip("."))] if "description" in schema else []
     limits = schema
-    for choice in schema.get("anyOf", ()):  # those of `string or null` stand with the string
+    for choice in schema.get("anyOf", ()):  # limits of `string or null` are with the string
         limits = choice | limits
     notes += [
         f"{label} {escape(str(limits[key]))}" for key, label in _LIMITS.items() if key in limits
@@ -142,7 +142,7 @@ _LIMITS = {
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """The type in words, with links to schemas."""
+    """Return the type in words, with links to schemas."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#schema-{name}">{name}</a>'

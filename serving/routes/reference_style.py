@@ -1,4 +1,4 @@
-"""The one style sheet of the reference page."""
+"""The style sheet of the reference page."""
 
 from __future__ import annotations
 
