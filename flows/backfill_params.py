@@ -56,23 +56,23 @@ if TYPE_CHECKING:
     from datasets.extracts.extraction import Extract
     from flows.lifecycle.stages import Fitted
 
-#: A step that ended so is not begun again.
+#: A step with one of these statuses is not repeated.
 ENDED = (RunStatus.DONE, RunStatus.EMPTY, RunStatus.UNCHANGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillStep:
-    """One day of a backfill."""
+    """The result of one day of a backfill."""
 
     day: date
     summary: RunSummary
-    #: Whether an earlier try had finished it.
+    #: Whether an earlier call had finished it.
     was_done: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillSummary:
-    """The outcome of a backfill, day by day."""
+    """The result of a backfill, by day."""
 
     run_id: str
     name: str
@@ -85,7 +85,7 @@ class BackfillSummary:
     exit_code: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """What `bkt backfill params --json` prints."""
+        """Return what `bkt backfill params --json` prints."""
         return {
             "run_id": self.run_id,
             "resumed": self.resumed,
@@ -103,7 +103,7 @@ class BackfillSummary:
 
 @deployed("backfill-params")
 def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
-    """Walk forward through history over one extraction; promote the last day's if asked to."""
+    """Fit each day on one extraction; promote the winners of the last day if requested."""
     request.check()
     settings = load_settings()
     refuse_future(request)
@@ -148,7 +148,7 @@ def _run_step(
     day: date,
     check: Callable[[], None],
 ) -> BackfillStep:
-    """Fit one day as a trial over the shared extraction; a day that is done is not repeated."""
+    """Fit one day as a trial on the shared extraction; a finished day is not repeated."""
     step = backfill.step(day)
     with reading(engine) as conn:
         earlier = find_run(conn, step.run_id)
@@ -185,7 +185,7 @@ def _run_step(
 
 
 def _delivered(settings: Settings, summary: RunSummary) -> RunSummary:
-    """Log a finished step to MLflow if an earlier try could not."""
+    """Log a finished step to MLflow if an earlier call could not."""
     folder = settings.data_dir / "runs" / summary.run_id
     if summary.mlflow_run_id is not None or not (folder / FACTS).is_file():
         return summary
@@ -197,12 +197,12 @@ def _delivered(settings: Settings, summary: RunSummary) -> RunSummary:
 def _tell_mlflow(
     settings: Settings, plan: BackfillPlan, steps: list[BackfillStep]
 ) -> tuple[str | None, str | None]:
-    """The id of the parent run in MLflow, or the reason why it could not be logged."""
+    """Return the id of the parent run in MLflow, or why it could not be logged."""
     try:
         named = [(step.day, step.summary) for step in steps]
         return log_backfill(settings, plan, named), None
     except TrackingUnavailableError as error:
-        return None, f"MLflow has not all of the backfill: {error.reason} Run it again."
+        return None, f"The backfill is not fully logged to MLflow: {error.reason} Run it again."
 
 
 def _summarise(
@@ -229,11 +229,11 @@ def _summarise(
 
 
 def _refuse_days_before_the_log(engine: Engine, request: BackfillParamsRequest) -> None:
-    """Raise `UsageError` if the first step lies before the first attempt."""
+    """Raise `UsageError` if the first step is before the first attempt."""
     first = first_day_of_log(engine, Clock.KNOWN if request.as_known else Clock.ANSWERED)
     if request.first_day < first:
         stored = "stored" if request.as_known else "made"
         raise UsageError(
-            f"--from must not lie before the first attempt, which was {stored} on {first}, "
+            f"--from must not be before the first attempt, which was {stored} on {first}, "
             f"got {request.first_day}."
         )

@@ -1,7 +1,7 @@
-"""A night under candidates: versions that are fitted, judged and logged, and never serve.
+"""Fit candidates in a nightly run: versions that are judged and logged but not in force.
 
-Their rows are kept up to date, champion against challenger inside each version, so that an
-activation finds fresh parameters that were judged. States and snapshots are not touched.
+Their parameters are kept up to date, with champions and challengers inside each version, so
+that an activation finds current parameters. States and snapshots are not changed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateNight:
-    """One candidate of a night: its summary, or why it was not fitted."""
+    """The result of one candidate: its summary, or why it was not fitted."""
 
     version: str
     summary: RunSummary | None
@@ -49,7 +49,7 @@ class CandidateNight:
 
     @property
     def remark(self) -> str:
-        """One sentence for whoever reads of the night."""
+        """Return one sentence for the report of the run."""
         if self.summary is None:
             return f"Candidate {self.version} was not fitted: {self.problem}"
         counts = self.summary.concepts
@@ -63,7 +63,7 @@ class CandidateNight:
 
     @property
     def exit_code(self) -> int:
-        """4 where concepts failed or the version could not be fitted, 6: not in MLflow."""
+        """4 if concepts or the version could not be fitted, 6 if MLflow has no evidence."""
         return 4 if self.summary is None else self.summary.exit_code
 
 
@@ -74,10 +74,10 @@ def fit_candidates(
     night: RunPlan,
     check: Callable[[], None],
 ) -> Iterator[CandidateNight]:
-    """Fit each candidate of the settings on the night's extraction, one after the other.
+    """Fit each candidate of the settings on the extraction of the run, one after the other.
 
-    Call under the run lock. A candidate that refuses or breaks does not stop the others: the
-    night under the version in force is done.
+    Call it under the run lock. An error in one candidate does not stop the others, because the
+    run of the version in force is already complete.
     """
     extract = open_extract(night.extract_root, night.run_dir)
     for version in settings.fit.candidates:
@@ -92,7 +92,7 @@ def fit_candidates(
 
 
 def _candidate(engine: Engine, version: str) -> Algorithm | None:
-    """The version by its name; None where it is the one in force, which the night was about."""
+    """Return the version of that name; None if it is in force, and therefore already fitted."""
     with reading(engine) as conn:
         if version_named(list_versions(conn), version).status == RETIRED:
             raise BktError("it is retired; take it out of [fit] candidates.")
@@ -108,7 +108,7 @@ def _night_under(
     version: Algorithm,
     check: Callable[[], None],
 ) -> CandidateNight:
-    """Fit, judge, log and keep rows under one version; as a night but for the states."""
+    """Fit, judge, log and promote under one version, like a nightly run without states."""
     check()
     watch = Stopwatch()
     plan = begin_run(
@@ -132,7 +132,7 @@ def _night_under(
 
 
 def with_candidates(night: RunSummary, beside: Sequence[CandidateNight]) -> RunSummary:
-    """The summary of a night with what became of its candidates."""
+    """Add the results of candidates to the summary of a run."""
     codes = [one.exit_code for one in beside]
     return replace(
         night,

@@ -1,4 +1,4 @@
-"""Flow: two algorithm versions on the same held-out users. `bkt algo compare` runs it."""
+"""Flow: compare two algorithm versions on the same held-out users (`bkt algo compare`)."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compared:
-    """A comparison, and where it is kept."""
+    """A comparison, and where it is stored."""
 
     run_id: str
     comparison: VersionComparison
     page: Path
     mlflow_run_id: str | None
-    #: Why MLflow has not heard of it; None where it has.
+    #: Why it was not logged to MLflow; None if it was.
     problem: str | None
 
     @property
     def exit_code(self) -> int:
-        """6 where the evidence was not delivered."""
+        """6 if the evidence was not delivered to MLflow, otherwise 0."""
         return 6 if self.problem else 0
 
     def as_json(self) -> dict[str, Any]:
-        """What `bkt algo compare --json` prints."""
+        """Return what `bkt algo compare --json` prints."""
         kept = {
             "run_id": self.run_id,
             "mlflow_run_id": self.mlflow_run_id,
@@ -67,7 +67,7 @@ class Compared:
 
 @deployed("compare-versions")
 def compare_versions(request: CompareRequest) -> Compared:
-    """Extract, fit both versions, predict held-out attempts, replay everybody, log."""
+    """Extract, fit both versions, predict held-out attempts, replay all users, log."""
     settings = load_settings()
     request.check()
     named = request.engine or settings.fit.engine
@@ -132,7 +132,7 @@ def compare_versions(request: CompareRequest) -> Compared:
 
 
 def _tags(settings: Settings, request: CompareRequest) -> dict[str, str]:
-    """What was asked for, as a night's tags name it."""
+    """Return the request as tags, with the names that a nightly run uses."""
     return {
         "since": "" if request.since is None else request.since.isoformat(),
         "until": "" if request.until is None else request.until.isoformat(),

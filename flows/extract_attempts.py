@@ -1,4 +1,4 @@
-"""Flow: the attempt log from the database to validated Parquet, in one consistent snapshot."""
+"""Flow: extract the attempt log to validated Parquet files, in one consistent snapshot."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from flows.runs.database import open_database
 
 @flow(name="extract-attempts", flow_run_name="extract")
 def extract_attempts(settings: Settings, *, full: bool = False) -> Extracted:
-    """Read the log and the state versions as of one moment."""
+    """Read the log and the state versions in one snapshot."""
     return read_attempt_log(settings, full=full)
 
 
 def database_broke_off(_task: object, _run: object, state: State[Any]) -> bool:
-    """Only a log that could not be read to the end is worth another try."""
+    """Return whether to retry: only if the log could not be read to the end."""
     return isinstance(state.result(raise_on_failure=False), ExtractError)
 
 
@@ -37,7 +37,7 @@ def database_broke_off(_task: object, _run: object, state: State[Any]) -> bool:
     retry_condition_fn=database_broke_off,
 )
 def read_attempt_log(settings: Settings, *, full: bool) -> Extracted:
-    """One try at the extraction."""
+    """Run the extraction once."""
     options = ExtractOptions(
         future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
         max_quarantine=settings.extract.max_quarantine_share,

@@ -1,4 +1,4 @@
-"""Flow: Parquet to fits, gates and verdicts, and their evidence to MLflow."""
+"""Flow: fit concepts from Parquet files, judge the fits, and log the evidence to MLflow."""
 
 from __future__ import annotations
 
@@ -58,12 +58,11 @@ class BreakerError(BktError):
 
 @flow(name="fit-concepts", flow_run_name="fit {plan.label}")
 def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
-    """Fit and judge every shard, then decide over the whole run and write the decisions.
+    """Fit and judge every shard, then decide over the complete run and write the decisions.
 
-    A run that would repeat one that has ended reads what that one decided.
-
-    The result is quoted: Prefect would look for futures in every value of every concept, which
-    took longer than a night with nothing new needs for all else.
+    A run that would repeat a completed run reads the decisions of that run. The result is
+    quoted, because Prefect would otherwise search every value of every concept for futures,
+    which takes longer than all other work of a run without new attempts.
     """
     extract, watch = open_extract(plan.extract_root, plan.run_dir), Stopwatch()
     repeated = judged_before(settings, plan, flood_remark(settings, extract))
@@ -91,7 +90,7 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
 
 
 def log_evidence(settings: Settings, plan: RunPlan, fitted: Fitted) -> Fitted:
-    """The evidence to MLflow, before anything is switched."""
+    """Log the evidence to MLflow, before any parameters are switched."""
     if not fitted.goes_to_mlflow(plan):
         return fitted
     before = time.perf_counter()
@@ -108,7 +107,7 @@ def conclude(
     seconds: Mapping[str, float],
     prior: Prior | None = None,
 ) -> Fitted:
-    """The verdicts of the whole run, and its decisions on disk."""
+    """Reach the verdicts of the complete run and write its decisions to disk."""
     known = [work for work in works if work.evidence is not None]
     with open_database(settings) as engine, reading(engine) as conn:
         pinned = pinned_concepts(conn, plan.algo_version_id)
@@ -157,7 +156,7 @@ def conclude(
 def _data_spans(
     extract: Extract, plan: RunPlan
 ) -> dict[str, tuple[datetime | None, datetime | None]]:
-    """First and last attempt of each concept, cut to the window."""
+    """Return first and last attempt of each concept, clipped to the window."""
     rows = extract.concepts.select(
         ["concept_id", "first_attempt_at", "last_attempt_at"]
     ).to_pylist()

@@ -55,7 +55,7 @@ def nightly(request: RetrainRequest | None = None) -> RunSummary:
             if fitted.has_news and not plan.dry_run:
                 with watch.stage("promote"):
                     promoted = promote_params(settings, plan, lock.check)
-            if not plan.dry_run:  # an unchanged run still mends what a killed one left
+            if not plan.dry_run:  # an unchanged run also repairs what a killed one left
                 recomputed = recompute_states(
                     settings, plan, lock.check, snapshot=fitted.has_news
                 )

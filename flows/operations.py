@@ -1,4 +1,4 @@
-"""Flows: what operators do by a form or a schedule; the command line does the same directly."""
+"""Flows for operators, started by a form or a schedule; commands do the same directly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flows.runs.requests import BackfillSnapshotsRequest, RecomputeRequest, Roll
 
 @deployed("backfill-snapshots")
 def backfill_snapshots(request: BackfillSnapshotsRequest) -> dict[str, int]:
-    """Rebuild the mastery snapshots of past days; returns the rows of each day."""
+    """Rebuild the mastery snapshots of past days; return the number of rows by day."""
     request.check()
     done = backfill_days(
         load_settings(),
@@ -29,13 +29,13 @@ def backfill_snapshots(request: BackfillSnapshotsRequest) -> dict[str, int]:
 
 @deployed("recompute")
 def recompute_mastery(request: RecomputeRequest) -> dict[str, Any]:
-    """Replay mastery from the attempt log; returns the run and how many states it wrote."""
+    """Replay mastery from the attempt log; return the run and the number of states written."""
     return asdict(recompute(load_settings(), concepts=request.concepts, user=request.user))
 
 
 @deployed("rollback")
 def roll_back(request: RollbackRequest) -> dict[str, Any]:
-    """Put older parameters in force again, or let concepts go; returns what was done."""
+    """Put older parameters in force again, or release concepts; return what was done."""
     request.check()
     settings = load_settings()
     if request.release:
@@ -56,5 +56,5 @@ def roll_back(request: RollbackRequest) -> dict[str, Any]:
 
 @deployed("prune")
 def prune() -> dict[str, int]:
-    """Remove what is older than the settings keep it; returns what went, by name."""
+    """Remove files and rows past their retention; return the numbers by kind."""
     return prune_everything(load_settings())

@@ -1,4 +1,4 @@
-"""Flow: the winners of a run into `bkt_skill_params`, in short transactions."""
+"""Flow: put the winners of a run in force, in short transactions."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from datasets.store.params.switching import SwitchOutcome
     from flows.evidence.decisions import ConceptDecision
 
-#: A switch whose outcome is unknown is looked up and tried again this often.
+#: How often a switch with an unknown outcome is checked and tried again.
 MAX_TRIES = 3
-#: Concepts of one transaction: attempts at all of them wait until it ends.
+#: Most concepts per transaction, because attempts at all of them wait until it ends.
 WINNERS_AT_ONCE = 50
 
 T = TypeVar("T")
@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 @flow(name="promote-params", flow_run_name="promote {plan.label}")
 def promote_params(settings: Settings, plan: RunPlan, check: Callable[[], None]) -> Promoted:
-    """Switch each winner, and write down every decision that rests on a test.
+    """Switch each winner, and record every decision that is based on a test.
 
-    `check` raises where the run must not go on writing: `RunLock.check`.
+    `check` raises if the run must stop writing, as `RunLock.check` does.
     """
     decisions = read_decisions(plan.run_dir / DECISIONS)
     winners = [decided for decided in decisions if decided.challenger is not None]
@@ -68,7 +68,7 @@ def promote_batch(
     winners: Sequence[ConceptDecision],
     check: Callable[[], None],
 ) -> dict[str, Switch]:
-    """Switch winners in one transaction; those whose lock is held then wait, one by one."""
+    """Switch winners in one transaction; then switch, one by one, those whose lock was held."""
     requests = [_request(decided) for decided in winners]
 
     def all_free() -> dict[str, SwitchOutcome]:
@@ -92,7 +92,7 @@ def promote_batch(
 def promote(
     engine: Engine, plan: RunPlan, request: SwitchRequest, check: Callable[[], None]
 ) -> SwitchOutcome:
-    """One switch, which waits for its concept."""
+    """Switch one concept, waiting for its lock."""
 
     def when_free() -> SwitchOutcome:
         with engine.begin() as conn:
@@ -112,9 +112,9 @@ def promote(
 
 
 def _tried_again(transaction: Callable[[], T], check: Callable[[], None]) -> T:
-    """After a connection is cut at its commit, a look and never a guess.
+    """Run the transaction again if its connection was lost, so that its outcome is unknown.
 
-    A switch looks (run, concept) up first: what was committed is not done twice.
+    A switch first looks up (run, concept), so that a committed switch is not done twice.
     """
     tries = 0
     while True:
@@ -139,7 +139,7 @@ def _request(decided: ConceptDecision) -> SwitchRequest:
 
 
 def record_others(engine: Engine, plan: RunPlan, decisions: Sequence[ConceptDecision]) -> None:
-    """Append the decisions that change nothing; concepts that were not tested have none."""
+    """Append the decisions that change nothing; concepts without a test get none."""
     at = datetime.now(UTC)
     events = [
         NewEvent(

@@ -1,4 +1,4 @@
-"""Flow: every user's mastery under the parameters in force, and its snapshots."""
+"""Flow: recompute mastery of all users under the parameters in force, and snapshot it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 def recompute_states(
     settings: Settings, plan: RunPlan, check: Callable[[], None], *, snapshot: bool = True
 ) -> Recomputed:
-    """Sweep what is stale or carries an old stamp, then snapshot what changed.
+    """Sweep states that are stale or have an old stamp, then write snapshots of changes.
 
-    `check` raises where the run must not go on writing: `RunLock.check`.
+    `check` raises if the run must stop writing, as `RunLock.check` does.
     """
     watch = Stopwatch()
     with open_database(settings) as engine:
@@ -57,7 +57,7 @@ def recompute_states(
 
 
 def last_mark(conn: Connection) -> SnapshotMark | None:
-    """That of the last run whose snapshots came to their end."""
+    """Return the mark of the last run whose snapshots were completed."""
     for run in list_runs(conn, kind="retrain"):
         if SNAPSHOT_MARK in run.manifest.get("outcome", {}):
             return mark_from_json(run.manifest["outcome"][SNAPSHOT_MARK])
@@ -67,7 +67,7 @@ def last_mark(conn: Connection) -> SnapshotMark | None:
 def sweep_states(
     engine: Engine, settings: Settings, plan: RunPlan, check: Callable[[], None]
 ) -> int:
-    """Bring every state up to date; values staged from the extract where they still hold."""
+    """Update every outdated state, with staged values from the extraction where valid."""
     with reading(engine) as conn:
         expected = outstanding(conn)
         promoted = params_of_run(conn, plan.run_id)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @deployed("trial-fit")
 def trial_fit(request: FitRequest | None = None) -> RunSummary:
-    """Extract, fit, gate and log; nothing is promoted, so no lock is needed."""
+    """Extract, fit, gate and log; nothing is promoted, so that no lock is needed."""
     settings, request, watch = load_settings(), request or FitRequest(), Stopwatch()
     request.check()
     with (

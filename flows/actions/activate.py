@@ -1,4 +1,4 @@
-"""Put an algorithm version in force: flip, sweep, snapshots, alias; resumable at each point."""
+"""Put an algorithm version in force: switch, sweep, snapshots, alias; every step can resume."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ KIND = "activate"
 
 
 class NotApprovedError(BktError):
-    """An activation that a person must approve first."""
+    """An activation must first be approved by a person."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationPlan:
-    """What an activation would do."""
+    """What an activation would change."""
 
     before: str
     after: str
-    #: Concepts fitted under the version in force, and those of them without a fit under the
-    #: new one: they would fall to its defaults.
+    #: Number of concepts fitted under the version in force, and the concepts among them without
+    #: a fit under the new version, which would get its defaults.
     concepts_fitted: int
     to_defaults: tuple[str, ...]
     impact: VersionImpact
@@ -76,19 +76,19 @@ class ActivationPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationReport:
-    """What an activation did; `run_id` is None where there was nothing to do."""
+    """What an activation changed; `run_id` is None if there was nothing to do."""
 
     run_id: str | None
     before: str
     after: str
     states: int
     snapshots: int
-    #: Why MLflow does not follow; None where it does.
+    #: Why MLflow could not be updated; None if it was.
     problem: str | None
 
 
 def plan_activation(settings: Settings, version: str) -> ActivationPlan:
-    """What `activate` would do; reads only."""
+    """Return what `activate` would change, without writing."""
     with open_database(settings) as engine:
         return _plan(engine, settings, version)
 
@@ -96,11 +96,11 @@ def plan_activation(settings: Settings, version: str) -> ActivationPlan:
 def activate(
     settings: Settings, version: str, *, approve: bool = False, actor: str | None = None
 ) -> ActivationReport:
-    """Make `version` the one in force and bring every state under it.
+    """Put `version` in force and recompute all states with it.
 
-    Without `approve` it rests on evidence: raises `NotApprovedError` where that shows the
-    version to be worse, or too many users would cross the threshold. Repeated after a kill it
-    goes on where that stopped; a version that is in force, with nothing unfinished, is left
+    Without `approve` the evidence decides: raises `NotApprovedError` if it shows the version to
+    be worse, or if too many users would cross the threshold. A repeated call after a kill
+    resumes where it stopped. A version that is in force, with nothing unfinished, is left
     alone.
     """
     with (
@@ -111,7 +111,7 @@ def activate(
         unfinished = _unfinished(engine, version)
         with reading(engine) as conn:
             before = active_algorithm(conn).version
-            algorithm(conn, version)  # there, and of settings that this release knows
+            algorithm(conn, version)  # raises if it is missing or has unknown settings
         if before == version and unfinished is None:
             return ActivationReport(
                 run_id=None, before=version, after=version, states=0, snapshots=0, problem=None
@@ -147,7 +147,7 @@ def activate(
 
 
 def _unfinished(engine: Engine, version: str) -> str | None:
-    """The newest activation if it is of this version, flipped, and did not come to its end."""
+    """Return the newest activation if it is unfinished, of this version, and has switched."""
     with reading(engine) as conn:
         last: Any = next(iter(list_runs(conn, kind=KIND)), None)
         if last is None or last.status is RunStatus.DONE:

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Backfilled:
-    """Snapshot rows written, by day; 0 where they were there already."""
+    """Number of snapshot rows written, by day; 0 if they already existed."""
 
     rows: dict[date, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _BackfillPlan:
-    """The end of each day, the moment after the last, and the manifests of their runs."""
+    """The end of each day, the time after the last one, and the manifests of their runs."""
 
     moments: dict[date, Moment]
     afterwards: Moment
@@ -50,7 +50,7 @@ class _BackfillPlan:
 
 
 def days_of(request: DaysRequest) -> list[date]:
-    """Every day from the first to the last, both included; none may lie ahead."""
+    """Return every day from the first to the last, both included; raises for future days."""
     refuse_future(request)
     n_days = (request.last_day - request.first_day).days + 1
     return [request.first_day + timedelta(days=n) for n in range(n_days)]
@@ -68,7 +68,7 @@ def refuse_future(request: DaysRequest) -> None:
 def backfill_days(
     settings: Settings, days: Sequence[date], *, as_known: bool, params_of: str | None
 ) -> Backfilled:
-    """Write the snapshot rows of each day's end; repeated, it writes what is missing."""
+    """Write the snapshot rows of the end of each day; a repeated call adds missing rows."""
     clock = Clock.KNOWN if as_known else Clock.ANSWERED
     with (
         open_database(settings) as engine,
@@ -104,15 +104,15 @@ def backfill_days(
 def _plan(
     engine: Engine, days: Sequence[date], clock: Clock, params_of: str | None
 ) -> _BackfillPlan:
-    """Each day under a run of its own, and one that restores the time after them.
+    """Plan a run for each day, and one that restores the values after these days.
 
-    A run holds one row per user and concept. The same request again finds its run, unless the
-    log or what is in force has changed, or the day was filled in otherwise since: then it gets
-    another, so that the rows of the last request stand.
+    A run holds one row per user and concept. The same request finds its run again, unless the
+    log or the parameters in force have changed, or the day was backfilled in another way since:
+    then it gets a new run, so that the rows of the last request are the latest.
     """
     made_from = _sources(engine)
     with reading(engine) as conn:
-        runs = reversed(list_runs(conn, kind="backfill"))  # the newest of a day comes last
+        runs = reversed(list_runs(conn, kind="backfill"))  # the newest run of a day is last
         newest = {run.manifest.get("day"): run for run in runs}
     moments: dict[date, Moment] = {}
     manifests: dict[str, dict[str, Any]] = {}
@@ -138,7 +138,7 @@ def _plan(
 
 
 def _sources(engine: Engine) -> list[int | None]:
-    """The last attempt, the last correction and the last switch."""
+    """Return the ids of the last attempt, the last correction and the last switch."""
     with reading(engine) as conn:
         version = active_algorithm(conn)
         last_rows = select(
@@ -149,7 +149,7 @@ def _sources(engine: Engine) -> list[int | None]:
 
 
 def _promoting_run(engine: Engine, run: str) -> str:
-    """The id of a run that promoted parameters; raises `BadInputError` for any other."""
+    """Return the id of a run that promoted parameters; raises `BadInputError` for others."""
     with reading(engine) as conn:
         run_id = stored_run(conn, run)
         if not params_of_run(conn, run_id):
@@ -160,7 +160,7 @@ def _promoting_run(engine: Engine, run: str) -> str:
 
 
 def first_day_of_log(engine: Engine, clock: Clock) -> date:
-    """The day of the first attempt, by when it was made or when it was stored."""
+    """Return the day of the first attempt, by when it was made or when it was stored."""
     column = AttemptRow.created_at if clock is Clock.KNOWN else AttemptRow.attempted_at
     with reading(engine) as conn:
         first = conn.execute(select(func.min(column))).scalar_one_or_none()
@@ -173,5 +173,5 @@ def _refuse_days_before_the_log(engine: Engine, days: Sequence[date], clock: Clo
     first = first_day_of_log(engine, clock)
     if days[-1] < first:
         raise UsageError(
-            f"--to must not lie before the first attempt, on {first}, got {days[-1]}."
+            f"--to must not be before the first attempt, on {first}, got {days[-1]}."
         )

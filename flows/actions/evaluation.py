@@ -1,4 +1,4 @@
-"""Scores of the parameters in force on attempts that are not in the database."""
+"""Score the parameters in force on attempts that are not in the database."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileScores:
-    """How well a file was predicted, and what of it was."""
+    """Scores of a file, and the rows that were scored."""
 
     scores: Scores
-    #: Of the file's rows: accepted are those that were scored.
+    #: Counts of the file's rows; the accepted ones were scored.
     rows: RowCounts
-    #: Rule -> rows of the file that broke it first.
+    #: Number of rows by the first rule that they broke.
     reasons: dict[str, int]
-    #: Concepts that had no parameters and were scored under the defaults.
+    #: Concepts without parameters, which were scored with the defaults.
     at_defaults: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def evaluate_file(
     params: Mapping[str, BktParams],
     defaults: BktParams,
 ) -> FileScores:
-    """Predict every attempt of a file from those before it, and pool the scores.
+    """Predict every attempt of a file from the attempts before it, and pool the scores.
 
-    Rows that an import would set aside or not count twice are left out, and counted. Concepts
-    without parameters get the defaults.
+    Rows that an import would quarantine or count as duplicates are left out and counted.
+    Concepts without parameters are predicted with the defaults.
     """
     plan = plan_all(open_attempts(path, options), rules)
     attempts = plan.new.sort("concept_id", "user_id", "attempted_at", "row")

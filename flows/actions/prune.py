@@ -1,4 +1,4 @@
-"""Apply retention: remove extracts, run files, fits and snapshot rows past their time."""
+"""Apply retention: remove old extractions, run files, fits and snapshot rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def prune_everything(settings: Settings) -> dict[str, int]:
-    """Apply the retention of the settings; returns what went, by its name."""
+    """Apply the retention of the settings; return the number of removed items by kind."""
     at, keep, data_dir = datetime.now(UTC), settings.retention, settings.data_dir
-    with open_database(settings) as engine:  # first: nothing goes where it does not answer
+    with open_database(settings) as engine:  # first, so that nothing is removed if it fails
         with reading(engine) as conn:
             in_force = active_params(conn, active_algorithm(conn).id).values()
         with engine.begin() as conn:

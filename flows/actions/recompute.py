@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """One recomputation, and how many states it wrote."""
+    """One recomputation, and the number of states that it wrote."""
 
     run_id: str
     states: int
@@ -34,7 +34,7 @@ class Recomputed:
 def recompute(
     settings: Settings, *, concepts: Collection[str] = (), user: str | None = None
 ) -> Recomputed:
-    """Replay states from the log, up to date or not."""
+    """Replay states from the log, whether they are outdated or not."""
     with (
         open_database(settings) as engine,
         run_lock(engine, holder="bkt recompute") as lock,
@@ -56,7 +56,7 @@ def recompute(
 
 
 def _refuse_unknown(engine: Engine, concepts: Collection[str], user: str | None) -> None:
-    """Raise `UsageError` for a user or concept without attempts: most likely a misspelling."""
+    """Raise `UsageError` for a user or concept without attempts: probably a misspelling."""
     with reading(engine) as conn:
         if user is not None and not has_states(conn, user_id=user):
             raise UsageError(f"--user must name a user with attempts, got {user!r}.")

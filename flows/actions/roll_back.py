@@ -1,4 +1,4 @@
-"""Roll back parameters by concept or by run, and release the pins that a rollback leaves."""
+"""Roll back parameters by concept or by run, and release the pins that rollbacks create."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ DEFAULTS = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackReport:
-    """Concepts that were rolled back or left, and the number of replayed states."""
+    """The concepts that were rolled back or left, and the number of replayed states."""
 
     run_id: str
     rolled_back: tuple[RolledBack, ...]
-    #: Concepts of the run where its row is not in force, and which is; None: the defaults.
+    #: Concepts of the run whose row is not in force -> the row that is (None means defaults).
     left: dict[str, int | None]
     states: int
-    #: Why MLflow does not follow; None where it does.
+    #: Why MLflow could not be updated; None if it was.
     problem: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
-    """The target row of one rollback; None: the defaults."""
+    """The target row of one rollback; None means the defaults."""
 
     to_param_id: int | None
-    #: The row that must still be in force; None: whatever is.
+    #: The row that must still be in force; None accepts any row.
     only_from: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """An unfinished rollback to resume (None: a new one), and the concepts it switched."""
+    """An unfinished rollback to resume (None means a new one), and what it has switched."""
 
     run_id: str | None
     ways: dict[str, _Way]
@@ -74,10 +74,11 @@ class _Begun:
 def roll_back_concepts(
     settings: Settings, concepts: Sequence[str], *, to: str | None, actor: str | None = None
 ) -> RollbackReport:
-    """Go back `to` a row's id or to `default`; None: to what was in force before.
+    """Roll back to the row `to`, to `default`, or (None) to what was in force before.
 
-    All concepts are looked at before the first is changed. Without an `actor` it is the account
-    that runs this. Repeated after a kill it finishes what began, and goes back no further.
+    All concepts are checked before the first is changed. The default `actor` is the account
+    that runs the process. A repeated call after a kill finishes the rollback, and does not go
+    back further.
     """
     with open_database(settings) as engine:
         asked = {"concepts": sorted(set(concepts)), "to": to}
@@ -115,7 +116,7 @@ def roll_back_run(settings: Settings, run: str, *, actor: str | None = None) -> 
 def release_concepts(
     settings: Settings, concepts: Sequence[str], *, actor: str | None = None
 ) -> str:
-    """Take the pin off concepts, so that a run may promote them again; returns the run's id."""
+    """Remove the pins of concepts, so that a run may promote them again; return the run id."""
     with open_database(settings) as engine:
         with reading(engine) as conn:
             version = active_algorithm(conn)
@@ -136,9 +137,9 @@ def release_concepts(
 
 
 def _begun(conn: Connection, asked: dict[str, Any]) -> _Begun:
-    """The same rollback where it was killed, or broke off, behind its first switch.
+    """Find the same rollback if it was interrupted after its first switch.
 
-    Only if nothing has come between: what it switched must still be in force.
+    It is resumed only if the rows that it put in force still are.
     """
     runs = (
         run for run in list_runs(conn, kind="rollback") if run.manifest.get("asked") == asked
@@ -165,10 +166,10 @@ def _roll_back(
     left: dict[str, int | None] | None,
     actor: str | None,
 ) -> RollbackReport:
-    """One transaction per concept, then their states, then MLflow.
+    """Roll back in one transaction per concept, then recompute states, then update MLflow.
 
-    A concept that something newer took meanwhile is left alone; without a list to put it on
-    (`left` None) the first of them is an error, once the others have their states.
+    A concept whose parameters changed in the meantime is left alone and added to `left`. If
+    `left` is None, the first such concept raises an error after the other states are done.
     """
     done: list[RolledBack] = []
     changed: list[IncumbentChangedError] = []
@@ -206,14 +207,14 @@ def _roll_back(
 
 
 def _way(conn: Connection, version: Algorithm, concept: str, to: str | None) -> _Way:
-    """The target of a rollback, validated against the rows and the incumbent of the concept."""
+    """Return the target of a rollback, checked against the rows and the incumbent."""
     incumbent = active_params(conn, version.id).get(concept)
     incumbent_id = incumbent.param_id if incumbent else None
     if to is None:
         if incumbent is None:
             raise RollbackError(
-                f"Concept {concept!r} is at the defaults already, so there is nothing to go "
-                "back from; `bkt params --history` shows its rows, and --to chooses one."
+                f"Concept {concept!r} already has the defaults, so there is nothing to roll "
+                "back; `bkt params --history` shows its rows, and --to selects one."
             )
         before = row_before(conn, incumbent.param_id)
         return _Way(to_param_id=before, only_from=incumbent.param_id)

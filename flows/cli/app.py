@@ -1,4 +1,4 @@
-"""`bkt`: parses the command line, runs one command, turns errors into a sentence and a code."""
+"""`bkt`: parse the command line, run one command, turn errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-#: Plus the number of the signal that ended a command, as shells tell it.
+#: Exit code of a command ended by a signal: this plus the signal number, as in shells.
 SIGNALLED = 128
 
-_STAYS = "what was committed stays, run again to go on."
+_STAYS = "what was committed stays; run the command again to resume."
 
-#: Each command, where it stands, and what `bkt --help` says of it.
+#: Each command: its name, its function, and its text in `bkt --help`.
 _COMMANDS = (
     (
         "init",
         "flows.cli.operations.init:init",
-        "Bring the schema up to date and seed it; harmless when repeated.",
+        "Create or upgrade the schema and seed it; may be repeated.",
     ),
     (
         "import",
         "flows.cli.data.import_attempts:import_attempts",
-        "Read attempt logs into the database; every row is accounted for.",
+        "Import attempt logs into the database; every row is accounted for.",
     ),
     (
         "export",
@@ -51,7 +51,7 @@ _COMMANDS = (
     (
         "retrain",
         "flows.cli.models.training:retrain",
-        "Run the night: extract, fit, gate, log, promote, recompute, snapshot.",
+        "Retrain: extract, fit, gate, log, promote, recompute, snapshot.",
     ),
     ("fit", "flows.cli.models.training:fit", "Fit, gate and log without promoting anything."),
     (
@@ -62,7 +62,7 @@ _COMMANDS = (
     (
         "monitor",
         "flows.cli.models.monitor:monitor",
-        "Score the parameters in force on what came after their fit; name what drifted.",
+        "Score the parameters in force on attempts after their fit; report drifted concepts.",
     ),
     (
         "recompute",
@@ -78,40 +78,40 @@ _COMMANDS = (
     (
         "rollback",
         "flows.cli.operations.rollback:rollback",
-        "Put older parameters in force again, and pin the concept.",
+        "Put older parameters in force again and pin the concept.",
     ),
     ("erase", "flows.cli.data.erase:erase", "Erase a user, until --lift."),
     (
         "status",
         "flows.cli.operations.status:status",
-        "Show the last runs, what is in force, states that wait, the next schedule.",
+        "Show the last runs, the parameters in force, outdated states, the next schedule.",
     ),
     (
         "doctor",
         "flows.cli.operations.doctor:doctor",
-        "Examine this installation: what is wrong, and its remedy.",
+        "Check this installation; show problems and remedies.",
     ),
     (
         "prune",
         "flows.cli.operations.prune:prune",
-        "Remove what is older than the settings keep it.",
+        "Remove files and rows that are past their retention.",
     ),
     (
         "report",
         "flows.cli.models.report:report",
-        "Tell what a run did and why; compare two; deliver late evidence.",
+        "Show what a run did and why; compare two runs; log evidence to MLflow later.",
     ),
     (
         "deploy",
         "flows.cli.operations.deploy:deploy",
-        "Set up the deployments on the Prefect server, and all they need; repeatable.",
+        "Create or update the deployments on the Prefect server and all they need.",
     ),
     ("serve", "flows.cli.operations.serve:serve", "Serve mastery over HTTP."),
 )
 
 
 def build_app() -> App:
-    """The command line; a command's module is imported when it is called."""
+    """Build the command line; the module of a command is imported when it is called."""
     app = App(
         name="bkt",
         help="Bayesian Knowledge Tracing in production: from attempt logs to mastery.",
@@ -124,7 +124,7 @@ def build_app() -> App:
     )
     for name, target, told in _COMMANDS:
         app.command(target, name=name, help=told)
-    backfill = App(name="backfill", help="Rebuild what past days would have held.")
+    backfill = App(name="backfill", help="Rebuild the results of past days.")
     backfill.command(
         "flows.cli.operations.backfill_snapshots:backfill_snapshots", name="snapshots"
     )
@@ -178,17 +178,17 @@ def run(tokens: list[str]) -> int:
 
 
 def main() -> None:
-    """The entry point that `pip` installs."""
-    # Unlike the default this ends what the command started, and lets a run close its row.
+    """The entry point of the installed command."""
+    # Unlike the default action, this ends child processes and lets a run close its row.
     signal.signal(signal.SIGTERM, _end)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as below `nohup`
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under `nohup`
         signal.signal(signal.SIGHUP, _end)
     sys.exit(run(sys.argv[1:]))
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     told = f"bkt: ended by {signal.Signals(number).name}; {_STAYS}\n"
-    with suppress(OSError):  # of a closed terminal
+    with suppress(OSError):  # the terminal may be closed
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, told.encode())
-    signal.signal(number, signal.SIG_IGN)  # Prefect sends it once more for each flow it ends
+    signal.signal(number, signal.SIG_IGN)  # Prefect sends it again for each flow that it ends
     sys.exit(SIGNALLED + number)

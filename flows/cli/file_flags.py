@@ -1,4 +1,4 @@
-"""Flags of the commands that read attempt files, and what they make of the settings."""
+"""Options of the commands that read attempt files, and their conversion to settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bkt_settings.pipeline import ImportSettings
 
-#: Values that may be given several times.
+#: An option that may be given several times.
 Repeated = Annotated[tuple[str, ...], Parameter(negative="")]
 _QUOTES = {'"': Quote.DOUBLE, "double": Quote.DOUBLE, "none": Quote.NONE, "": Quote.NONE}
 _SPAN = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)$")
@@ -31,55 +31,55 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 @Parameter(name="*")
 @dataclass(frozen=True)
 class FileFlags:
-    """How a file calls and writes what we need of it."""
+    """How a file names and writes the columns that we need."""
 
     layout: Layout = Layout.PLAIN
     "A ready-made mapping of columns; docs/import.md has the command for each known export."
     map_: Annotated[tuple[str, ...], Parameter(name="--map", negative="")] = ()
-    "`column=name`, once per column that the file calls otherwise; `order=name` for its order."
+    "`column=name`, if a column has another name in the file; `order=name` for its order."
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
-    "`column=value`, for a column that the file has not, such as user_id=u42."
+    "`column=value`, for a column that the file does not have, such as user_id=u42."
     columns: str | None = None
-    "The names of the columns, with commas between, of a text file without a header line."
+    "The column names, separated by commas, of a text file without a header line."
     join: Repeated = ()
     "FILE, FILE:column or FILE:column=other: a second file whose columns are added by a key."
     user_from_name: Annotated[bool, Parameter(negative="")] = False
-    "The user is the file's name without its ending, as in exports with a file per user."
+    "The user id is the file's name without its ending, as in exports with a file per user."
     delimiter: str | None = None
-    "What stands between the columns of a text file; .csv has commas, .tsv and .txt tabs."
+    "Character between the columns of a text file; .csv has commas, .tsv and .txt tabs."
     quote: str | None = None
-    "double or none: whether fields may stand in quotation marks; else all but tab-separated."
+    "double or none: whether fields may be quoted; by default all but tab-separated files."
     concept_delimiter: str | None = None
-    "What stands between several concepts of one attempt, such as ~~."
+    "Text between several concepts of one attempt, such as ~~."
     kc_model: str | None = None
-    "Of a DataShop file: the knowledge-component model that names the concepts."
+    "For a DataShop file: the knowledge-component model that gives the concepts."
     integer_ids: Annotated[bool, Parameter(negative="")] = False
     "Ids are whole numbers, so that 100.0 is 100."
     right: Repeated = ()
-    "A word that means a right answer, beside true, yes, correct and the like."
+    "A word that means a correct attempt, in addition to true, yes, correct and the like."
     wrong: Repeated = ()
-    "A word that means a wrong answer."
+    "A word that means an incorrect attempt."
     correct_if: str | None = None
-    "`given=key`: two columns; the answer is right where they are equal."
+    "`given=key`: two columns; the attempt is correct where they are equal."
     time_zone: str | None = None
-    "The zone of timestamps that name none, such as Europe/Berlin."
+    "The zone of timestamps without a zone, such as Europe/Berlin."
     time_format: str | None = None
-    "How times are written, in the letters of strftime, such as '%d.%m.%Y %H:%M:%S'."
+    "The format of times, in the notation of strftime, such as '%d.%m.%Y %H:%M:%S'."
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
-    "What the numbers of a time column count."
+    "The unit of the numbers in a time column."
     time_origin: str | None = None
-    "The moment from which those numbers count, such as 2026-01-01T00:00:00Z; else 1970."
+    "The time from which those numbers count, such as 2026-01-01T00:00:00Z; 1970 by default."
     ambiguous: Literal["earlier", "later"] | None = None
-    "Which moment a local time means that the end of summer time repeats."
+    "Which of two times a local time means that the end of summer time repeats."
     skip: Repeated = ()
-    "`column=value`: rows that are no attempts, such as lectures; they are counted as skipped."
+    "`column=value`: rows that are not attempts, such as lectures; they are counted as skipped."
     first_attempts: Annotated[bool, Parameter(negative="")] = False
-    "Only the first answer of a user to a question counts; the others are skipped."
+    "Only the first attempt of a user at a question counts; the others are skipped."
     within: str | None = None
-    "With --first-attempts: an answer is first again after so long without one, such as 12h."
+    "With --first-attempts: an attempt is first again after this time without one, such as 12h."
 
     def file_options(self, partial_credit_from: float | None) -> FileOptions:
-        """What the flags say of the file."""
+        """Return the options for reading the file."""
         return FileOptions(
             layout=self.layout,
             column_map=_pairs("--map", self.map_),
@@ -107,7 +107,7 @@ class FileFlags:
         )
 
     def import_options(self, settings: ImportSettings, **given: Any) -> ImportOptions:  # noqa: ANN401 - fields of ImportOptions
-        """These flags, the settings, and what else is `given`."""
+        """Combine these options, the settings, and further fields in `given`."""
         return ImportOptions(
             file=self.file_options(settings.partial_credit_from or None),
             future_skew=timedelta(minutes=settings.allowed_skew_minutes),
@@ -121,7 +121,7 @@ DEFAULT_FILE_FLAGS = FileFlags()
 
 
 def _split(flag: str, form: str, text: str) -> tuple[str, str]:
-    """The two sides of an equals sign; the value of `--skip` may be empty."""
+    """Split a text at its equals sign; the value of `--skip` may be empty."""
     name, sign, value = text.partition("=")
     if not name or not sign or (not value and flag != "--skip"):
         raise UsageError(f"{flag} takes {form}, got {text!r}.")
@@ -146,7 +146,7 @@ def _column_names(text: str | None) -> tuple[str, ...]:
 
 
 def _join(text: str) -> Join:
-    """FILE, FILE:column or FILE:column=other; a path may hold colons itself."""
+    """Parse FILE, FILE:column or FILE:column=other; a path may contain colons."""
     path, sign, key = text.rpartition(":")
     if not sign or Path(text).exists() or "/" in key or "." in key:
         return Join(path=Path(text))
@@ -169,7 +169,7 @@ def _moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(
-            f"--time-origin takes a moment such as 2026-01-01T00:00:00Z, got {text!r}."
+            f"--time-origin takes a time such as 2026-01-01T00:00:00Z, got {text!r}."
         ) from error
 
 
@@ -186,13 +186,13 @@ def _span(text: str | None) -> timedelta | None:
 
 
 def _listed(setting: str, path: str) -> frozenset[str] | None:
-    """The ids in a file, one a line; None where no file is named."""
+    """Read the ids in a file, one per line; None if no file is named."""
     if not path:
         return None
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"import.{setting} must name a text file with one id a line, got {path!r}: {error}."
+            f"import.{setting} must name a text file, one id per line, got {path!r}: {error}."
         ) from error
     return frozenset(line for line in lines if line)

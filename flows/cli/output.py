@@ -25,7 +25,7 @@ class Output:
     "Show the traceback of an error."
 
     def give(self, payload: Mapping[str, Any], human: Callable[[Console], None]) -> None:
-        """Print the payload as JSON, or let `human` draw it."""
+        """Print the payload as JSON, or let `human` print it for people."""
         if self.json:
             sys.stdout.write(json.dumps(payload, allow_nan=False, default=str) + "\n")
             return
@@ -33,7 +33,7 @@ class Output:
 
     @staticmethod
     def _width() -> int | None:
-        """The width of the terminal; files and pipes get long lines."""
+        """Return the width of the terminal; files and pipes get long lines."""
         return None if sys.stdout.isatty() else 160
 
 

@@ -1,4 +1,4 @@
-"""The result of a run, printed in the terminal."""
+"""Print the result of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
     from flows.runs.summary import RunSummary
 
-#: Stages that took less are not worth a mention.
+#: Stages that took less time are not shown.
 SHORTEST_SECONDS = 0.05
 
 
 def show_run(console: Console, settings: Settings, summary: RunSummary) -> None:
-    """What was decided on each concept, rows in and out, where everything lies."""
+    """Print the decisions on concepts, the counts of rows, and the locations of files."""
     folder = settings.data_dir / "runs" / summary.run_id
     told: list[str] = []
     promoted = "promoted"
@@ -41,7 +41,7 @@ def show_run(console: Console, settings: Settings, summary: RunSummary) -> None:
 
 
 def open_mlflow(settings: Settings) -> str:
-    """The command or address that opens MLflow's pages of the runs."""
+    """Return the command or address that opens the runs in MLflow."""
     if settings.artifact_root is None:
         return f"open {without_secret(settings.tracking_uri)}"
     mlflow = Path(sys.executable).with_name("mlflow")
@@ -55,7 +55,7 @@ def show_summary(
     told: Collection[str] = (),
     promoted: str = "promoted",
 ) -> None:
-    """Rows in and out, concepts by decision, scores, states, seconds; remarks not yet told."""
+    """Print rows, concepts, scores, states, seconds, and the remarks not in `told`."""
     rows, concepts, metrics = summary.rows, summary.concepts, summary.metrics
     console.print(f"Run {summary.run_id[:12]}: {summary.status}")
     console.print(

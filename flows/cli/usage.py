@@ -1,4 +1,4 @@
-"""Turn flags into a flow's request; validation errors name the flag."""
+"""Convert flags to the request of a flow; validation errors name the flag."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def moment_of(text: str) -> datetime:
-    """A moment from a flag; a bare day is its first moment in UTC. Raises `ValueError`."""
+    """Parse a time; a bare day is midnight UTC at its start. Raises `ValueError`."""
     moment = datetime.fromisoformat(text)
     if len(text) == len("2026-01-31"):
         return moment.replace(tzinfo=UTC)
     if moment.tzinfo is None:
-        raise ValueError("a moment needs a time zone")
+        raise ValueError("a time needs a time zone")
     return moment.astimezone(UTC)
 
 
-#: Fields of requests whose flag is called otherwise.
+#: Fields of requests whose flag has another name.
 FLAGS = {"first_day": "from", "last_day": "to", "step_days": "step", "concepts": "concept"}
 
 

@@ -1,4 +1,4 @@
-"""What the Prefect server has planned, asked over HTTP: to import Prefect takes seconds."""
+"""Ask the Prefect server for scheduled runs over HTTP; importing Prefect takes seconds."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ import httpx
 
 from bkt_settings.redaction import without_secret
 
-#: Every deployment of ours carries it.
+#: The tag of all our deployments.
 TAG = "bkt"
-#: Seconds for one answer of the server.
+#: Timeout in seconds of one request to the server.
 ANSWER_SECONDS = 5.0
-#: Scheduled runs that are read, the earliest first.
+#: Number of scheduled runs that are read, earliest first.
 READ_AHEAD = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One deployment and when it runs next."""
+    """One deployment and its next run."""
 
     deployment: str
     next_at: datetime | None
-    #: Whether it has a schedule that is on.
+    #: Whether it has an active schedule.
     scheduled: bool
     paused: bool
-    #: Runs that should have begun and that no worker has taken.
+    #: Number of runs whose start time has passed and that no worker has taken.
     late: int
 
     @property
     def forgotten(self) -> bool:
-        """Whether a schedule is on and yet nothing is planned: the server's scheduler fails."""
+        """Whether a schedule is active but no run is planned: the server's scheduler fails."""
         return self.scheduled and not self.paused and self.next_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefectServer:
-    """A server as it answered, or why it did not."""
+    """The state of a server, or why it could not be read."""
 
-    #: None where no server is configured.
+    #: None if no server is configured.
     url: str | None
     version: str | None = None
     problem: str | None = None
     planned: tuple[Planned, ...] = field(default=())
-    #: Workers that sent a heartbeat lately, over all pools of our deployments.
+    #: Number of workers with a recent heartbeat, over all pools of our deployments.
     workers_online: int = 0
 
 
 def ask_server() -> PrefectServer:
-    """What the server that PREFECT_API_URL names has planned for our deployments."""
+    """Ask the server of PREFECT_API_URL for the next runs of our deployments."""
     url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not url:
         return PrefectServer(
@@ -87,7 +87,7 @@ def ask_server() -> PrefectServer:
 
 
 def _client(url: str) -> httpx.Client:
-    """A client with the credentials that Prefect's own would use."""
+    """Create a client with the credentials that Prefect's own client would use."""
     key, login = (os.environ.get(f"PREFECT_API_{name}") for name in ("KEY", "AUTH_STRING"))
     user, _, password = (login or "").partition(":")
     return httpx.Client(
@@ -105,7 +105,7 @@ def _asked(client: httpx.Client, method: str, path: str, json: object = None) ->
 
 
 def _scheduled(client: httpx.Client, deployments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs of these deployments that wait for their moment, the earliest first."""
+    """Return the scheduled runs of these deployments, earliest first."""
     if not deployments:
         return []
     asked = {

@@ -1,4 +1,4 @@
-"""Everything a fresh Prefect server needs, made once and mended when repeated."""
+"""Create everything that a new Prefect server needs; a repeated call updates it."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ if TYPE_CHECKING:
 
 ROOT = HOME
 POOL = "bkt"
-#: Runs that write under the run lock wait for each other here instead of failing.
+#: Queue in which runs that take the run lock wait for each other instead of failing.
 EXCLUSIVE = "exclusive"
-#: Seconds for `prefect deploy` to register everything.
+#: Timeout in seconds of `prefect deploy`.
 DEPLOY_SECONDS = 600
-#: Seconds for a server that was just started.
+#: Seconds to wait for a server that was just started.
 START_SECONDS = 60
 
 
 @dataclass(slots=True)
 class Report:
-    """What was done about each thing; `unchanged` where nothing was."""
+    """What was done about each object; "unchanged" if nothing was."""
 
     done: dict[str, str] = field(default_factory=dict)
-    #: Deployments of ours on the server that the file does not have.
+    #: Deployments of ours on the server that are not in the file.
     left: list[str] = field(default_factory=list)
 
     @property
     def changes(self) -> int:
-        """How many things were made or changed."""
+        """The number of objects that were created or changed."""
         return sum(what != "unchanged" for what in self.done.values())
 
 
 def set_up(settings: Settings) -> Report:
-    """Make the pool, its queues, the deployments and the automation, or mend what differs."""
+    """Create or update the pool, its queues, the deployments and the automations."""
     os.environ.setdefault("BKT_HOME", str(ROOT))
     report = Report()
     try:
@@ -74,14 +74,14 @@ def set_up(settings: Settings) -> Report:
             )
     except (HTTPError, PrefectHTTPStatusError) as error:
         raise BktError(
-            f"The Prefect server did not do as asked ({type(error).__name__}: {error}); "
+            f"The Prefect server refused a request ({type(error).__name__}: {error}); "
             "check PREFECT_API_URL and that the server runs."
         ) from error
     return report
 
 
 def _wait_for(client: SyncPrefectClient) -> None:
-    """A server that was just started answers in a quarter of a minute."""
+    """Wait for the server; one that was just started answers after about 15 seconds."""
     until = monotonic() + START_SECONDS
     while client.api_healthcheck() is not None and monotonic() < until:
         sleep(1)
@@ -122,7 +122,7 @@ def _make_queue(client: SyncPrefectClient, report: Report) -> None:
 def _make_deployments(
     client: SyncPrefectClient, wanted: tuple[Wanted, ...], report: Report
 ) -> None:
-    """Let Prefect's own command deploy what is missing or differs."""
+    """Let Prefect's own command create the deployments that are missing or differ."""
     changes = {one.full_name: _change(client, one) for one in wanted}
     due = [one for one in wanted if changes[one.full_name] != "unchanged"]
     if due:
@@ -133,8 +133,8 @@ def _make_deployments(
             left = differences(one, client.read_deployment_by_name(one.full_name))
             if left:
                 raise BktError(
-                    f"{one.full_name} was deployed, and the server still has other "
-                    f"{', '.join(left)} than prefect.yaml."
+                    f"{one.full_name} was deployed, but on the server it still differs in "
+                    f"{', '.join(left)} from prefect.yaml."
                 )
     report.done |= {f"deployment {name}": what for name, what in changes.items()}
     ours = client.read_deployments(
@@ -146,13 +146,13 @@ def _make_deployments(
 
 @dataclass(frozen=True, slots=True)
 class _OperatorsSchedules:
-    """What a deploy takes away: schedules made by hand, and that one of ours is paused."""
+    """What a deploy would remove: schedules made by hand, and paused schedules of ours."""
 
     own: tuple[DeploymentSchedule, ...]
     paused: frozenset[str]
 
     def restore(self, client: SyncPrefectClient, wanted: Wanted) -> None:
-        """Make them again, and pause again what was paused."""
+        """Create the schedules again, and pause again what was paused."""
         deployment = client.read_deployment_by_name(wanted.full_name)
         if self.own:
             client.create_deployment_schedules(
@@ -190,7 +190,7 @@ def _change(client: SyncPrefectClient, wanted: Wanted) -> str:
 
 
 def _prefect_deploy(names: list[str]) -> None:
-    """`prefect deploy`, of these deployments."""
+    """Run `prefect deploy` for these deployments."""
     chosen = [word for name in names for word in ("--name", name)]
     done = subprocess.run(  # noqa: S603 - Prefect itself, with names from prefect.yaml
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],
@@ -204,7 +204,7 @@ def _prefect_deploy(names: list[str]) -> None:
         said = (done.stdout + done.stderr).strip().splitlines()
         raise BktError(
             f"`prefect deploy` ended with {done.returncode}: {' '.join(said[-3:])} "
-            "Run `prefect --no-prompt deploy --all` to see all of it."
+            "Run `prefect --no-prompt deploy --all` to see its complete output."
         )
 
 
@@ -217,4 +217,4 @@ def _make_automations(
     if block:
         report.done[name] = make_automation(client, crashed_runs(flows, block))
     elif remove_automation(client, CRASHED_RUNS):
-        report.done[name] = "removed: nobody is to be told"
+        report.done[name] = "removed: no notification block is configured"

@@ -1,4 +1,4 @@
-"""What prefect.yaml wants on the server, and where the server has something else."""
+"""Read the deployments of prefect.yaml, and compare them with those on the server."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 FILE = "prefect.yaml"
-#: Every deployment of ours carries it.
+#: The tag of all our deployments.
 TAG = "bkt"
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """One deployment as the file has it, with the variables filled in."""
+    """One deployment of the file, with its variables replaced."""
 
     name: str
     flow_name: str
-    #: What the server is to hold, by the names of its API.
+    #: The values that the server should have, by the names of its API.
     values: Mapping[str, Any]
 
     @property
     def full_name(self) -> str:
-        """As Prefect's command line names it."""
+        """The name as Prefect's command line shows it."""
         return f"{self.flow_name}/{self.name}"
 
 
 def read_wanted(root: Path) -> tuple[Wanted, ...]:
-    """The deployments of prefect.yaml; the environment fills its variables in."""
+    """Read the deployments of prefect.yaml; variables come from the environment."""
     path = root / FILE
     if not path.is_file():
         raise BktError(f"Expected the deployments in {path}, which does not exist.")
@@ -51,7 +51,7 @@ def read_wanted(root: Path) -> tuple[Wanted, ...]:
 
 
 def filled_in(value: Any, variables: Mapping[str, str]) -> Any:  # noqa: ANN401 - whatever YAML holds
-    """`{{ $NAME }}` replaced, as Prefect does it."""
+    """Replace `{{ $NAME }}`, as Prefect does."""
     if isinstance(value, dict):
         return {key: filled_in(inner, variables) for key, inner in value.items()}
     if isinstance(value, list):
@@ -62,15 +62,15 @@ def filled_in(value: Any, variables: Mapping[str, str]) -> Any:  # noqa: ANN401 
 
 
 def differences(wanted: Wanted, found: DeploymentResponse) -> tuple[str, ...]:
-    """The names of what the server has otherwise than the file."""
+    """Return the names of values on the server that differ from the file."""
     there = held(found)
     return tuple(name for name, value in wanted.values.items() if there[name] != value)
 
 
 def held(found: DeploymentResponse) -> dict[str, Any]:
-    """What the server holds, in the form of `Wanted.values`.
+    """Return the values on the server, in the form of `Wanted.values`.
 
-    A schedule without a slug is an operator's own, and none of the file's business.
+    A schedule without a slug was created by an operator and is not compared with the file.
     """
     options = found.concurrency_options
     limit = found.global_concurrency_limit
@@ -126,7 +126,7 @@ def _wanted(entry: dict[str, Any], pull: list[Any]) -> Wanted:
 
 
 def _schedule(found: Any) -> dict[str, Any]:  # noqa: ANN401 - one of several kinds of schedule
-    """What of a schedule the file decides; whether it is paused is the operators' affair."""
+    """Return the fields of a schedule that the file sets; operators may pause a schedule."""
     return {
         "cron": getattr(found.schedule, "cron", None),
         "timezone": getattr(found.schedule, "timezone", None),
@@ -135,5 +135,5 @@ def _schedule(found: Any) -> dict[str, Any]:  # noqa: ANN401 - one of several ki
 
 
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without what Prefect fills in where nothing was said."""
+    """Return a schema without the defaults that Prefect adds."""
     return {name: value for name, value in schema.items() if value not in (None, {}, [])}

@@ -1,4 +1,4 @@
-"""Prefect's home and settings if no server is configured: below the data folder, offline."""
+"""Prefect's home and settings without a configured server: in the data folder, offline."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flows.deployment.own_server import start_own_server
 if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
 
-#: A Prefect server that finds less on its disk tries to start for two minutes.
+#: With less free disk space a Prefect server tries to start for two minutes.
 LEAST_ROOM_MIB = 32
 
-#: Nothing leaves the machine.
+#: Settings that keep Prefect and MLflow from connecting to other machines.
 _OFFLINE = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -30,7 +30,7 @@ _OFFLINE = {
 
 
 def stay_offline() -> None:
-    """Set what keeps Prefect and MLflow from calling home; before either is imported."""
+    """Keep Prefect and MLflow from sending telemetry; call it before importing either."""
     for name, value in _OFFLINE.items():
         os.environ.setdefault(name, value)
 
@@ -38,13 +38,13 @@ def stay_offline() -> None:
 def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
     """Set the environment for a run from the command line; call it before importing Prefect.
 
-    A configured server (`PREFECT_API_URL`) is respected. Without one, where the settings allow
-    it, a run has its own below `<data_dir>/prefect`, so that neither a user's profile nor the
-    folder's prefect.toml redirects it. It is started here; `own_server` waits for it.
+    A configured server (`PREFECT_API_URL`) is used. Without one, if the settings allow it, a
+    run has its own server below `<data_dir>/prefect`; neither a user's profile nor the folder's
+    prefect.toml changes that. The server is started here; `own_server` waits for it.
     """
     stay_offline()
-    # A refusal reaches the person as a sentence; Prefect would print its traceback first. The
-    # run's page keeps the log.
+    # Errors are shown to people as a sentence; Prefect would print its traceback first. The
+    # page of the run keeps the log.
     level = "INFO" if debug else "CRITICAL"
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", level)
     if "PREFECT_API_URL" in os.environ:
@@ -52,7 +52,7 @@ def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
     if not settings.prefect.own_server:
         raise UsageError(
             "PREFECT_API_URL must name the Prefect server, such as http://127.0.0.1:4200/api, "
-            "and is not set; the settings of this environment allow no server of a run's own."
+            "but it is not set; the settings of this environment allow no temporary server."
         )
     if "PREFECT_HOME" in os.environ:
         home = Path(os.environ["PREFECT_HOME"])
@@ -68,7 +68,7 @@ def settle_prefect(settings: Settings, *, debug: bool = False) -> None:
 
 
 def _require_room(home: Path) -> None:
-    """Refuse a disk that is all but full, at once."""
+    """Raise an error at once if the disk is almost full."""
     free = shutil.disk_usage(home).free / 2**20
     if free < LEAST_ROOM_MIB:
         raise StorageError(

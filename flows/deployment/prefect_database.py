@@ -1,8 +1,8 @@
-"""The database of a run's own Prefect server: copied from an empty one that is migrated once.
+"""The database of a temporary Prefect server, copied from an empty one with all revisions.
 
-Prefect takes six seconds to bring a new database through all its revisions. `make install` does
-that once, `python -m flows.deployment.prefect_database`; elsewhere the first run of a data
-folder does.
+Prefect takes six seconds to apply all revisions to a new database. `make install` does that
+once (`python -m flows.deployment.prefect_database`); otherwise the first run of a data folder
+does.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path
 from datasets.errors import StorageError
 from datasets.whole_files import make_folder, whole_file
 
-#: Beside the compiled sources, where Numba keeps its code as well.
+#: The migrated database, in the folder in which Numba also caches compiled code.
 MIGRATED = Path(__file__).parent / "__pycache__" / f"prefect-{version('prefect')}.db"
 DATABASE = "prefect.db"
-#: Where Prefect is told of another database, this one is not used.
+#: With one of these variables Prefect uses another database, and this one is not used.
 _ELSEWHERE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 def provide_database(home: Path) -> bool:
-    """Copy the migrated database into a new home; returns whether the home's is migrated.
+    """Copy the migrated database to a new home; return whether the home has a migrated one.
 
-    Raises `StorageError`: if the home cannot be written.
+    Raises `StorageError` if the home cannot be written.
     """
     if not MIGRATED.is_file() or any(name in os.environ for name in _ELSEWHERE):
         return False
@@ -45,7 +45,7 @@ def provide_database(home: Path) -> bool:
 
 
 def revision_of(database: Path) -> str | None:
-    """The revision of Prefect's tables in an SQLite file; None where it has none."""
+    """Return the revision of Prefect's tables in a SQLite file; None if it has none."""
     uri = f"{database.absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as db:
@@ -56,7 +56,7 @@ def revision_of(database: Path) -> str | None:
 
 
 def main() -> int:
-    """Make the migrated database, unless it is there; returns the exit code."""
+    """Create the migrated database if it is missing; return the exit code."""
     if MIGRATED.is_file():
         return 0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,13 +1,13 @@
-"""Loaded by Prefect's server as it starts: lets its scheduler insert runs on SQLAlchemy 2.1.
+"""Loaded by Prefect's server when it starts; lets its scheduler insert runs on SQLAlchemy 2.1.
 
-Prefect 3.8 hands rows to a bulk insert that hold `state` beside the columns of a flow run.
-SQLAlchemy 2.0 passed over such a key; 2.1 asks the hybrid of that name what to do with it and
-raises where it does not say. Without an answer no scheduled run is ever created: the service
-fails at every turn, only the server's log tells. The answer given here is that of 2.0: nothing.
+Prefect 3.8 passes rows with a key `state`, which is not a column, to a bulk insert of flow
+runs. SQLAlchemy 2.0 ignored such a key; 2.1 asks the hybrid attribute of that name how to
+handle it, and raises if there is no answer. Then no scheduled run is ever created, and only the
+server's log shows the error. The function here gives the answer of 2.0: ignore the key.
 
-An entry point of the group `prefect.collections` is imported, not called, so the import acts;
-and only in a process that is a Prefect server. To go when Prefect says it itself
-(docs/decisions/0801; tests/flows/deployment/test_scheduling.py would tell).
+An entry point of the group `prefect.collections` is imported, not called; therefore the import
+has the effect, and only in a process that is a Prefect server. Remove this module when Prefect
+fixes it (docs/decisions/0801; tests/flows/deployment/test_scheduling.py would show it).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-#: Imported where, and only where, a server is made.
+#: This module is imported only in processes that create a server.
 _SERVER = "prefect.server.api.server"
 
 
 def pass_over(_cls: type, _row: dict[str, Any], _value: object) -> None:
-    """What a bulk insert does with a value that belongs to no column."""
+    """Ignore a value that belongs to no column in a bulk insert."""
 
 
-def mend() -> None:
-    """Give the hybrid `state` of flow runs its answer, where SQLAlchemy asks for one."""
+def patch_scheduler() -> None:
+    """Make the hybrid `state` of flow runs ignore values, if SQLAlchemy asks it."""
     from prefect.server.database.orm_models import FlowRun
     from sqlalchemy import inspect
 
@@ -34,4 +34,4 @@ def mend() -> None:
 
 
 if _SERVER in sys.modules:
-    mend()
+    patch_scheduler()

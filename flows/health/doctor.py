@@ -1,4 +1,4 @@
-"""`bkt doctor`: checks every part of the installation and changes none."""
+"""`bkt doctor`: check every part of the installation without changing anything."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def examine(settings: Settings, *, debug: bool = False) -> list[Finding]:
-    """Examine everything; one part that cannot be examined does not hide the others.
+    """Run all checks; an error in one of them does not hide the others.
 
-    `debug` lets what no examination foresaw through, with its traceback.
+    With `debug`, unexpected errors are raised with their traceback.
     """
     return [
         finding
@@ -31,7 +31,7 @@ def _examined(
     found: list[Finding] = []
     try:
         for finding in examination(settings):
-            found.append(finding)  # noqa: PERF402 - what was found before an error stays
+            found.append(finding)  # noqa: PERF402 - findings before an error are kept
     except BktError as error:
         found.append(fail(name, str(error), "Do what the sentence says."))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""One finding of `bkt doctor`: a part of the installation, its level, and the remedy."""
+"""One finding of `bkt doctor`: a part of the installation, its level, and a remedy."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """What a finding comes to; only `fail` makes `bkt doctor` exit with an error."""
+    """The level of a finding; only `fail` makes `bkt doctor` exit with an error."""
 
     OK = "ok"
-    WARN = "warn"  # works here, but not as production should
+    WARN = "warn"  # works, but not as production should
     FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One part of the installation, how it is, and what to do about it."""
+    """One part of the installation, its state, and what to do about it."""
 
     name: str
     level: Level
@@ -29,7 +29,7 @@ class Finding:
     remedy: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints of it."""
+        """Return what `--json` prints."""
         return {
             "name": self.name,
             "verdict": self.level.value,
@@ -38,20 +38,20 @@ class Finding:
         }
 
 
-#: Looks at one part, and finds one thing or several.
+#: A check of one part of the installation, which yields one or several findings.
 Examination = Callable[["Settings"], Iterator[Finding]]
 
 
 def ok(name: str, message: str) -> Finding:
-    """Nothing to do."""
+    """Return a finding without a problem."""
     return Finding(name=name, level=Level.OK, message=message)
 
 
 def warn(name: str, message: str, remedy: str) -> Finding:
-    """Something that production would have otherwise."""
+    """Return a finding that should be different in production."""
     return Finding(name=name, level=Level.WARN, message=message, remedy=remedy)
 
 
 def fail(name: str, message: str, remedy: str) -> Finding:
-    """Something that breaks runs, now or tonight."""
+    """Return a finding that breaks runs."""
     return Finding(name=name, level=Level.FAIL, message=message, remedy=remedy)

@@ -1,7 +1,7 @@
-"""Compiled code: whether it is at hand, and `python -m flows.health.kernels`, which makes it.
+"""Compiled kernels: check the cache, or fill it with `python -m flows.health.kernels`.
 
-Numba keeps what it compiled beside the sources. `make install` compiles all of it; elsewhere
-the first run does, and says so.
+Numba caches compiled code beside the sources. `make install` compiles everything; otherwise the
+first run does, and says so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from types import ModuleType
 from typing import Any
 
-#: Two halves that share no kernel, compiled beside each other.
+#: Two programs that share no kernel and are compiled in parallel.
 _FIT = (
     "from bkt_core.fitting.em_engine import EmEngine; "
     "from bkt_core.evaluation.limits import GateLimits; "
@@ -27,7 +27,7 @@ _ROWS = (
 
 
 def cached_kernels() -> list[Any]:
-    """Compiled functions of both halves that Numba keeps on disk."""
+    """Return the compiled functions of both programs that Numba caches on disk."""
     from bkt_core import kernels
     from datasets import row_kernels
 
@@ -35,21 +35,21 @@ def cached_kernels() -> list[Any]:
 
 
 def kernels_of(module: ModuleType) -> list[Any]:
-    """Those of one module."""
+    """Return the compiled functions of one module."""
     found = [one for one in vars(module).values() if hasattr(one, "stats")]
     return [one for one in found if one.stats.cache_path is not None]
 
 
 def is_compiled(kernel: Any) -> bool:  # noqa: ANN401 - Numba's dispatcher
-    """Whether Numba's index on disk has code of this function for the source as it is.
+    """Return whether Numba's cache on disk has this function for the current source.
 
-    Numba compares a hash of the source, not its time; an index of other source is empty.
+    Numba compares a hash of the source, not its time; for another source the index is empty.
     """
     return bool(kernel._cache._cache_file._load_index())
 
 
 def announce_compilation() -> None:
-    """Say on stderr that the run will compile, where nothing is compiled yet."""
+    """Print on stderr that the run will compile, if nothing is compiled yet."""
     if not any(map(is_compiled, cached_kernels())):
         sys.stderr.write(
             "bkt: compiling the kernels, once for this installation; that takes about half a "
@@ -58,7 +58,7 @@ def announce_compilation() -> None:
 
 
 def main() -> int:
-    """Compile what is missing; returns the exit code."""
+    """Compile what is missing; return the exit code."""
     before = time.monotonic()
     sys.stdout.write("Compiling the kernels, once: about half a minute ...\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What `bkt doctor` finds on its machine: Python, packages, disks, files, compiled kernels."""
+"""Checks of `bkt doctor` on the machine: Python, packages, disks, files, compiled kernels."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 PROJECT, LOCK = HOME / "pyproject.toml", HOME / "requirements.lock"
 GIB = 2**30
-#: Packages named at most in one line.
+#: Most packages named in one line.
 NAMED = 4
 
 
 def examine_python(settings: Settings) -> Iterator[Finding]:
-    """The interpreter against what the project asks for."""
+    """Compare the interpreter with the required version."""
     del settings
     wanted, own = _project()["requires-python"], platform.python_version()
     if SpecifierSet(wanted).contains(own, prereleases=True):
@@ -45,7 +45,7 @@ def examine_python(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_packages(settings: Settings) -> Iterator[Finding]:
-    """What is installed against the project's bounds, and against the lock file."""
+    """Compare installed packages with the project's bounds and with the lock file."""
     del settings
     broken = [told for told in map(_out_of_bounds, _project()["dependencies"]) if told]
     if broken:
@@ -72,15 +72,15 @@ def examine_packages(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_data_dir(settings: Settings) -> Iterator[Finding]:
-    """Whether runs can write their files."""
+    """Check that runs can write their files."""
     folder = settings.data_dir
     if not folder.exists():
         parent = next(p for p in folder.resolve().parents if p.exists())
         if os.access(parent, os.W_OK | os.X_OK):
-            yield ok("data folder", f"{folder} is not there yet and can be made")
+            yield ok("data folder", f"{folder} does not exist yet and can be created")
         else:
             yield fail(
-                "data folder", f"{folder} is not there and {parent} cannot be written",
+                "data folder", f"{folder} does not exist and {parent} cannot be written",
                 "Give the account that runs `bkt` write permission, or set BKT_DATA_DIR.",
             )  # fmt: skip
         return
@@ -98,7 +98,7 @@ def examine_data_dir(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_disks(settings: Settings) -> Iterator[Finding]:
-    """Room for the next night, on each disk that it writes."""
+    """Check that each disk that a run writes to has room for the next run."""
     least = settings.doctor.min_free_gib
     for device, folder in _disks(settings).items():
         del device
@@ -108,13 +108,13 @@ def examine_disks(settings: Settings) -> Iterator[Finding]:
             yield ok("disk", told)
         else:
             yield fail(
-                "disk", f"{told}, fewer than the {least:g} of [doctor] min_free_gib",
+                "disk", f"{told}, less than the {least:g} of [doctor] min_free_gib",
                 "Run `bkt prune`, or give the disk more room before the next night.",
             )  # fmt: skip
 
 
 def examine_kernels(settings: Settings) -> Iterator[Finding]:
-    """Whether compiled code is at hand, and whether it can be kept."""
+    """Check that kernels are compiled, and that the cache can be written."""
     del settings
     cached = cached_kernels()
     ready = sum(map(is_compiled, cached))
@@ -135,7 +135,7 @@ def examine_kernels(settings: Settings) -> Iterator[Finding]:
 
 
 def _project() -> dict[str, Any]:
-    """The `[project]` table that this checkout was installed from."""
+    """Return the `[project]` table from which this checkout was installed."""
     project: dict[str, Any] = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     return project
 
@@ -151,7 +151,7 @@ def _out_of_bounds(requirement: str) -> str | None:
 
 
 def _locked() -> dict[str, str]:
-    """Name and version of each pin that applies here."""
+    """Return name and version of each pin of the lock file that applies here."""
     locked: dict[str, str] = {}
     for line in LOCK.read_text(encoding="utf-8").splitlines():
         if line[:1].isalnum() and "==" in line:
@@ -174,7 +174,7 @@ def _listed(told: list[str]) -> str:
 
 
 def _disks(settings: Settings) -> dict[int, Path]:
-    """A folder on each device: of the data, and of a SQLite database."""
+    """Return one folder per device: of the data folder and of a SQLite database."""
     folders = [settings.data_dir.resolve()]
     address = make_url(settings.database)
     if address.get_backend_name() == "sqlite" and address.database:

@@ -1,4 +1,4 @@
-"""What runs stand on beyond this machine: the database, MLflow, the Prefect server."""
+"""Checks of `bkt doctor` beyond this machine: database, MLflow, Prefect server."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from flows.deployment.api import PrefectServer
     from flows.health.findings import Examination, Finding
 
-#: Seconds for one answer of a server.
+#: Timeout in seconds of one request to a server.
 ANSWER_SECONDS = 5.0
 
 
 def examine_database(settings: Settings) -> Iterator[Finding]:
-    """Reachable, migrated, durable, and of the same time as we are."""
+    """Check that the database is reachable, migrated, durable, and has the same time."""
     where, engine = redacted(settings.database), make_engine(settings.database)
     try:
         facts = server_facts(engine, _now)
@@ -66,12 +66,12 @@ def examine_database(settings: Settings) -> Iterator[Finding]:
     else:
         yield fail(
             "clock", f"{told}; {limit:g} s are allowed",
-            "Set both clocks by NTP: attempts are dated by one and judged by the other.",
+            "Synchronise both clocks by NTP: one dates attempts and the other judges them.",
         )  # fmt: skip
 
 
 def examine_mlflow(settings: Settings) -> Iterator[Finding]:
-    """Whether evidence can be delivered."""
+    """Check that evidence can be delivered to MLflow."""
     uri = settings.tracking_uri
     if uri.startswith(("http://", "https://")):
         yield _mlflow_server(settings)
@@ -95,7 +95,7 @@ def examine_mlflow(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_prefect(settings: Settings) -> Iterator[Finding]:
-    """Whether nights begin by themselves."""
+    """Check that scheduled runs start."""
     del settings
     server = ask_server()
     if server.url is None:
@@ -116,7 +116,7 @@ def examine_prefect(settings: Settings) -> Iterator[Finding]:
     else:
         yield warn(
             "prefect", f"{server.url} has version {server.version}, this machine {own}",
-            "Bring both to one version before the next night.",
+            "Use the same version on both before the next night.",
         )  # fmt: skip
     yield from _deployments(server)
 
@@ -133,7 +133,7 @@ def _deployments(server: PrefectServer) -> Iterator[Finding]:
             "Give it a minute after `bkt deploy`; else its scheduler fails: read its log.",
         )  # fmt: skip
     elif not coming:
-        yield warn("schedule", "no schedule is on", "Switch it on in Prefect, or leave it.")
+        yield warn("schedule", "no schedule is active", "Activate one in Prefect, or leave it.")
     else:
         yield ok("schedule", f"next run at {min(coming):%Y-%m-%d %H:%M} UTC")
     late = sum(one.late for one in server.planned)
@@ -147,7 +147,7 @@ def _deployments(server: PrefectServer) -> Iterator[Finding]:
 
 
 def _mlflow_server(settings: Settings) -> Finding:
-    """A server that answers, of our version, and that admits us to the experiment."""
+    """Check that the server answers, has our version, and admits us to the experiment."""
     uri, own = settings.tracking_uri.rstrip("/"), version("mlflow")
     shown = without_secret(uri)
     parts = urlsplit(uri)
@@ -180,7 +180,7 @@ def _mlflow_server(settings: Settings) -> Finding:
     if theirs.is_success and theirs.text.strip() != own:
         return warn(
             "mlflow", f"{shown} has version {theirs.text.strip()[:20]}, this machine {own}",
-            "Bring both to one version.",
+            "Use the same version on both.",
         )  # fmt: skip
     return ok("mlflow", f"{shown}, version {own}")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datasets.store.runs.status import ParamsStatus, RunOverview, StatesStatus
     from flows.deployment.api import PrefectServer
 
-#: Decisions as the counts of a run name them, in their order.
+#: Decisions in the order of a run's counts.
 COUNTED = (
     "promoted",
     "kept",
@@ -36,11 +36,11 @@ COUNTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
-    """All that `bkt status` shows."""
+    """Everything that `bkt status` shows."""
 
     at: datetime
     database: str
-    #: Who holds the run lock now.
+    #: The holder of the run lock.
     holder: str | None
     runs: tuple[RunOverview, ...]
     algo_version: str
@@ -49,7 +49,7 @@ class StatusReport:
     prefect: PrefectServer
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """Return what `--json` prints."""
         return {
             "at": self.at.isoformat(),
             "database": self.database,
@@ -97,7 +97,7 @@ def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
 
 
 def run_json(run: RunOverview) -> dict[str, Any]:
-    """One run with its counts and, if it failed, its error."""
+    """Return one run with its counts and, if it failed, its error."""
     rows = rows_of(run)
     return {
         "run_id": run.run_id,
@@ -115,7 +115,7 @@ def run_json(run: RunOverview) -> dict[str, Any]:
 
 
 def outcome_of(run: RunOverview) -> Mapping[str, Any]:
-    """The outcome of a finished run; empty while it runs."""
+    """Return the outcome of a finished run; empty while it runs."""
     if run.status is RunStatus.RUNNING:
         return {}
     outcome: dict[str, Any] = run.manifest.get("outcome", {})
@@ -123,19 +123,19 @@ def outcome_of(run: RunOverview) -> Mapping[str, Any]:
 
 
 def counts_of(run: RunOverview) -> dict[str, int]:
-    """Concepts by decision: as the run counted them, else from its events."""
+    """Return concepts by decision: as the run counted them, otherwise from its events."""
     counted = outcome_of(run).get("concepts", run.decisions)
     return {name: counted[name] for name in COUNTED if counted.get(name)}
 
 
 def rows_of(run: RunOverview) -> Mapping[str, int]:
-    """Rows of the log that the run read, and those that it set aside."""
+    """Return the numbers of rows that the run read and quarantined."""
     rows: dict[str, int] = outcome_of(run).get("rows") or run.manifest.get("rows", {})
     return rows
 
 
 def seconds_of(run: RunOverview) -> float | None:
-    """How long the run worked; a resumed one tells of its last part."""
+    """Return how long the run worked; for a resumed run, its last part."""
     timed = outcome_of(run).get("seconds", {}).get("total")
     if timed is not None:
         return float(timed)

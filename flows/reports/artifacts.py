@@ -1,7 +1,7 @@
-"""What Prefect's pages show of a run: progress by shard, the worst concepts, a summary.
+"""Prefect artifacts of a run: progress by shard, the worst concepts, a summary.
 
-They are for looking at. One that cannot be written costs a warning, never the run; outside a
-flow run there are none.
+They only inform. An artifact that cannot be written causes a warning and never stops the run;
+outside a flow run none are written.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from flows.tracking.evidence_log import TrackingResult
     from flows.tracking.values import MonitoringReport
 
-#: Rows of the table of concepts.
+#: Number of rows in the table of concepts.
 SHOWN = 100
 
 
 class ShardProgress:
-    """A progress artifact; after the first failure it is left alone."""
+    """A progress artifact; after its first failure it is not updated any more."""
 
     def __init__(self, stage: str, total: int) -> None:
         self._stage, self._total, self._done = stage, total, 0
@@ -58,7 +58,7 @@ class ShardProgress:
         return f"{self._stage}: {self._done} of {self._total} shards"
 
     def advance(self, done: int) -> None:
-        """Tell how many more shards are finished."""
+        """Add to the number of finished shards."""
         self._done += done
         if self._artifact is not None:
             self._artifact = _written(
@@ -71,7 +71,7 @@ class ShardProgress:
 
 @contextmanager
 def shard_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
-    """The bar of `progress`, and the same as an artifact."""
+    """Yield a function that advances both the progress bar and the artifact."""
     shown = ShardProgress(stage, total)
     with progress(stage, total) as advance:
 
@@ -85,7 +85,7 @@ def shard_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
 def publish_run(
     settings: Settings, plan: RunPlan, evidence: RunEvidence, logged: TrackingResult
 ) -> None:
-    """The worst and the rejected concepts as a table, the run as a page of sentences."""
+    """Publish the worst and the rejected concepts as a table, the run as a text."""
     worst = worst_concepts(evidence, n=SHOWN)
     if worst.height:
         _written(
@@ -103,7 +103,7 @@ def publish_run(
 
 
 def publish_monitoring(look: MonitoringReport) -> None:
-    """What a look at the parameters in force found, as a page of sentences and a table."""
+    """Publish a monitoring report as a text and a table."""
     _written(
         create_markdown_artifact,
         markdown=f"# {look.name}\n\n{note(look.sentences)}\n",
@@ -115,20 +115,20 @@ def publish_monitoring(look: MonitoringReport) -> None:
             create_table_artifact,
             table=look.table.to_dicts(),
             key=f"bkt-{look.kind}-concepts",
-            description=f"{look.name}: what drifted most first",
+            description=f"{look.name}: largest drift first",
         )
 
 
 def run_markdown(
     settings: Settings, plan: RunPlan, evidence: RunEvidence, logged: TrackingResult
 ) -> str:
-    """A run in sentences, with what stopped concepts and where more of it lies."""
+    """Return a text on a run, with the reasons that stopped concepts and where to read more."""
     extract = open_extract(plan.extract_root, plan.run_dir)
     rows = ", ".join(f"{count:,} {name}" for name, count in extract.rows.as_dict().items())
     lines = [f"# {evidence.facts.name}: {evidence.facts.status}", ""]
     lines += [f"- {sentence}" for sentence in summary_sentences(evidence)]
     lines.append(f"- Rows: {rows}.")
-    lines += [f"- Set aside, {rule}: {count:,}." for rule, count in extract.reasons.items()]
+    lines += [f"- Quarantined, {rule}: {count:,}." for rule, count in extract.reasons.items()]
     lines.append(f"- {mlflow_sentence(settings, logged)}")
     lines.append(f"- Everything else: `bkt report {plan.run_id[:12]}`.")
     stopped = reasons(evidence)
@@ -141,7 +141,7 @@ def run_markdown(
 
 
 def mlflow_sentence(settings: Settings, logged: TrackingResult) -> str:
-    """The run in MLflow, as a link where a server has it, or why it is not there."""
+    """Return a sentence with the run in MLflow, as a link if possible, or the problem."""
     if logged.mlflow_run_id is None:
         return logged.problem or "Not logged to MLflow."
     where = without_secret(settings.tracking_uri)
@@ -152,12 +152,12 @@ def mlflow_sentence(settings: Settings, logged: TrackingResult) -> str:
 
 
 def _written(write: Callable[..., Any], **values: Any) -> UUID | None:  # noqa: ANN401 - Prefect's
-    """The id of an artifact; None where there is no flow run, or where it failed."""
+    """Write an artifact and return its id; None outside a flow run, or if it failed."""
     if FlowRunContext.get() is None:
         return None
     try:
         return cast("UUID", write(**values))  # a coroutine only inside an event loop
-    except Exception as error:  # noqa: BLE001 - whatever a server does, the run goes on
+    except Exception as error:  # noqa: BLE001 - any error of the server: the run goes on
         get_run_logger().warning(
             "A Prefect artifact was not written (%s: %s); the run goes on.",
             type(error).__name__,

@@ -1,4 +1,4 @@
-"""Two runs side by side: what differs, and whether their scores may be compared at all."""
+"""Compare two runs: what differs, and whether their scores are comparable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from flows.evidence.evidence import RunEvidence
 
-#: Scalars that a person reads first: what they are called, and what a rise means.
+#: Main scalars: label, and which direction is better.
 HEADLINES = {
     "pooled_auc": ("AUC", "higher is better"),
     "pooled_log_loss": ("log loss", "lower is better"),
@@ -35,15 +35,15 @@ HEADLINES = {
     "concepts_failed": ("concepts failed", ""),
     "concepts_on_bounds": ("concepts on bounds", ""),
 }
-#: Columns of a terminal from which on the table tells why.
+#: Width of a terminal from which on the table shows reasons.
 WIDEST = 150
-#: Tags that differ between any two runs and mean nothing.
+#: Tags that differ between any two runs and have no meaning for a comparison.
 _OWN_TAGS = {"run_id", "prefect_flow_run_id", "settings_digest"}
 
 
-#: What makes two scores those of the same attempts and folds.
+#: Tags that must be equal for scores to be on the same attempts and folds.
 _SCORED_ON = ("data_digest", "since", "until", "seed", "fit.folds")
-#: A promotion in A that B keeps is the normal course, any other change of decision is news.
+#: Decisions that differ, except a promotion in A that B keeps, which is the normal case.
 _IS_NEWS = (pl.col("decision_a") != pl.col("decision_b")) & (
     (pl.col("decision_a") != "promoted") | (pl.col("decision_b") != "kept")
 )
@@ -51,25 +51,25 @@ _IS_NEWS = (pl.col("decision_a") != pl.col("decision_b")) & (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunComparison:
-    """Run B against run A."""
+    """The comparison of run B with run A."""
 
     a: RunEvidence
     b: RunEvidence
-    #: name: (A, B), of tags and settings that differ.
+    #: Name -> (A, B), for tags and settings that differ.
     differing: dict[str, tuple[str, str]]
     headlines: dict[str, tuple[float | None, float | None]]
-    concepts: pl.DataFrame  # of both runs: news first, then the largest changes
+    concepts: pl.DataFrame  # of both runs: other decisions first, then largest changes
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
 
     @property
     def same_attempts(self) -> bool:
-        """Whether both were scored on the same attempts and folds."""
+        """Whether both runs were scored on the same attempts and folds."""
         return not any(key in self.differing for key in _SCORED_ON)
 
     @property
     def caution(self) -> str | None:
-        """What a reader must know before comparing scores."""
+        """A warning if scores are not comparable; None if they are."""
         if self.same_attempts:
             return None
         names = ", ".join(key for key in _SCORED_ON if key in self.differing)
@@ -79,7 +79,7 @@ class RunComparison:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """All of it for a program."""
+        """Return the complete comparison as plain values."""
         return {
             "a": self.a.facts.run_id,
             "b": self.b.facts.run_id,
@@ -93,7 +93,7 @@ class RunComparison:
 
 
 def compare_runs(a: RunEvidence, b: RunEvidence) -> RunComparison:
-    """Line two runs up, concept by concept."""
+    """Compare two runs, concept by concept."""
     shared = ["decision", "reason", "n_attempts", "auc", "log_loss", *PARAM_NAMES]
     left = a.concepts.select("concept_id", pl.col(shared).name.suffix("_a"))
     right = b.concepts.select("concept_id", pl.col(shared).name.suffix("_b"))
@@ -127,7 +127,7 @@ def compare_runs(a: RunEvidence, b: RunEvidence) -> RunComparison:
 
 
 def show_comparison(console: Console, comparison: RunComparison) -> None:
-    """Print two runs side by side for a person."""
+    """Print two runs side by side."""
     console.print(Text(f"A  {comparison.a.facts.name}", style="bold"))
     console.print(Text(f"B  {comparison.b.facts.name}", style="bold"))
     if comparison.caution:
@@ -140,7 +140,7 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
     console.print(_headline_table(comparison))
     console.print(_concept_table(comparison, wide=console.width >= WIDEST))
     console.print(
-        Text("Parameters are those fitted; gain of B: log loss of A minus that of B.")
+        Text("Parameters are the fitted ones; gain of B: log loss of A minus that of B.")
     )
     for name, only in (("A", comparison.only_a), ("B", comparison.only_b)):
         if only:
@@ -149,14 +149,14 @@ def show_comparison(console: Console, comparison: RunComparison) -> None:
 
 
 def scalar(value: float | None) -> str:
-    """A count as a count, a score with four decimals."""
+    """Format a count as an integer, a score with four decimals."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if value == int(value) else f"{value:.4f}"
 
 
 def difference(a: float | None, b: float | None) -> str:
-    """B minus A with its sign."""
+    """Format B minus A with its sign."""
     if a is None or b is None:
         return "-"
     return f"{'+' if b > a else ''}{scalar(b - a)}"

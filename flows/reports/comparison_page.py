@@ -1,4 +1,4 @@
-"""Two runs side by side, as one HTML file that opens from disk."""
+"""Two runs side by side, as one HTML file that can be opened from disk."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("concept_id", "concept", "id", 0, "The concept"),
-    Column("decision", "decision A → B", "decision", 0, "What became of it in each run"),
-    Column("why", "why in B", "text", 0, "What the decision of B rests on"),
-    Column("users_up", "up in B", "count", 0, "Users whom B's fit lifts above the threshold"),
-    Column("users_down", "down in B", "count", 0, "Users whom B's fit drops below it"),
+    Column("decision", "decision A → B", "decision", 0, "The decision of each run"),
+    Column("why", "why in B", "text", 0, "The basis of B's decision"),
+    Column("users_up", "up in B", "count", 0, "Users who would gain mastery with B's fit"),
+    Column("users_down", "down in B", "count", 0, "Users who would lose mastery with B's fit"),
     *(
         Column(name, name.removeprefix("p_"), "move", 0, "As fitted in A, then in B")
         for name in PARAM_NAMES
@@ -41,18 +41,18 @@ _COLUMNS = (
     Column("gain", "gain of B", "signed", 4, "Log loss of A minus that of B, nats per attempt"),
 )
 NOTE = (
-    "Concepts that both runs saw: other decisions first, then the largest moves. "
-    "Click a row to see every check of B, a heading to sort; rest on a heading for its meaning."
+    "Concepts in both runs: other decisions first, then the largest moves. "
+    "Click a row to see every check of B, a heading to sort; hover over a heading for help."
 )
 
 
 def write_comparison(path: Path, comparison: RunComparison) -> Path:
-    """Write the page of two runs."""
+    """Write the page of two runs and return its path."""
     return write_whole(path, comparison_page(comparison))
 
 
 def comparison_page(comparison: RunComparison) -> str:
-    """The page of two runs side by side."""
+    """Return the page of two runs."""
     in_b = {row["concept_id"]: row for row in comparison.b.concepts.to_dicts()}
     return page_of(
         title="Two runs compared",

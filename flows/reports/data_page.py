@@ -66,8 +66,8 @@ def data_page(report: DataReport, retries: RetryShare | None = None) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Attempts</title>'
         f"<style>{_STYLE}</style></head><body><h1>Attempts</h1>"
         f"<p>{report.n_attempts:,} attempts of {report.n_users:,} users at "
-        f"{report.n_concepts:,} concepts, {report.share_correct:.1%} right; "
-        f"{report.n_late:,} came late.{retries_sentence(retries)}</p>{body}"
+        f"{report.n_concepts:,} concepts, {report.share_correct:.1%} correct; "
+        f"{report.n_late:,} late.{retries_sentence(retries)}</p>{body}"
         f"<h2>In numbers</h2><table>{numbers}</table></body></html>\n"
     )
 
@@ -80,8 +80,8 @@ def retries_sentence(retries: RetryShare | None) -> str:
     if retries is None or retries.share is None:
         return ""
     return (
-        f" {retries.share:.1%} of the answers repeat a question that their user had answered "
-        f"({retries.n_answers:,} answers of {retries.n_users:,} users); an import with "
+        f" {retries.share:.1%} of the attempts repeat a question that their user had attempted "
+        f"({retries.n_answers:,} attempts of {retries.n_users:,} users); an import with "
         "--first-attempts leaves them out."
     )
 
@@ -115,7 +115,7 @@ def attempts_per_concept(report: DataReport) -> Figure:
 
 
 def shares_correct(report: DataReport) -> Figure:
-    """Draw the histogram of concepts over their share of correct answers."""
+    """Draw the histogram of concepts over their share of correct attempts."""
     figure, axes = _figure()
     axes.hist(
         report.concepts["share_correct"].to_list(),

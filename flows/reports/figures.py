@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flows.evidence.evidence import RunEvidence
 
-#: Told apart by people who do not see red and green alike (Okabe & Ito 2008).
+#: Colours that people with red-green blindness can distinguish (Okabe & Ito 2008).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8f98"
 COLOUR_OF = {
     "promoted": GREEN,
@@ -29,21 +29,21 @@ COLOUR_OF = {
     "failed": "#000000",
 }
 CURVES_SHOWN = 6
-#: Points that make a curve.
+#: Fewest points of a curve.
 MIN_POINTS = 4
 FONTS = ["DejaVu Sans", "sans-serif"]
 
 
 def figures(evidence: RunEvidence) -> dict[str, str]:
-    """Every figure that this run has data for, by name, as SVG."""
+    """Draw every figure for which the run has data; return them by name, as SVG."""
     drawn = {name: draw(evidence) for name, draw in DRAWERS.items()}
     return {name: as_svg(name, figure) for name, figure in drawn.items() if figure is not None}
 
 
 def as_svg(name: str, figure: Figure) -> str:
-    """The figure as an SVG element that can stand inside a page, the same bits each time."""
+    """Return the figure as an SVG element for a page; equal figures give equal bytes."""
     text = StringIO()
-    # Text stays text: it is small, and found by the browser's search.
+    # Text stays text, which is small and found by the browser's search.
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": FONTS}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
@@ -51,7 +51,7 @@ def as_svg(name: str, figure: Figure) -> str:
 
 
 def reliability(evidence: RunEvidence) -> Figure | None:
-    """When the model says 70 %, are 70 % right? Out of fold, all concepts."""
+    """Draw observed against predicted shares of correct attempts, out of fold."""
     rows = [row for row in evidence.facts.scores.calibration if row[0] + row[1] >= MIN_POINT]
     if not rows:
         return None
@@ -70,7 +70,7 @@ def reliability(evidence: RunEvidence) -> Figure | None:
 
 
 def learning_curves(evidence: RunEvidence) -> Figure | None:
-    """Do users learn as the model says? The largest concepts, and the worst calibrated."""
+    """Draw learning curves of the largest and the worst calibrated concepts, with the model."""
     fitted = evidence.concepts.filter(pl.col("auc").is_not_null())
     half = CURVES_SHOWN // 2
     fitted = fitted.filter(pl.col("concept_id").is_in(_with_curves(evidence)))
@@ -99,13 +99,13 @@ def learning_curves(evidence: RunEvidence) -> Figure | None:
 
 
 def parameter_moves(evidence: RunEvidence) -> Figure | None:
-    """Where did parameters move? In force before against as fitted, per letter."""
+    """Draw each parameter in force before the run against its fitted value."""
     pairs = {name: (f"old_{name}", name) for name in PARAM_NAMES}
     return _moves(evidence.concepts, pairs, "decision", axis_names=("before", "this fit"))
 
 
 def moves_between(concepts: pl.DataFrame) -> Figure | None:
-    """Where do two runs differ? As fitted in A against as fitted in B, per letter."""
+    """Draw each parameter as fitted in A against its value in B."""
     pairs = {name: (f"{name}_a", f"{name}_b") for name in PARAM_NAMES}
     return _moves(concepts, pairs, "decision_b", axis_names=("A", "B"))
 
@@ -139,7 +139,7 @@ def _moves(
 
 
 def gate_waterfall(evidence: RunEvidence) -> Figure | None:
-    """At which gate did concepts stop? All of them, then what each gate leaves."""
+    """Draw the number of concepts, and how many are left after each gate."""
     concepts = evidence.concepts
     if concepts.is_empty():
         return None
@@ -168,14 +168,14 @@ def gate_waterfall(evidence: RunEvidence) -> Figure | None:
 
 
 def convergence(evidence: RunEvidence) -> Figure | None:
-    """Steps that fits took, and how well their restarts agree; one point per concept."""
+    """Draw steps of fits against the spread of their restarts; one point per concept."""
     fitted = evidence.concepts.filter(pl.col("n_steps").is_not_null())
     if fitted.is_empty():
         return None
     figure, axes = _one(5.2, 3.6)
     done = fitted.filter(pl.col("stopped_by") == "converged")
     stopped = fitted.filter(pl.col("stopped_by") != "converged")
-    floor = 1e-9  # spreads below it are drawn on the axis
+    floor = 1e-9  # smaller spreads are drawn on the axis
     for some, colour, label in ((done, BLUE, "converged"), (stopped, ORANGE, "stopped early")):
         if some.height:
             spread = some["start_spread"].clip(lower_bound=floor)
@@ -196,12 +196,12 @@ DRAWERS: Mapping[str, Callable[[RunEvidence], Figure | None]] = {
 
 
 def shortened(concept_id: str, *, limit: int = 28) -> str:
-    """An id that fits above a small figure."""
+    """Shorten an id to fit above a small figure."""
     return concept_id if len(concept_id) <= limit else f"{concept_id[: limit - 1]}…"
 
 
 def _with_curves(evidence: RunEvidence) -> list[str]:
-    """The concepts with enough attempts at enough opportunities."""
+    """Return the concepts with enough attempts at enough opportunities."""
     points = evidence.curves.filter(pl.col("n") >= MIN_POINT).group_by("concept_id").len()
     return points.filter(pl.col("len") >= MIN_POINTS)["concept_id"].to_list()
 

@@ -1,4 +1,4 @@
-"""What a look at the parameters in force tells people: MLflow, Prefect, the terminal."""
+"""The report of monitoring for people: MLflow, Prefect, the terminal."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from flows.evidence.drift import Monitored
 
 KIND = "monitor"
-#: Concepts in what people read; the table holds all.
+#: Number of concepts in texts; the table has all of them.
 SHOWN = 100
-#: Columns whose mean over attempts is told.
+#: Columns whose mean over attempts is reported.
 MEANS = ("log_loss", "expected_log_loss", "promised_log_loss", "excess", "bias")
 
 
 def monitoring_report(
     found: Monitored, table: pl.DataFrame, *, at: datetime
 ) -> MonitoringReport:
-    """Numbers, sentences and the worst of the table."""
+    """Build the report from numbers, sentences and the worst rows of the table."""
     return MonitoringReport(
         run_id=found.run_id,
         kind=KIND,
@@ -47,7 +47,7 @@ def monitoring_report(
 
 
 def monitoring_metrics(found: Monitored, table: pl.DataFrame) -> dict[str, float]:
-    """The same keys each time: counts, and means over all later attempts."""
+    """Return counts and means over all later attempts, always with the same keys."""
     counts = {
         "concepts_scored": found.scored,
         "concepts_waiting": found.waiting,
@@ -58,25 +58,25 @@ def monitoring_metrics(found: Monitored, table: pl.DataFrame) -> dict[str, float
 
 
 def _mean(table: pl.DataFrame, name: str) -> float:
-    """Over attempts; NaN where there are none."""
+    """Return the mean of a column over attempts; NaN without attempts."""
     known = table.drop_nulls(name)
     n = int(known["n_attempts"].sum())
     return float((known[name] * known["n_attempts"]).sum()) / n if n else math.nan
 
 
 def monitoring_sentences(found: Monitored, table: pl.DataFrame) -> list[str]:
-    """What a person wants to know first."""
+    """Return the main results as sentences."""
     told = [
         f"{found.scored} concepts scored on {int(table['n_attempts'].sum()):,} attempts after "
-        f"their fit, {found.waiting} without any; {len(found.drifted)} drifted."
+        f"their fit, {found.waiting} not scored; {len(found.drifted)} drifted."
     ]
     if found.scored:
         told.append(
-            f"Log loss {_mean(table, 'log_loss'):.4f} where the predictions themselves expect "
-            f"{_mean(table, 'expected_log_loss'):.4f}; right answers "
-            f"{_mean(table, 'bias'):+.1%} of attempts beyond what was predicted."
+            f"Log loss {_mean(table, 'log_loss'):.4f}, expected "
+            f"{_mean(table, 'expected_log_loss'):.4f}; the share correct differs by "
+            f"{_mean(table, 'bias'):+.1%} from the predicted share."
         )
     if found.drifted:
         named = ", ".join(one.concept_id for one in found.drifted[:SHOWN])
-        told.append(f"Drifted, the largest excess first: {named}.")
+        told.append(f"Drifted concepts, largest excess first: {named}.")
     return told

@@ -1,4 +1,4 @@
-"""A run as one HTML file that opens from disk."""
+"""A run as one HTML file that can be opened from disk."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ if TYPE_CHECKING:
 
     from flows.evidence.evidence import RunEvidence
 
-#: Figures that need the whole width.
+#: Figures that need the full width.
 WIDE = ("learning_curves", "parameter_moves")
 
 _COLUMNS = (
     Column("concept_id", "concept", "id", 0, "The concept"),
-    Column("decision", "decision", "decision", 0, "What became of it in this run"),
-    Column("brief", "why", "text", 0, "What the decision rests on"),
+    Column("decision", "decision", "decision", 0, "The decision of this run"),
+    Column("brief", "why", "text", 0, "The basis of the decision"),
     Column("n_users", "users", "count", 0, "Users with at least one attempt"),
-    Column("users_up", "up", "count", 0, "Users who would rise above the threshold"),
-    Column("users_down", "down", "count", 0, "Users who would fall below it"),
+    Column("users_up", "up", "count", 0, "Users who would gain mastery"),
+    Column("users_down", "down", "count", 0, "Users who would lose mastery"),
     Column("auc", "AUC", "number", 3, "Area under the curve on held-out users"),
     Column("log_loss", "log loss", "number", 4, "Nats per attempt on held-out users"),
-    Column("gain", "gain", "signed", 4, "Nats per attempt better than what was in force"),
+    Column("gain", "gain", "signed", 4, "Nats per attempt better than the incumbent"),
     *(
         Column(name, name.removeprefix("p_"), "move", 0, "In force before, then as fitted")
         for name in PARAM_NAMES
     ),
-    Column("n_attempts", "attempts", "count", 0, "Attempts that the fit saw"),
-    Column("on_bounds", "on bounds", "move", 0, "Parameters that a bound stopped"),
+    Column("n_attempts", "attempts", "count", 0, "Attempts that were fitted"),
+    Column("on_bounds", "on bounds", "move", 0, "Parameters that are on a bound"),
 )
 
 
 def write_page(folder: Path, evidence: RunEvidence, *, redraw: bool = True) -> Path:
-    """Write the page of a run among its files, and its figures beside it.
+    """Write the page of a run and its figures into the folder of the run.
 
-    `redraw` False: the figures beside it, if there are any, are of the same decisions.
+    With `redraw` False, existing figures in the folder are kept, as they show the same
+    decisions.
     """
     drawn = {} if redraw else _figures_in(folder / FIGURES)
     if not drawn:
@@ -67,7 +68,7 @@ def _figures_of(evidence: RunEvidence) -> dict[str, str]:
 
 
 def _figures_in(folder: Path) -> dict[str, str]:
-    """Figures that were drawn before, in their order."""
+    """Read the figures that were drawn earlier, in their order."""
     files = {name: folder / f"{name}.svg" for name in CAPTIONS}
     return {name: file.read_text("utf-8") for name, file in files.items() if file.is_file()}
 
@@ -75,10 +76,10 @@ def _figures_in(folder: Path) -> dict[str, str]:
 def report_page(
     evidence: RunEvidence, drawn: Mapping[str, str] | None = None, *, beside: Path | None = None
 ) -> str:
-    """The page of one run.
+    """Return the page of one run.
 
-    `drawn` are its figures where they have been drawn already; files in the folder `beside`
-    are linked.
+    `drawn` holds its figures, if they are already drawn; files in the folder `beside` are
+    linked.
     """
     tags = {**evidence.facts.tags, **evidence.facts.settings}
     has_data = beside is not None and (beside / DATA_PAGE).is_file()
@@ -87,12 +88,12 @@ def report_page(
         body=_run_body(
             evidence, _figures_of(evidence) if drawn is None else drawn, has_data=has_data
         ),
-        note="Decisions in their order, concepts with most users first. "
+        note="Concepts by decision, then by number of users. "
         "Click a row to see every check with its measured value; click a heading to sort.",
         columns=_COLUMNS,
         rows=[_run_row(row) for row in in_order(evidence.concepts).to_dicts()],
         checks=checks_of(evidence),
-        after=f"<h2>What made this run</h2>{pairs_table(tags)}",
+        after=f"<h2>Inputs of this run</h2>{pairs_table(tags)}",
     )
 
 
@@ -107,12 +108,12 @@ def _run_body(evidence: RunEvidence, drawn: Mapping[str, str], *, has_data: bool
             "log loss": f"{pooled.log_loss:.4f}",
             "RMSE": f"{pooled.rmse:.4f}",
         }
-    told = summary_sentences(evidence)[1:]  # the tiles tell the first
+    told = summary_sentences(evidence)[1:]  # the tiles have the first one
     shown = "".join(
         figure_of(svg, CAPTIONS[name], wide=name in WIDE) for name, svg in drawn.items()
     )
     data = (
-        f' · <a href="{DATA_PAGE}">The attempts it is made of</a> (in {DATA_PAGE}, beside this)'
+        f' · <a href="{DATA_PAGE}">The attempts of this run</a> ({DATA_PAGE}, in this folder)'
         if has_data
         else ""
     )

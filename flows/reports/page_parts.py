@@ -1,6 +1,6 @@
-"""What pages of runs are made of: one template, tables, figures.
+"""Parts of the pages of runs: the template, tables, figures.
 
-Concept ids come from outside: they reach a page as JSON and become text nodes, never markup.
+Concept ids are untrusted: they are put into a page as JSON and become text nodes, never markup.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from flows.evidence.evidence import RunEvidence
 
-#: Attempts below which a point of a figure is too uncertain to draw.
+#: Points of a figure with fewer attempts are not drawn, because they are too uncertain.
 MIN_POINT = 30
-#: The figures of a run in their order, and what each answers.
+#: The figures of a run in their order, with their captions.
 CAPTIONS = {
-    "gate_waterfall": "Where concepts stopped on their way to promotion.",
+    "gate_waterfall": "Concepts that are left after each step towards promotion.",
     "reliability": "When the model says 70 %, are 70 % right? Held-out users, all concepts.",
-    "convergence": "Steps until the fit stopped, and how far restarts ended from each other.",
+    "convergence": "Steps until the fit stopped, and how far apart its restarts ended.",
     "learning_curves": (
-        "Do users learn as the model says? Share right by opportunity on held-out users; "
+        "Do users learn as the model says? Share correct by opportunity on held-out users; "
         f"points of fewer than {MIN_POINT} attempts are left out."
     ),
-    "parameter_moves": "Where parameters moved: in force before the run, and as fitted now.",
+    "parameter_moves": "Changes of parameters: in force before the run, and as fitted now.",
 }
 
 _PLACEHOLDER = re.compile(r"\[\[(title|body|table_note|after|data)\]\]")
@@ -56,7 +56,7 @@ def page_of(
     checks: dict[str, list[list[Any]]],
     after: str,
 ) -> str:
-    """A whole page with one table of concepts; `rows` by the keys of the columns."""
+    """Return a page with one table of concepts; `rows` have the keys of the columns."""
     data = {
         "columns": [
             {
@@ -70,7 +70,7 @@ def page_of(
         "rows": [[row.get(one.key) for one in columns] for row in rows],
         "checks": checks,
     }
-    # Inside a script element only "</" and "<!--" could end or change it.
+    # Inside a script element only "</" and "<!--" could end it or change its meaning.
     text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     parts = {
         "title": escape(title),
@@ -79,13 +79,13 @@ def page_of(
         "after": after,
         "data": text,
     }
-    # In one pass, so that a concept named like a placeholder stays a name.
+    # All placeholders are replaced in one pass, so that a concept id cannot act as one.
     page = TEMPLATE.read_text(encoding="utf-8")
     return _PLACEHOLDER.sub(lambda found: parts[found[1]], page)
 
 
 def moved(old: float | None, new: float | None) -> str:
-    """A parameter before and after; once where it stayed."""
+    """Format a parameter before and after; once if it did not change."""
     if new is None:
         return ""
     was, now = "" if old is None else f"{old:.3f}", f"{new:.3f}"
@@ -93,7 +93,7 @@ def moved(old: float | None, new: float | None) -> str:
 
 
 def figure_of(svg: str, caption: str, *, wide: bool) -> str:
-    """A figure with its caption."""
+    """Return a figure with its caption as HTML."""
     return (
         f'<figure class="{"wide" if wide else ""}">{svg}'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -101,7 +101,7 @@ def figure_of(svg: str, caption: str, *, wide: bool) -> str:
 
 
 def pairs_table(pairs: Mapping[str, str]) -> str:
-    """Names and values in two columns; nothing where there are none."""
+    """Return names and values as a table with two columns; empty if there are none."""
     if not pairs:
         return ""
     lines = "".join(
@@ -114,7 +114,7 @@ def pairs_table(pairs: Mapping[str, str]) -> str:
 
 
 def checks_of(evidence: RunEvidence) -> dict[str, list[list[Any]]]:
-    """Every check of each concept, as the page shows them when its row is clicked."""
+    """Return every check of each concept, as the page shows them on a click."""
     checks: dict[str, list[list[Any]]] = {}
     for concept, name, passed, severity, sentence in evidence.checks.select(
         "concept_id", "name", "passed", "severity", "sentence"
@@ -124,7 +124,7 @@ def checks_of(evidence: RunEvidence) -> dict[str, list[list[Any]]]:
 
 
 def write_whole(path: Path, page: str) -> Path:
-    """Write a page at once or not at all."""
+    """Write a page in one atomic step; return its path."""
     with whole_file(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""A run printed in the terminal, or as JSON."""
+"""Print a run in the terminal, or return it as JSON."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     from flows.evidence.evidence import RunEvidence
 
-#: Concepts listed per decision; `report.html` lists all.
+#: Number of concepts listed per decision; `report.html` has all of them.
 SHOWN = 15
-#: Columns of a terminal from which on the tables tell more.
+#: Width of a terminal from which on tables have more columns.
 WIDE = 120
 
 
 def report_json(evidence: RunEvidence) -> dict[str, Any]:
-    """All of a run for a program: facts, scalars, one object per concept."""
+    """Return a run as plain values: facts, scalars, one object per concept."""
     facts = evidence.facts
     scalars = run_scalars(evidence).items()
     return {
@@ -55,7 +55,7 @@ def report_json(evidence: RunEvidence) -> dict[str, Any]:
 
 
 def show_report(console: Console, evidence: RunEvidence) -> None:
-    """Print a run for a person."""
+    """Print a run in the terminal."""
     facts = evidence.facts
     console.print(Text(f"{facts.name}: {facts.status}", style="bold"))
     for sentence in summary_sentences(evidence):
@@ -71,7 +71,7 @@ def show_report(console: Console, evidence: RunEvidence) -> None:
 
 
 def _decision_table(title: str, concepts: pl.DataFrame, *, wide: bool) -> Table:
-    """The concepts of one decision, those that touch most users first."""
+    """Build the table of one decision, concepts that affect most users first."""
     shown = in_order(concepts).head(SHOWN)
     rows = [_cells(row, wide=wide) for row in shown.to_dicts()]
     filled = [name for name in rows[0] if any(row[name] for row in rows)]
@@ -97,7 +97,7 @@ def _decision_table(title: str, concepts: pl.DataFrame, *, wide: bool) -> Table:
 
 
 def _cells(row: dict[str, Any], *, wide: bool) -> dict[str, str]:
-    """What stands in one row; parameters are told where they are, or may come, in force."""
+    """Return the cells of one row; parameters are shown if they are or may come in force."""
     gain = row["gain_champion"] if row["old_is_fitted"] else row["gain_defaults"]
     tells_params = row["decision"] in ("promoted", "kept")
     cells = {"concept": str(row["concept_id"])}

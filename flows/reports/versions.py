@@ -1,4 +1,4 @@
-"""Two algorithm versions compared, printed in the terminal."""
+"""Print the comparison of two algorithm versions in the terminal."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def show_versions(console: Console, found: VersionComparison) -> None:
 
 
 def score_text(value: float | None) -> str:
-    """Four decimals, or a dash."""
+    """Format a score with four decimals, or as a dash."""
     return "-" if value is None else f"{value:.4f}"
 
 
 def interval(one: ScoreDifference, *, decimals: int = 4) -> str:
-    """The 95 % interval of B minus A."""
+    """Format the 95 % interval of B minus A."""
     if one.interval is None:
         return "-"
     return " to ".join(f"{end:+.{decimals}f}" for end in one.interval)
@@ -75,7 +75,7 @@ def _score_table(found: VersionComparison) -> Table:
 
 
 def better(one: ScoreDifference, *, more_is_better: bool) -> str:
-    """Which side the interval of a score leaves 0 on."""
+    """Return which side is better, if the interval of the score excludes 0."""
     if one.interval is None or one.interval[0] <= 0.0 <= one.interval[1]:
         return ""
     return "better" if (one.interval[0] > 0.0) == more_is_better else "worse"
@@ -84,7 +84,7 @@ def better(one: ScoreDifference, *, more_is_better: bool) -> str:
 def _concept_table(
     found: VersionComparison, rows: list[dict[str, Any] | None], *, wide: bool
 ) -> Table:
-    """The concepts at which B is better by most, and those at which it is worse by most."""
+    """Build the table of the concepts with the largest gains and losses of B."""
     table = Table(
         title=f"Concepts ({found.concepts.height}), by the gain of {found.b} in all",
         title_justify="left",

@@ -1,4 +1,4 @@
-"""Two algorithm versions compared, as one HTML file that opens from disk."""
+"""The comparison of two algorithm versions, as one HTML file that can be opened from disk."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ COLOURS = {"better": GREEN, "not told apart": GREY, "worse": ORANGE}
 
 
 def write_version_page(folder: Path, report: VersionReport) -> Path:
-    """Write the page of a comparison among the files of its run."""
+    """Write the page of a comparison into the folder of its run."""
     return write_whole(folder / PAGE, version_page(report))
 
 
 def version_page(report: VersionReport) -> str:
-    """The page of version B beside version A."""
+    """Return the page that compares version B with version A."""
     found = report.comparison
     return page_of(
         title=f"Version {found.b} against {found.a}",
         body=_body(report),
         note=(
             f"The largest gain of {escape(found.b)} over all attempts first. Better and worse "
-            "are shown at 5 % one-sided, paired by user, each concept by itself. Click a "
-            "heading to sort; rest on it for its meaning."
+            "refer to one-sided tests at 5 %, paired by user, for each concept alone. Click a "
+            "heading to sort; hover over it for help."
         ),
         columns=_columns(found),
         rows=[_row(row) for row in found.concepts.to_dicts()],
@@ -68,8 +68,8 @@ def _columns(found: VersionComparison) -> tuple[Column, ...]:
         Column("auc_a", f"AUC {a}", "number", 3, "On held-out users"),
         Column("auc_b", f"AUC {b}", "number", 3, "On held-out users"),
         Column("mastered_a", f"mastered {a}", "count", 0, "Users at or above the threshold"),
-        Column("up", "up", "count", 0, f"Users whom {b} would lift above the threshold"),
-        Column("down", "down", "count", 0, f"Users whom {b} would drop below it"),
+        Column("up", "up", "count", 0, f"Users who would gain mastery with {b}"),
+        Column("down", "down", "count", 0, f"Users who would lose mastery with {b}"),
         Column("mean_move", "mean move", "number", 3, "Mean size of the change of mastery"),
         *(
             Column(name, name.removeprefix("p_"), "move", 0, f"{a}, then {b}")
@@ -108,10 +108,10 @@ def _body(report: VersionReport) -> str:
         f'<p class="soft">{escape(report.name)}</p><ul>{told}</ul><h2>Scores</h2>'
         f'<div class="scroll"><table><thead><tr><th></th>{heads}<th></th></tr></thead>'
         f"<tbody>{lines}</tbody></table></div>"
-        '<p class="soft">On attempts of users whom the parameters have not seen, the same for '
+        '<p class="soft">On attempts of users who were left out of the fits, the same for '
         "both. Intervals: over users, each score linearised.</p>"
         f'<h2>Figures</h2><div class="figures">{_figures(found)}</div>'
-        f"<h2>How it was made</h2>{pairs_table(dict(report.tags))}"
+        f"<h2>Inputs</h2>{pairs_table(dict(report.tags))}"
     )
 
 

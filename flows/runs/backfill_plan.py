@@ -1,4 +1,4 @@
-"""A backfill of parameters: which days it fits, under which names, over which extraction."""
+"""The plan of a backfill of parameters: its days, the names of its runs, its extraction."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from datasets.extracts.extraction import Extract
     from datasets.store.runs.runs import Run
 
-#: As many runs as a person still compares, and as MLflow shows well below one parent.
+#: Most steps of a backfill: people can still compare them, and MLflow shows them well.
 MAX_STEPS = 20
 KIND, STEP_KIND = "backfill", "backfill-step"
-#: A backfill that stands so goes on where it stopped.
+#: A backfill with one of these statuses is resumed.
 UNFINISHED = (RunStatus.RUNNING, RunStatus.FAILED, RunStatus.ABANDONED)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillPlan:
-    """One backfill: the extraction that all its steps share, and where it was left."""
+    """One backfill: the extraction that its steps share, and whether it is resumed."""
 
     run_id: str
     run_dir: Path
@@ -57,7 +57,7 @@ class BackfillPlan:
         return f"backfill {asked.first_day}..{asked.last_day} by {asked.step_days}d{known}"
 
     def step(self, day: date) -> Step:
-        """One day's run, as it is named whoever begins it."""
+        """Return the parent of one day's run; it is the same whoever starts the backfill."""
         named = {"backfill": self.run_id, "day": day}
         return Step(
             parent_run_id=self.run_id,
@@ -67,7 +67,7 @@ class BackfillPlan:
         )
 
     def fit_request(self, day: date) -> FitRequest:
-        """What a trial would be asked, to fit what there was at the end of a day."""
+        """Return the request of a trial that fits the attempts known at the end of a day."""
         asked = self.request
         return FitRequest(
             until=end_of(day), concepts=asked.concepts, engine=asked.engine, seed=asked.seed
@@ -75,12 +75,12 @@ class BackfillPlan:
 
 
 def end_of(day: date) -> datetime:
-    """The first moment after a day, in UTC."""
+    """Return the start of the next day, in UTC."""
     return datetime.combine(day + timedelta(days=1), time.min, tzinfo=UTC)
 
 
 def days_to_fit(request: BackfillParamsRequest) -> tuple[date, ...]:
-    """The first day and every so many days on, up to the last; refuses more than a few."""
+    """Return the days to fit; raises `UsageError` if there are more than `MAX_STEPS`."""
     n_days = (request.last_day - request.first_day).days
     n_steps = n_days // request.step_days + 1
     if n_steps > MAX_STEPS:
@@ -101,9 +101,9 @@ def begin_backfill(
     days: tuple[date, ...],
     extract_now: Callable[[], Extract],
 ) -> BackfillPlan:
-    """Go on with the same backfill where it stopped, over what it had read, or begin it.
+    """Resume the same backfill with its extraction, or begin it.
 
-    Call under the run lock. The row of the run is written before anything else.
+    Call it under the run lock. The row of the run is written before anything else.
     """
     asked = request.model_dump(mode="json")
     with reading(engine) as conn:
@@ -155,7 +155,7 @@ def begin_backfill(
 
 
 def write_known_files(engine: Engine, extract: Extract, *, after: datetime) -> None:
-    """When the attempts of each shard were stored, beside the backfill's other files."""
+    """Write when the attempts of each shard were stored, beside the backfill's other files."""
     folder = extract.session / "known"
     ids = [
         np.concatenate([np.empty(0, np.int64), *(rows.ids for rows in shard_rows(extract, n))])
@@ -166,7 +166,7 @@ def write_known_files(engine: Engine, extract: Extract, *, after: datetime) -> N
 
 
 def link_session(extract: Extract, run_dir: Path) -> None:
-    """Let a step have the session's files of the extraction as its own, without a copy."""
+    """Link the session's files of the extraction into the folder of a step, without copying."""
     for name in ("quarantine", "states"):
         for file in sorted((extract.session / name).rglob("*")):
             if file.is_file():
@@ -181,7 +181,7 @@ def _link(file: Path, target: Path) -> None:
 
 
 def _kept_extract(settings: Settings, run: Run) -> Extract | None:
-    """What an earlier backfill had read, if all of it is still there."""
+    """Return the extraction of an earlier call, if it is still complete."""
     root = settings.data_dir / "extracts" / str(run.manifest.get("data_digest"))
     session = settings.data_dir / "runs" / run.run_id
     if not (root / "manifest.json").is_file() or not session.is_dir():

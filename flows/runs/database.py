@@ -1,4 +1,4 @@
-"""Opens the configured database after a check of its schema."""
+"""Open the configured database after checking its schema."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_database(settings: Settings, url: str | None = None) -> Iterator[Engine]:
-    """An engine on a database that is up to date; closed at the end.
+    """Yield an engine for a database with the current schema; it is closed at the end.
 
-    `url`: the same database through another account. Raises `DatabaseError`: if the database
-    goes away meanwhile, has no room left, or refuses the account.
+    `url` is the same database with another account. Raises `DatabaseError` if the database
+    becomes unavailable, is full, or refuses the account.
     """
     address = url or settings.database
     engine = make_engine(address)

@@ -1,4 +1,4 @@
-"""The events of a run that its log tells: shards, concepts that were stopped, the end."""
+"""Events in the log of a run: shards, concepts that were stopped, the end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def shard_done(report: Mapping[str, Any]) -> None:
-    """One line per finished shard, of what `fit_shard` returned.
+    """Log one line for a finished shard, from the report of `fit_shard`.
 
-    A resumed run reads no attempts of a shard that was done.
+    A resumed run does not read the attempts of a finished shard.
     """
     event(
         "shard done",
@@ -32,12 +32,12 @@ def shard_done(report: Mapping[str, Any]) -> None:
 
 
 def shard_lost(shard: int, tries: int, error: Exception) -> None:
-    """One line for a shard whose worker died, or that raised; it is begun anew."""
+    """Log one line for a shard that raised or whose worker died; it is retried."""
     event("shard lost", logging.WARNING, shard=shard, tries=tries, error=repr(error))
 
 
 def concepts_judged(evidence: RunEvidence) -> None:
-    """One line per concept that was rejected, with its checks, or that failed."""
+    """Log one line per concept that was rejected, with its checks, or that failed."""
     stopped = evidence.concepts.filter(pl.col("decision").is_in(["rejected", "failed"]))
     for row in stopped.select("concept_id", "decision", "reason", "why").iter_rows(named=True):
         level = logging.WARNING if row["decision"] == "rejected" else logging.ERROR
@@ -48,7 +48,7 @@ def concepts_judged(evidence: RunEvidence) -> None:
 
 
 def run_ended(summary: RunSummary) -> None:
-    """How a run ended, in counts."""
+    """Log the end of a run, with its counts."""
     event(
         "run ends",
         status=summary.status,

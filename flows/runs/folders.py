@@ -1,4 +1,4 @@
-"""Runs on this disk, found by their id or the head of it."""
+"""Find runs on this disk by their id or the beginning of it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def stored_run(conn: Connection, run: str) -> str:
-    """The id of a run of the database, by its id or the head of it."""
+    """Return the id of a run in the database, from its id or the beginning of it."""
     found = runs_named(conn, run) if run else ()
     if len(found) == 1:
         return found[0].run_id
     said = f"{len(found)} runs begin with it" if found else "there is no such run"
     raise BadInputError(
-        f"A run must be named by its id or the head of it, got {run!r}, and {said}; "
+        f"A run must be named by its id or the beginning of it, got {run!r}, but {said}; "
         "`bkt status` lists the last ones."
     )
 
 
 def run_folder(settings: Settings, run_id: str | None) -> Path:
-    """The folder of a run by its id, the head of it, or of the newest where none is given."""
+    """Return the folder of a run by its id or the beginning of it; the newest if None."""
     runs = settings.data_dir / "runs"
     known = sorted(
         (path.parent for path in runs.glob(f"*/{FACTS}")),
@@ -47,5 +47,5 @@ def run_folder(settings: Settings, run_id: str | None) -> Path:
     newest = ", ".join(folder.name[:12] for folder in known[-3:][::-1]) or "none"
     said = f"{len(found)} runs begin with it" if found else "no run with evidence has it"
     raise UsageError(
-        f"RUN must name one run in {runs}, got {run_id!r}, and {said}; the newest: {newest}."
+        f"RUN must name one run in {runs}, got {run_id!r}, but {said}; the newest: {newest}."
     )

@@ -1,4 +1,4 @@
-"""Refuse unknown concepts, with the names that come close."""
+"""Refuse unknown concepts, and suggest similar names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHERE_CONCEPTS_STAND = (
 
 
 def refuse_unknown_concepts(conn: Connection, option: str, concepts: Iterable[str]) -> None:
-    """Raise `UsageError` at the first that has no attempts, parameters or decisions."""
+    """Raise `UsageError` for the first concept without attempts, parameters or decisions."""
     for concept in concepts:
         if any(_stands(conn, column, concept) for column in _WHERE_CONCEPTS_STAND):
             continue
@@ -40,7 +40,7 @@ def refuse_unknown_concepts(conn: Connection, option: str, concepts: Iterable[st
 
 
 def refuse_unattempted_concepts(asked: Iterable[str], attempted: Collection[str]) -> None:
-    """Raise `UsageError` at a concept that nobody attempted."""
+    """Raise `UsageError` for a concept that nobody attempted."""
     unknown = sorted(set(asked) - set(attempted))
     if unknown:
         raise UsageError(

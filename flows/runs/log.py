@@ -1,7 +1,7 @@
 """The event log of a run: one line per event, as text or JSON, to stderr or a file.
 
-Keys, not prose. Every line names its run and holds no secret: the passwords and keys of the
-settings are cut out of whatever is about to be written.
+Facts are keys and values, not sentences. Every line names its run. Secrets of the settings are
+removed from every line before it is written.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("bkt")
 LOGGER.addHandler(logging.NullHandler())
-#: Above every level.
+#: Above every level, so that nothing is logged.
 OFF = logging.CRITICAL + 1
-#: Lines kept back until the run has a name, and with it a folder.
+#: Number of lines buffered until the run has a name, and with it a folder.
 BEFORE_THE_NAME = 1_000
 
 _run_id: ContextVar[str | None] = ContextVar("bkt_run_id", default=None)
 
 
 def event(name: str, /, level: int = logging.INFO, **facts: object) -> None:
-    """One line: what happened, and its facts as keys."""
+    """Log one line: the name of an event, and its facts as keys."""
     told = "".join(
         f" {key}={json.dumps(value, ensure_ascii=False, default=str)}"
         for key, value in facts.items()
@@ -54,12 +54,12 @@ class RunLog:
         self._lines = lines
         stderr = _handler(logging.StreamHandler(sys.stderr), lines)
         self._handler: logging.Handler = stderr
-        if self._to_run:  # what a run says before it has a folder is kept back
+        if self._to_run:  # lines before the run has a folder are buffered
             self._handler = MemoryHandler(BEFORE_THE_NAME, OFF, stderr)
         self._suffix = "jsonl" if settings.log.format == "json" else "txt"
 
     def named(self, run_id: str, folder: Path) -> None:
-        """Set the id and folder of the run; held-back lines are written."""
+        """Set the id and folder of the run; write the buffered lines."""
         _run_id.set(run_id)
         if isinstance(self._handler, MemoryHandler):
             folder.mkdir(parents=True, exist_ok=True)
@@ -75,23 +75,23 @@ class RunLog:
         waiting.close()
 
     def open(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         LOGGER.addHandler(self._handler)
 
     def close(self) -> None:
-        """Write the held-back lines and close the log."""
+        """Write the buffered lines and close the log."""
         LOGGER.removeHandler(self._handler)
         self._handler.close()
 
 
 @contextmanager
 def run_log(settings: Settings, kind: str, asked: BaseModel) -> Iterator[RunLog]:
-    """The log of one run, from its first event to how it ended."""
+    """Open the log of one run; log its start and its end."""
     own = settings.log
     log = RunLog(settings, LINES[own.format](secrets_of(settings)))
     level, propagates = LOGGER.level, LOGGER.propagate
     LOGGER.setLevel(OFF if own.level == "off" else own.level.upper())
-    LOGGER.propagate = False  # Prefect's own handler of all loggers would say it again
+    LOGGER.propagate = False  # Prefect's handler of all loggers would repeat every line
     token = _run_id.set(None)
     log.open()
     try:
@@ -117,14 +117,14 @@ def _handler(handler: logging.Handler, lines: logging.Formatter) -> logging.Hand
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per event."""
+    """Formats each event as one JSON object."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         super().__init__()
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """The event with its moment, level and run, then its facts."""
+        """Return the event with its time, level and run, then its facts."""
         line = {
             "at": _moment(record).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -136,10 +136,10 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(JsonLines):
-    """The same for a person: one line, keys behind the event."""
+    """Formats each event as one line for people, with the keys after the event."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Moment, level, head of the run's id, the event with its facts."""
+        """Return time, level, start of the run's id, and the event with its facts."""
         run = (getattr(record, "run_id", None) or "-")[:8]
         line = (
             f"{_moment(record):%Y-%m-%d %H:%M:%S} {record.levelname.lower():7} {run} "

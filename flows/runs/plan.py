@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 PACKAGE_VERSION = version("bkt-pipeline")
 ENDED_WELL = (RunStatus.DONE, RunStatus.UNCHANGED)
-#: Kind of a run that fits a version beside the one in force, as a part of a night.
+#: Kind of a run that fits a candidate version as a part of a nightly run.
 CANDIDATE = "candidate"
 
 
 class RunPlan(BaseModel):
-    """One run as its stages know it: ids, paths and numbers, no secret, no connection."""
+    """One run as its stages see it: ids, paths and numbers, no secrets or connections."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,21 +59,21 @@ class RunPlan(BaseModel):
     settings_digest: str
     full: bool
     dry_run: bool
-    #: Whether attempts have come, or gone, since the last night that ended.
+    #: Whether attempts were added or removed since the last nightly run that ended.
     data_is_new: bool = True
-    #: Whether this very run has ended before: the same attempts, settings, parameters in force.
+    #: Whether a run with the same attempts, settings and parameters in force has ended before.
     has_ended_before: bool = False
-    #: The run that this one is a step of.
+    #: The run of which this one is a step.
     parent_run_id: str | None = None
 
     @property
     def label(self) -> str:
-        """What its parts are called on Prefect's pages: the end of its window, or its id."""
+        """The name of its parts on Prefect's pages: the end of its window, or its id."""
         return f"until {self.until:%Y-%m-%d}" if self.until else self.run_id[:8]
 
     @property
     def window(self) -> Window:
-        """Which attempts train."""
+        """The window of attempts to fit."""
         return Window(
             since=self.since, until=self.until, known_by=self.known_by, known_in=self.known_in
         )
@@ -90,7 +90,7 @@ class Step:
 
 
 def fit_plan_of(settings: Settings, algorithm: Algorithm, *, seed: int) -> FitPlan:
-    """How a run fits and scores a concept."""
+    """Return the settings with which a run fits and scores a concept."""
     return FitPlan(
         options=settings.fit.options(algorithm.params.bounds),
         algo=algorithm.params,
@@ -113,8 +113,8 @@ def begin_run(
 ) -> RunPlan:
     """Name the run, and write its row before anything else is written.
 
-    Call under the run lock where the kind takes one. An unfinished run of the same identity is
-    resumed under its own id; a step of another run is named by that, and goes on where it is.
+    Call it under the run lock if the kind takes it. An unfinished run with the same identity is
+    resumed under its own id; a step of another run has its id from there, and continues there.
     """
     engine_name = request.engine.value if request.engine else settings.fit.engine
     seed = settings.fit.seed if request.seed is None else request.seed
@@ -151,7 +151,7 @@ def begin_run(
         named = {
             "identity": identity,
             "incumbents": incumbents,
-            # A rollback and its release leave the incumbents as they were.
+            # A rollback and its release leave the incumbents unchanged.
             "last_switch": last_switch(conn, algorithm.id),
         }
         run_id = step.run_id if step else unfinished.run_id if unfinished else digest_of(named)
@@ -191,25 +191,25 @@ def begin_run(
 
 
 def code_version() -> str:
-    """The version of the package, and a digest of the code that fits and judges."""
+    """Return the version of the package, and a digest of the code that fits and judges."""
     return f"{PACKAGE_VERSION} {sources_digest()}"
 
 
 def last_data_digest(conn: Connection) -> str | None:
-    """Which attempts the last night that ended well had; None before the first."""
+    """Return the data digest of the last nightly run that ended well; None before the first."""
     runs = list_runs(conn, kind="retrain")
     last = (run.manifest for run in runs if run.status in ENDED_WELL)
     return next((manifest.get("data_digest") for manifest in last), None)
 
 
 def flood_of(settings: Settings, extract: Extract) -> Flood | None:
-    """Users above the configured attempt rate; None if no rate is configured."""
+    """Return users above the configured attempt rate; None if no rate is configured."""
     per_hour = settings.extract.flood_attempts_per_hour
     return flooding_users(extract, per_hour=per_hour) if per_hour else None
 
 
 def left_out_digest(settings: Settings, extract: Extract) -> str:
-    """The users left out of the fit, as a text that changes with them."""
+    """Return a text that changes with the set of users left out of fits."""
     flood = flood_of(settings, extract)
     if flood is None:
         return "nobody"
@@ -224,7 +224,7 @@ def _manifest(
     algorithm: Algorithm,
     incumbents: dict[str, int],
 ) -> dict[str, Any]:
-    """Everything that makes the run again, without secrets."""
+    """Return everything needed to repeat the run, without secrets."""
     return {
         "request": asked,
         "data_digest": extract.digest,

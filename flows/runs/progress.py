@@ -1,4 +1,4 @@
-"""A progress bar on stderr if that is a terminal."""
+"""A progress bar on stderr, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(stage: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many more of `total` are done."""
+    """Yield a function that adds to the number done, out of `total`."""
     if not sys.stderr.isatty():
         yield lambda _done: None
         return

@@ -1,4 +1,4 @@
-"""What a run did, in numbers: the object of `bkt retrain --json` (docs/command-line.md)."""
+"""The result of a run in numbers: the output of `bkt retrain --json` (docs/command-line.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.runs.log import event
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: The stages that are timed, in their order.
+#: The stages that are timed, in order.
 STAGES = (
     "extract",
     "fit",
@@ -28,7 +28,7 @@ STAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptCounts:
-    """Concepts by origin and by decision; the two sums are equal by construction."""
+    """Numbers of concepts by origin and by decision; both sums are equal."""
 
     fitted: int = 0
     reused: int = 0
@@ -48,17 +48,17 @@ class ConceptCounts:
 
     @property
     def seen(self) -> int:
-        """Concepts with at least one attempt."""
+        """The number of concepts with at least one attempt."""
         return self.fitted + self.reused + self.skipped + self.failed
 
     def as_json(self) -> dict[str, int]:
-        """All counts, `seen` first."""
+        """Return all counts, `seen` first."""
         return {"seen": self.seen, **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One run, small enough to be returned, printed and logged."""
+    """The result of one run, small enough to be returned, printed and logged."""
 
     run_id: str
     status: str
@@ -68,14 +68,14 @@ class RunSummary:
     metrics: Mapping[str, float | int | None]
     states: Mapping[str, int]
     seconds: Mapping[str, float]
-    #: Rule -> rows of the log that broke it first.
+    #: Number of rows of the log by the first rule that they broke.
     reasons: Mapping[str, int] = field(default_factory=dict)
-    #: Sentences that a person should read, such as evidence that was not delivered.
+    #: Sentences that a person should read, such as on evidence that was not delivered.
     remarks: tuple[str, ...] = ()
     exit_code: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """Return what `--json` prints."""
         return {
             "run_id": self.run_id,
             "status": self.status,
@@ -91,7 +91,7 @@ class RunSummary:
 
 
 def summary_from_json(told: Mapping[str, Any]) -> RunSummary:
-    """A run as its row of `bkt_run` keeps it: `as_json`, and its exit code."""
+    """Read the summary in a row of `bkt_run`: `as_json`, and the exit code."""
     counts = {name: count for name, count in told["concepts"].items() if name != "seen"}
     return RunSummary(
         run_id=told["run_id"],
@@ -110,7 +110,7 @@ def summary_from_json(told: Mapping[str, Any]) -> RunSummary:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Seconds per stage, added up over tasks."""
+    """Measures seconds per stage, added up over tasks."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     started: float = field(default_factory=time.perf_counter)
@@ -127,7 +127,7 @@ class Stopwatch:
             event("stage done", stage=name, seconds=round(took, 3))
 
     def as_json(self) -> dict[str, float]:
-        """Seconds per stage and in all, rounded to milliseconds."""
+        """Return seconds per stage and in total, rounded to milliseconds."""
         total = time.perf_counter() - self.started
         return {name: round(s, 3) for name, s in self.seconds.items()} | {
             "total": round(total, 3)

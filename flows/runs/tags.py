@@ -18,7 +18,7 @@ _GIT_SECONDS = 5
 
 
 def tags_of(plan: RunPlan) -> dict[str, str]:
-    """Window, version, engine, seed, commit, trigger and the ids elsewhere, as text."""
+    """Return window, version, engine, seed, commit, trigger and external ids, as text."""
     return {
         "run_id": plan.run_id,
         "kind": plan.kind,
@@ -41,13 +41,13 @@ def tags_of(plan: RunPlan) -> dict[str, str]:
 
 
 def trigger() -> str:
-    """A deployment by its name, or `command line`."""
+    """Return the name of the deployment that started the run, or `command line`."""
     name = runtime.deployment.name
     return f"deployment {name}" if name else "command line"
 
 
 def git_commit() -> str:
-    """The commit of the checkout this package runs from; empty where it is none."""
+    """Return the commit of the checkout that contains this package; empty outside of one."""
     git, root = shutil.which("git"), Path(__file__).resolve().parents[2]
     if git is None or not (root / ".git").exists():
         return ""

@@ -1,4 +1,4 @@
-"""The run that holds a backfill's steps together in MLflow, and its curves over the days."""
+"""Log a backfill to MLflow: a parent run of its steps, with curves over the days."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 _METRICS = ("auc", "log_loss", "rmse", "accuracy", "n")
 _COUNTS = ("fitted", "promoted", "rejected", "failed")
-#: Characters of a parameter that MLflow's stores take.
+#: Longest value of a parameter that MLflow's stores accept.
 _MAX_PARAM = 500
 
 
 def log_backfill(
     settings: Settings, plan: BackfillPlan, steps: Sequence[tuple[date, RunSummary]]
 ) -> str:
-    """The parent run with what its steps came to, and the steps below it; returns its id.
+    """Log the parent run with the results of its steps; return its MLflow id.
 
-    Made at the first call, updated at others. Metrics are indexed by days since the first, and
-    carry the time of their day. Raises `TrackingUnavailableError`.
+    The first call creates it, later calls update it. Metrics are indexed by days since the
+    first day and have the time of their day. Raises `TrackingUnavailableError`.
     """
     with client_of(settings.tracking_uri) as client:
         experiment = experiment_of(client, settings.mlflow_experiment, settings.artifact_root)

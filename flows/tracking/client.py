@@ -1,6 +1,6 @@
-"""Evidence of runs to MLflow: only `tracking*.py` speak to it.
+"""Log evidence of runs to MLflow; only the modules of this folder use MLflow.
 
-MLflow is a logbook: nothing here decides anything, and no active run is hidden state. A run
+MLflow only records: it decides nothing here, and no active run is used as hidden state. A run
 whose evidence cannot be delivered keeps it in its files (`bkt report --relog RUN`).
 """
 
@@ -56,10 +56,10 @@ def log_retrain(
     evidence: RunEvidence,
     folder: Path,
 ) -> str:
-    """Log one run and its files; returns MLflow's id of it.
+    """Log one run and its files; return its MLflow id.
 
-    Called again for the same run (when it has ended, when it is resumed, by `--relog`) it
-    updates the same MLflow run. Raises `TrackingUnavailableError`.
+    Another call for the same run (when it ends, is resumed, or by `--relog`) updates the same
+    MLflow run. Raises `TrackingUnavailableError`.
     """
     with client_of(tracking_uri) as client:
         experiment_id = experiment_of(client, experiment, artifact_root)
@@ -86,11 +86,11 @@ def register_parameters(
     defaults: BktParams,
     mlflow_run_id: str | None = None,
 ) -> int | None:
-    """Let the alias `champion` be the version with these parameters; returns its number.
+    """Point the alias `champion` to the version with these parameters; return its number.
 
-    Call it after the database has committed. The same parameters have one version however
-    often it is called, and are found again after a rollback. A new version keeps its files with
-    the given run, else with the newest; None where MLflow has heard of nothing yet. Raises
+    Call it after the database has committed. The same parameters always have one version, which
+    is found again after a rollback. A new version stores its files with the given run,
+    otherwise with the newest one. The result is None if MLflow has no run yet. Raises
     `TrackingUnavailableError`.
     """
     if is_unused(tracking_uri):
@@ -118,7 +118,7 @@ def log_monitoring_run(
     look: MonitoringReport,
     files: Sequence[Path],
 ) -> str:
-    """Log what is no night and fits nothing, such as monitoring; returns MLflow's id of it.
+    """Log a run that fits nothing, such as monitoring; return its MLflow id.
 
     Raises `TrackingUnavailableError`.
     """
@@ -136,7 +136,7 @@ def log_monitoring_run(
 
 @contextmanager
 def client_of(tracking_uri: str) -> Iterator[MlflowClient]:
-    """A client of the store, whose every failure is one sentence."""
+    """Yield a client of the store; every error becomes one sentence."""
     require_reachable(tracking_uri)
     configure_mlflow()
     from mlflow.exceptions import MlflowException
@@ -155,7 +155,7 @@ def client_of(tracking_uri: str) -> Iterator[MlflowClient]:
 
 
 def experiment_of(client: MlflowClient, name: str, artifact_root: str | None) -> str:
-    """MLflow's id of an experiment, made if need be."""
+    """Return MLflow's id of an experiment; create it if it is missing."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -166,7 +166,7 @@ def experiment_of(client: MlflowClient, name: str, artifact_root: str | None) ->
 def run_of(
     client: MlflowClient, experiment_id: str, run_id: str, *, kind: str, name: str
 ) -> str:
-    """The MLflow run of this run, made if need be."""
+    """Return the MLflow id of this run; create it if it is missing."""
     found = client.search_runs(
         [experiment_id], filter_string=f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1
     )
@@ -177,7 +177,7 @@ def run_of(
 
 
 def _log_params(client: MlflowClient, run_id: str, settings: Mapping[str, str]) -> None:
-    """The settings that are not there yet, in as few calls as the store takes."""
+    """Log the settings that are missing, in as few calls as the store accepts."""
     from mlflow.entities import Param
 
     known = client.get_run(run_id).data.params
@@ -192,7 +192,7 @@ def _log_values(
     metrics: Iterable[tuple[str, float, int]],
     tags: Mapping[str, str],
 ) -> None:
-    """Metrics by key, value and step, and tags."""
+    """Log metrics by key, value and step, and tags."""
     from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
@@ -212,7 +212,7 @@ def _log_dataset(client: MlflowClient, run_id: str, evidence: RunEvidence) -> No
 
 
 def _log_table(client: MlflowClient, run_id: str, name: str, table: pl.DataFrame) -> None:
-    """As `log_table` writes it, which would append where a run is logged again."""
+    """Write a table like `log_table`, which would append if a run is logged again."""
     client.log_dict(run_id, as_table(table), name)
     logged = [{"path": name, "type": "table"}]
     client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))
@@ -244,7 +244,7 @@ def _versions(client: MlflowClient, model_name: str) -> _Versions:
 
 
 def _newest_run(client: MlflowClient, experiment: str) -> str | None:
-    """The last night that MLflow has heard of."""
+    """Return the last nightly run in MLflow."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None
@@ -256,7 +256,7 @@ def _newest_run(client: MlflowClient, experiment: str) -> str | None:
 def _new_version(
     client: MlflowClient, model_name: str, home: str, content: dict[str, Any], digest: str
 ) -> int:
-    """Register parameters whose files lie among a run's artifacts."""
+    """Register parameters whose files are artifacts of a run."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from flows.runs.plan import RunPlan
     from flows.versions.report import VersionReport
 
-#: Concepts of a comparison in the table that MLflow shows; its file holds all.
+#: Number of concepts in the table of a comparison in MLflow; its file has all of them.
 SHOWN = 100
-#: The registered model whose alias `champion` is what is in force.
+#: The registered model whose alias `champion` has the parameters in force.
 MODEL_NAME = "bkt-mastery"
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingResult:
-    """The MLflow run that holds the evidence, or why there is none."""
+    """The MLflow run with the evidence, or why there is none."""
 
     mlflow_run_id: str | None = None
-    #: Why it has not all of it; None where it has.
+    #: Why the evidence is incomplete there; None if it is complete.
     problem: str | None = None
 
 
@@ -66,7 +66,7 @@ def log_run_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> T
 def log_monitoring(
     settings: Settings, look: MonitoringReport, files: Sequence[Path]
 ) -> TrackingResult:
-    """Log a monitoring report into an experiment of its own."""
+    """Log a monitoring report to an experiment of its own."""
     try:
         return TrackingResult(
             log_monitoring_run(
@@ -87,7 +87,7 @@ def log_monitoring(
 def log_comparison(
     settings: Settings, report: VersionReport, files: Sequence[Path]
 ) -> TrackingResult:
-    """Log a comparison of versions beside the nights, under their keys."""
+    """Log a comparison of versions beside the nightly runs, with the same keys."""
     shown = report.comparison.concepts.head(SHOWN)
     look = MonitoringReport(
         run_id=report.run_id,
@@ -118,12 +118,11 @@ def log_comparison(
 def update_champion_alias(
     engine: Engine, settings: Settings, *, mlflow_run_id: str | None = None
 ) -> str | None:
-    """Move the alias `champion` to the committed parameters; returns why that failed, or None.
+    """Point the alias `champion` to the parameters in force; return why that failed, or None.
 
-    Repeatable, and to be called whenever something may have been switched: a run that was
-    killed before it came here, or a rollback, is made good by whoever calls it next. A run that
-    logged nothing does not import MLflow where its store is local, and the alias still names
-    the version of these parameters; `<data_dir>/champion.json` says which that is.
+    It may be repeated and must be called whenever parameters may have changed; a call that was
+    missed, as by a killed run, is made up for by the next one. If nothing changed and the store
+    is local, MLflow is not imported; `<data_dir>/champion.json` records the delivered version.
     """
     with reading(engine) as conn:
         version = active_algorithm(conn)
@@ -132,7 +131,7 @@ def update_champion_alias(
     delivered = _delivery(settings, model_content(params, version.params.defaults))
     file = settings.data_dir / "champion.json"
     if not params and local_model_is_unknown(settings.tracking_uri, MODEL_NAME):
-        return None  # nothing was ever promoted
+        return None  # nothing has ever been promoted
     if mlflow_run_id is None and _was_delivered(settings, file, delivered):
         return None
     try:
@@ -146,8 +145,8 @@ def update_champion_alias(
         )
     except TrackingUnavailableError as error:
         return (
-            f"The alias `champion` of MLflow's model {MODEL_NAME} does not follow yet: "
-            f"{error.reason} The next night sees to it."
+            f"The alias `champion` of MLflow's model {MODEL_NAME} is not updated yet: "
+            f"{error.reason} The next nightly run updates it."
         )
     if number is not None:
         write_json(file, delivered | {"version": number})
@@ -155,15 +154,15 @@ def update_champion_alias(
 
 
 def _delivery(settings: Settings, content: dict[str, Any]) -> dict[str, Any]:
-    """Which parameters, and where; the address is hashed, as it may hold a password."""
+    """Return which parameters were delivered where; the address is hashed, it may be secret."""
     uri = hashlib.sha256(settings.tracking_uri.encode()).hexdigest()
     return {"parameters": model_digest(content), "store": uri}
 
 
 def _was_delivered(settings: Settings, file: Path, delivered: dict[str, Any]) -> bool:
-    """Whether the alias names the version that holds these parameters, as far as is known."""
+    """Return whether the alias is known to name the version with these parameters."""
     number = local_alias(settings.tracking_uri, MODEL_NAME, "champion")
     try:
         return number is not None and read_json(file) == delivered | {"version": number}
-    except ExtractError:  # there is no such file, or it is broken
+    except ExtractError:  # the file is missing or corrupt
         return False

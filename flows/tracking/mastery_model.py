@@ -1,7 +1,7 @@
 """The registered model: parameters as JSON, predictions by the pipeline's own replay.
 
-MLflow loads this file as code, so that no pickle is read. It imports MLflow for that reason
-alone; everything else that speaks to MLflow stands in `tracking.py`.
+MLflow loads this file as code, so that no pickle is read. That is the only reason why it
+imports MLflow; all other code that uses MLflow is in `client.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from bkt_core.sequences import AttemptSequences
 
 
 class MasteryModel(PythonModel):
-    """P(correct) before each attempt, from the attempts before it.
+    """Predicts P(correct) before each attempt, from the attempts before it.
 
-    Takes a frame with `user_id`, `concept_id` and `correct` (0 or 1), and `attempted_at` where
-    the rows of one user are not in order already; concepts without parameters get the defaults.
+    The input is a frame with `user_id`, `concept_id` and `correct` (0 or 1), and `attempted_at`
+    if the rows of a user are not in order. Concepts without parameters get the defaults.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -43,7 +43,7 @@ class MasteryModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,  # noqa: ARG002 - MLflow's signature
     ) -> NDArray[np.float64]:
-        """P(correct) of each row, in the order of the rows."""
+        """Return P(correct) of each row, in the order of the rows."""
         p_correct = np.empty(len(model_input), dtype=np.float64)
         frame = model_input.reset_index(drop=True)
         order = ["attempted_at"] if "attempted_at" in frame else []

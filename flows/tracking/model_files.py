@@ -1,4 +1,4 @@
-"""The files of the registered model, written among the artifacts of a run."""
+"""Write the files of the registered model as artifacts of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def log_model(client: MlflowClient, home: str, content: dict[str, Any], digest: str) -> str:
-    """Write the model's folder among the run's artifacts; returns its address."""
+    """Write the model's folder to the artifacts of the run; return its address."""
     from mlflow import pyfunc
 
     inside = f"models/{digest}"
@@ -25,7 +25,7 @@ def log_model(client: MlflowClient, home: str, content: dict[str, Any], digest: 
         file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         model = Path(scratch) / "model"
         with warnings.catch_warnings():
-            # An input example would make MLflow run the model: seconds of each night.
+            # With an input example MLflow would run the model, which takes seconds per run.
             warnings.filterwarnings("ignore", "(?s).*input example", UserWarning)
             pyfunc.save_model(
                 path=str(model),
@@ -40,7 +40,7 @@ def log_model(client: MlflowClient, home: str, content: dict[str, Any], digest: 
 
 
 def _signature() -> ModelSignature:
-    """Columns of the model's input, `attempted_at` only where rows are not in order."""
+    """Return the columns of the model's input; `attempted_at` is optional."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType

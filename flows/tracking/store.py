@@ -1,4 +1,4 @@
-"""The MLflow store: reachability within seconds, local folders, client configuration."""
+"""The MLflow store: check that it is reachable, create local folders, configure the client."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from bkt_core.errors import BktError
 from bkt_settings.redaction import without_secret
 
-#: How long a server may take to accept a connection.
+#: Seconds in which a server must accept a connection.
 PROBE_SECONDS = 5.0
 _LOCAL = "sqlite:///"
-#: MLflow's own patience with a server that is down is minutes.
+#: Timeouts of MLflow's client; its defaults wait for minutes if a server is down.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -28,7 +28,7 @@ _PATIENCE = {
 
 
 class TrackingUnavailableError(BktError):
-    """MLflow did not take the evidence; the run is done and its files hold everything."""
+    """MLflow did not accept the evidence; the run is done and its files have everything."""
 
     exit_code = 6
 
@@ -51,21 +51,21 @@ def require_reachable(tracking_uri: str) -> None:
             pass
     except OSError as error:
         raise TrackingUnavailableError(
-            tracking_uri=tracking_uri, reason=f"nobody answers ({error})."
+            tracking_uri=tracking_uri, reason=f"it accepts no connection ({error})."
         ) from error
 
 
 def is_unused(tracking_uri: str) -> bool:
-    """Whether this is a local store whose file does not exist yet."""
+    """Return whether this is a local store whose file does not exist yet."""
     file = tracking_uri.removeprefix(_LOCAL)
     return file != tracking_uri and not Path(file).exists()
 
 
 def local_alias(tracking_uri: str, model: str, alias: str) -> int | None:
-    """The version that an alias names in a local store, read without importing MLflow.
+    """Return the version of an alias in a local store, without importing MLflow.
 
-    None where the store is a server, or has no such alias, or keeps it elsewhere than MLflow 3
-    does: then MLflow itself is to be asked.
+    The result is None if the store is a server, has no such alias, or has another schema than
+    MLflow 3; then MLflow itself must be asked.
     """
     asked = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
     rows = _local_rows(tracking_uri, asked, model, alias)
@@ -73,13 +73,13 @@ def local_alias(tracking_uri: str, model: str, alias: str) -> int | None:
 
 
 def local_model_is_unknown(tracking_uri: str, model: str) -> bool:
-    """Whether a local store certainly has no version of a model; read as `local_alias` is."""
+    """Return whether a local store certainly has no version of a model (see `local_alias`)."""
     asked = "SELECT 1 FROM model_versions WHERE name = ? LIMIT 1"
     return _local_rows(tracking_uri, asked, model) == []
 
 
 def _local_rows(tracking_uri: str, query: str, *values: str) -> list[tuple[Any, ...]] | None:
-    """Rows of a local store; None where it is a server or cannot be read."""
+    """Read rows of a local store; None if it is a server or cannot be read."""
     file = tracking_uri.removeprefix(_LOCAL)
     if file == tracking_uri or not Path(file).exists():
         return None
@@ -98,6 +98,6 @@ def create_store_folder(tracking_uri: str) -> None:
 
 
 def configure_mlflow() -> None:
-    """Set MLflow's retries, timeouts and logging. Call before MLflow is imported."""
+    """Set MLflow's retries, timeouts and logging; call it before MLflow is imported."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)

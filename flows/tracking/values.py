@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from flows.evidence.evidence import RunEvidence
 
 RUN_TAG = "bkt.run_id"
-#: Of a model version: which parameters it has.
+#: Tag of a model version with the digest of its parameters.
 DIGEST_TAG = "bkt.parameters"
-#: Longest texts that MLflow's stores take.
+#: Longest texts that MLflow's stores accept.
 MAX_PARAM, MAX_TAG, MAX_DIGEST = 500, 5_000, 36
 PARAMS_PER_CALL = 100
-#: Without it MLflow opens the experiment as one about chat traces.
+#: Without this tag MLflow shows the experiment as one about chat traces.
 OPEN_AS = {"mlflow.experimentKind": "custom_model_development"}
-#: How a run that did not end well stands in MLflow.
+#: Status in MLflow of runs that did not end well.
 ENDED = {"failed": "FAILED", "abandoned": "KILLED"}
-#: The description that MLflow shows on top of a run.
+#: Tag with the description that MLflow shows above a run.
 NOTE = "mlflow.note.content"
 
 
 def metrics_of(evidence: RunEvidence) -> Iterator[tuple[str, float, int]]:
-    """Key, value and step: every scalar, and scores by fold."""
+    """Yield key, value and step of every scalar, and of scores by fold."""
     for key, value in run_scalars(evidence).items():
         yield key, value, 0
     for fold, scores in enumerate(evidence.facts.scores.by_fold):
@@ -44,7 +44,7 @@ def metrics_of(evidence: RunEvidence) -> Iterator[tuple[str, float, int]]:
 
 
 def tags_of_run(evidence: RunEvidence) -> dict[str, str]:
-    """What identifies a run, and its description in sentences."""
+    """Return the tags that identify the run, and its description."""
     facts = evidence.facts
     tags = {f"bkt.{key}": value for key, value in facts.tags.items() if value}
     tags["bkt.status"] = facts.status
@@ -53,12 +53,12 @@ def tags_of_run(evidence: RunEvidence) -> dict[str, str]:
 
 
 def note(sentences: Iterable[str]) -> str:
-    """Sentences as a list in Markdown."""
+    """Format sentences as a list in Markdown."""
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def source_of(kind: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """What MLflow's own columns tell: what was called, by whom, at which commit."""
+    """Return the tags of MLflow's own columns: what was called, by whom, at which commit."""
     called = ", ".join(filter(None, (f"bkt {kind}", tags.get("trigger"))))
     own = {"mlflow.source.type": "JOB", "mlflow.source.name": called}
     if tags.get("git_commit"):
@@ -68,7 +68,7 @@ def source_of(kind: str, tags: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MonitoringReport:
-    """What a look at the parameters in force tells."""
+    """The report of monitoring, ready for MLflow."""
 
     run_id: str
     kind: str
@@ -79,24 +79,24 @@ class MonitoringReport:
     about: Mapping[str, str] = field(default_factory=dict)  # kind, trigger, git_commit, …
 
     def tags(self) -> dict[str, str]:
-        """What identifies it, and its description in sentences."""
+        """Return the tags that identify it, and its description."""
         about = {f"bkt.{key}": value for key, value in self.about.items() if value}
         source = source_of(self.kind, self.about)
         return shortened(about | source | {NOTE: note(self.sentences)})
 
 
 def shortened(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags that any store takes."""
+    """Shorten tags to the length that any store accepts."""
     return {key: str(value)[:MAX_TAG] for key, value in tags.items()}
 
 
 def as_table(table: pl.DataFrame) -> dict[str, Any]:
-    """A frame as MLflow's pages show tables."""
+    """Return a frame in the form of tables on MLflow's pages."""
     return {"columns": table.columns, "data": [list(row) for row in table.iter_rows()]}
 
 
 def dataset_of(evidence: RunEvidence) -> dict[str, str] | None:
-    """The attempts of a run as MLflow's data set, by the digest of their extraction."""
+    """Return the attempts of a run as MLflow's data set, with the digest of the extraction."""
     digest = evidence.facts.tags.get("data_digest", "")
     if not digest:
         return None
@@ -111,13 +111,13 @@ def dataset_of(evidence: RunEvidence) -> dict[str, str] | None:
 
 
 def _rows_of(evidence: RunEvidence) -> int:
-    """Attempts of the extraction: as the run counted them, else those of its concepts."""
+    """Return the number of attempts: as the run counted them, or the sum over concepts."""
     counted = evidence.facts.summary.get("rows", {}).get("accepted")
     return int(counted if counted is not None else evidence.concepts["n_attempts"].sum())
 
 
 def model_content(params: Mapping[str, BktParams], defaults: BktParams) -> dict[str, Any]:
-    """Parameters in force as the model's file has them."""
+    """Return the parameters in force in the form of the model's file."""
     return {
         "defaults": defaults.as_dict(),
         "concepts": {concept: own.as_dict() for concept, own in sorted(params.items())},
@@ -125,5 +125,5 @@ def model_content(params: Mapping[str, BktParams], defaults: BktParams) -> dict[
 
 
 def model_digest(content: Mapping[str, Any]) -> str:
-    """A name for a set of parameters, to the last bit."""
+    """Return a digest that identifies a set of parameters exactly."""
     return blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

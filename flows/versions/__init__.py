@@ -1,1 +1,1 @@
-"""Algorithm versions compared: what runs and activations judge a candidate by."""
+"""Comparison of algorithm versions, the basis for judging a candidate."""

@@ -1,4 +1,4 @@
-"""Two algorithm versions compared over an extraction, pooled and concept by concept."""
+"""Compare two algorithm versions over an extraction, pooled and concept by concept."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from datasets.extracts.extraction import Extract
     from datasets.sequences.readers import ConceptAttempts, Window
 
-    #: The parameters of A and of B for a concept, by its id.
+    #: Returns the parameters of A and of B for a concept id.
     Sides = Callable[[str], tuple[VersionParams, VersionParams]]
 
-#: Share of the moves of mastery below the one that is told as large.
+#: Quantile of the changes of mastery that is reported as a large change.
 LARGE = 0.95
 LETTERS = tuple(f"{name}_{side}" for name in PARAM_NAMES for side in "ab")
-#: One row per compared concept.
+#: Columns of the table of concepts, one row per compared concept.
 CONCEPTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "concept_id": pl.String,
     "source_a": pl.String,
@@ -49,10 +49,10 @@ CONCEPTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "mastered_b": pl.Int64,
     "up": pl.Int64,
     "down": pl.Int64,
-    "mean_move": pl.Float64,  # of |mastery by B - mastery by A|
+    "mean_move": pl.Float64,  # mean |mastery by B - mastery by A|
     **dict.fromkeys(LETTERS, pl.Float64),
 }
-#: One row per user and concept that would change sides.
+#: Columns of the table with one row per user and concept that would cross the threshold.
 CROSSINGS: dict[str, pl.DataType | type[pl.DataType]] = {
     "user_id": pl.String,
     "concept_id": pl.String,
@@ -63,7 +63,7 @@ CROSSINGS: dict[str, pl.DataType | type[pl.DataType]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MasteryMoves:
-    """States and users on either side of the threshold, each version by its own."""
+    """States and users above the threshold, which each version sets for itself."""
 
     states: int
     mastered_a: int
@@ -71,16 +71,17 @@ class MasteryMoves:
     up: int
     down: int
     users: int
-    #: Users with at least one state that would change sides.
+    #: Number of users with at least one state that would cross the threshold.
     users_crossing: int
-    #: Mean of mastery by B minus mastery by A, mean of its size, and the size of a large one.
+    #: Mean of mastery by B minus mastery by A, mean of its size, and the size of a large
+    #: change.
     mean_change: float
     mean_move: float
     large_move: float
 
     @property
     def share(self) -> float:
-        """Users who would change sides somewhere, of all."""
+        """The share of users with at least one state that would cross the threshold."""
         return self.users_crossing / self.users if self.users else 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -90,23 +91,23 @@ class MasteryMoves:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VersionComparison:
-    """Version B against version A on the same held-out attempts."""
+    """The comparison of version B with version A on the same held-out attempts."""
 
     a: str
     b: str
     pooled: PairedScores
     moves: MasteryMoves
-    concepts: pl.DataFrame  # as `CONCEPTS`, the largest gain of B over all its attempts first
-    crossings: pl.DataFrame  # as `CROSSINGS`: user ids, which stay on this machine
-    #: Concepts that both versions leave at the same defaults, which are compared nowhere.
+    concepts: pl.DataFrame  # columns `CONCEPTS`, largest total gain of B first
+    crossings: pl.DataFrame  # columns `CROSSINGS`, with user ids: it stays on this machine
+    #: Number of concepts with the same defaults in both versions, which are not compared.
     at_same_defaults: int
 
     def count(self, side: str, source: Source) -> int:
-        """Concepts for which side "a" or "b" has parameters from there."""
+        """Return the number of concepts with parameters from `source` on side "a" or "b"."""
         return self.concepts.filter(pl.col(f"source_{side}") == source.value).height
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values without a user's id."""
+        """Return the fields as plain values, without user ids."""
         return {
             "a": self.a,
             "b": self.b,
@@ -130,10 +131,10 @@ def compare_versions(
     left_out: NDArray[np.bool_] | None = None,
     only: frozenset[str] = frozenset(),
 ) -> VersionComparison:
-    """Predict every held-out attempt by both, and replay everybody under both.
+    """Predict every held-out attempt with both versions, and replay all users with both.
 
-    `left_out` (n_users,) marks users, by code, who take no part; `only` names concepts, empty
-    for all. Where a version has no fit of a concept its defaults stand in.
+    `left_out` (n_users,) marks users, by code, who are ignored; `only` names concepts, empty
+    means all. A version without a fit of a concept uses its defaults.
     """
     gathered = _Gathered(extract.users["user_id"].to_pylist())
     for shard in range(len(extract.shards)):
@@ -163,7 +164,7 @@ def compare_versions(
 
 
 class _Gathered:
-    """What concepts add up to, one after the other."""
+    """Adds up the results of concepts."""
 
     def __init__(self, user_ids: list[str]) -> None:
         self.user_ids = user_ids
@@ -173,7 +174,7 @@ class _Gathered:
         self._states: list[tuple[str, NDArray[np.int32], VersionsAtConcept]] = []
 
     def add(self, attempts: ConceptAttempts, found: VersionsAtConcept) -> None:
-        """One concept more."""
+        """Add one concept."""
         both, sequences = found.predicted_by_both, attempts.sequences
         of_attempt = np.repeat(attempts.users.astype(np.int64), sequences.lengths)[both]
         code = np.full(of_attempt.size, attempts.concept, dtype=np.int64)
@@ -184,7 +185,7 @@ class _Gathered:
         self.rows.append(_row(attempts.concept_id, sequences.correct[both], found))
 
     def pairs(self) -> PairedPredictions:
-        """Every attempt that both predict."""
+        """Return every attempt that both versions predict."""
         kinds = (np.int64, np.int64, np.int8, np.float64, np.float64)
         columns = zip(*self._parts, strict=True) if self._parts else ((),) * len(kinds)
         return PairedPredictions(
@@ -195,7 +196,7 @@ class _Gathered:
         )
 
     def moves(self) -> MasteryMoves:
-        """Everybody's mastery by B beside that by A."""
+        """Return mastery of all users by B compared with A."""
         changes = [found.mastery_b - found.mastery_a for _, _, found in self._states]
         change = np.concatenate([np.empty(0), *changes])
         users, crossing = (np.zeros(len(self.user_ids), np.bool_) for _ in range(2))
@@ -217,7 +218,7 @@ class _Gathered:
         )
 
     def crossings(self) -> Iterator[tuple[str, str, float, float]]:
-        """Each user and concept that would change sides."""
+        """Yield each user and concept that would cross the threshold."""
         for concept, codes, found in self._states:
             for place in np.flatnonzero(found.mastered_a != found.mastered_b).tolist():
                 yield (

@@ -1,4 +1,4 @@
-"""The files of a comparison in the folder of its run; none of them names a user."""
+"""Write the files of a comparison into the folder of its run; none contains user ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FACTS, TABLE, PAGE = "versions.json", "versions.parquet", "versions.html"
 
 
 def write_comparison(folder: Path, report: VersionReport) -> list[Path]:
-    """Write scores and moves as JSON, and the concepts as Parquet; returns both paths."""
+    """Write scores and moves as JSON, and the concepts as Parquet; return both paths."""
     make_folder(folder)
     facts = {"run_id": report.run_id, "at": report.at.isoformat(), "tags": dict(report.tags)}
     write_json(folder / FACTS, facts | report.outcome())

@@ -1,4 +1,4 @@
-"""A comparison of two versions as numbers under stable names, and in sentences."""
+"""The comparison of two versions as metrics with stable names, and as sentences."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from flows.versions.comparison import VersionComparison
 
-#: One-sided level at which a version is said to be better or worse.
+#: One-sided level at which a version counts as better or worse.
 LEVEL = 0.05
-#: The scores as people read them: name, and whether more is better.
+#: The scores: label, and whether higher is better.
 TITLES = {
     "log_loss": ("log loss", False),
     "rmse": ("RMSE", False),
@@ -27,30 +27,30 @@ TITLES = {
     "within_auc": ("AUC within concepts", True),
     "calibration_error": ("calibration error", False),
 }
-#: Scores that a night has under the same key.
+#: Scores that a nightly run logs under the same key.
 SHARED = ("auc", "log_loss", "rmse", "accuracy", "calibration_error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VersionReport:
-    """A comparison with what names it."""
+    """A comparison with its identification."""
 
     run_id: str
     at: datetime
     comparison: VersionComparison
-    #: Window, engine, seed, digests, who started it: as a night's tags.
+    #: Window, engine, seed, digests, trigger: the tags of a nightly run.
     tags: Mapping[str, str]
 
     @property
     def name(self) -> str:
-        """For people."""
+        """A name for people."""
         a, b = self.comparison.a, self.comparison.b
         return f"compare {a} {b} {self.at:%Y-%m-%d %H:%M} ({self.run_id[:8]})"
 
     def metrics(self) -> dict[str, float]:
-        """B under the keys of a night, A under the same with `rival_`, and their differences.
+        """Return B's scores under the keys of a run, A's with `rival_`, and the differences.
 
-        What is undefined is NaN, so that the keys stay the same.
+        Undefined values are NaN, so that the keys are always the same.
         """
         pooled, moves = self.comparison.pooled, self.comparison.moves
         values: dict[str, Any] = {"pooled_n": pooled.n_attempts}
@@ -70,13 +70,13 @@ class VersionReport:
         return {key: math.nan if one is None else float(one) for key, one in values.items()}
 
     def outcome(self) -> dict[str, Any]:
-        """What the row of the run keeps: everything but the concepts."""
+        """Return the value for the row of the run: everything except the concepts."""
         values = self.comparison.as_json()
         del values["concepts"]
         return {"comparison": values}
 
     def sentences(self) -> list[str]:
-        """What a person wants to know first."""
+        """Return the main results as sentences."""
         found = self.comparison
         return [
             verdict_sentence(found),
@@ -93,7 +93,7 @@ def version_report(
     data_digest: str,
     at: datetime,
 ) -> VersionReport:
-    """Name a comparison."""
+    """Build the report of a comparison."""
     return VersionReport(
         run_id=run_id,
         at=at,
@@ -114,7 +114,7 @@ def version_report(
 
 
 def verdict_of(p_not_better: float | None, p_not_worse: float | None) -> str:
-    """`better`, `worse` (than A, shown at 5 %, one-sided) or `not told apart`."""
+    """Return `better` or `worse` (than A, one-sided at 5 %), or `not told apart`."""
     if p_not_better is not None and p_not_better < LEVEL:
         return "better"
     if p_not_worse is not None and p_not_worse < LEVEL:
@@ -123,7 +123,7 @@ def verdict_of(p_not_better: float | None, p_not_worse: float | None) -> str:
 
 
 def verdict_sentence(found: VersionComparison) -> str:
-    """Whether B is better overall, and how sure that is."""
+    """Return a sentence: whether B is better overall, and how certain that is."""
     pooled = found.pooled
     loss = pooled.scores["log_loss"]
     if loss.a is None or loss.b is None or loss.change is None:
@@ -144,12 +144,12 @@ def verdict_sentence(found: VersionComparison) -> str:
 
 
 def moves_sentence(found: VersionComparison) -> str:
-    """Whom B would move, and by how much."""
+    """Return a sentence: how many users B would affect, and by how much."""
     moves = found.moves
     return (
         f"Of {moves.states:,} mastery states {moves.mastered_a:,} are mastered under "
-        f"{found.a}, {moves.mastered_b:,} under {found.b}: {moves.up:,} would rise above the "
-        f"threshold and {moves.down:,} fall below it, at some concept for "
+        f"{found.a}, {moves.mastered_b:,} under {found.b}: {moves.up:,} would gain mastery "
+        f"and {moves.down:,} lose it, at some concept for "
         f"{moves.users_crossing:,} of {moves.users:,} users ({moves.share:.1%}). Mastery moves "
         f"by {moves.mean_move:.4f} on average, by more than {moves.large_move:.4f} for one "
         "state in twenty."
@@ -157,17 +157,17 @@ def moves_sentence(found: VersionComparison) -> str:
 
 
 def source_sentences(found: VersionComparison) -> list[str]:
-    """Where parameters are not fits of held-out users."""
+    """Return sentences on parameters that are not fits of held-out users."""
     told = []
     for side, name in (("a", found.a), ("b", found.b)):
         defaults = found.count(side, Source.DEFAULTS)
         in_sample = found.count(side, Source.IN_SAMPLE)
         if defaults:
-            told.append(f"{name} has no fit of {defaults:,} concepts: its defaults stand in.")
+            told.append(f"{name} has no fit of {defaults:,} concepts and uses its defaults.")
         if in_sample:
             told.append(
-                f"{name} is scored in-sample at {in_sample:,} concepts, whose rows do not know "
-                "what was fitted without each fold."
+                f"{name} is scored in-sample at {in_sample:,} concepts, whose rows lack "
+                "the parameters fitted without each fold."
             )
     if found.at_same_defaults:
         told.append(

@@ -1,4 +1,4 @@
-"""What two versions have for each concept: fresh fits, or the rows that would serve."""
+"""The parameters of two versions for each concept: new fits, or the stored rows."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ class FitFailedError(BktError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """The two that are compared."""
+    """The two versions that are compared."""
 
     a: Algorithm
     b: Algorithm
 
     @property
     def names(self) -> tuple[str, str]:
-        """Their names."""
+        """The names of both versions."""
         return self.a.version, self.b.version
 
 
 def versions_named(conn: Connection, a: str, b: str) -> Versions:
-    """Both by name; raises where one is not there or has settings of another release."""
+    """Read both versions by name; raises if one is missing or has unknown settings."""
     return Versions(a=algorithm(conn, a), b=algorithm(conn, b))
 
 
 def rows_in_force(conn: Connection, versions: Versions) -> Sides:
-    """What each version would serve by now: its active rows, else its defaults."""
+    """Return what each version has in force: its active rows, otherwise its defaults."""
     rows = {
         one.id: {
             concept: incumbent_of(row, newest=None).champion
@@ -89,7 +89,7 @@ def fresh_fits(
     run_id: str,
     at: datetime,
 ) -> Sides:
-    """Each version fitted on the same attempts; fits that a night made are read again."""
+    """Fit each version on the same attempts; fits of earlier runs are reused."""
     folder = settings.data_dir / "runs" / run_id
     fits = {
         one.id: _fits_of(
@@ -120,7 +120,7 @@ def version_plan(
     folder: Path,
     at: datetime,
 ) -> RunPlan:
-    """How a night would fit one version, under the id of a comparison."""
+    """Return the plan with which a run would fit one version, under the comparison's id."""
     engine = request.engine.value if request.engine else settings.fit.engine.value
     seed = settings.fit.seed if request.seed is None else request.seed
     plan = RunPlan(
@@ -156,7 +156,7 @@ def version_plan(
 
 
 def _fits_of(settings: Settings, plan: RunPlan, extract: Extract) -> dict[str, ConceptFit]:
-    """Every concept fitted as a night would, without regard to what is in force."""
+    """Fit every concept as a run would, without regard to what is in force."""
     folder = plan.run_dir / f"shards-{plan.algo_version}"
     jobs = [
         replace(job, incumbents={}, out=(folder / job.out.name).absolute())

@@ -267,4 +267,4 @@ def test_mlflow_that_is_down_costs_no_promotion(
         "flows.tracking.evidence_log.register_parameters", Mock(side_effect=unavailable)
     )
     assert run(["report", "--relog", summary.run_id, "--json"]) == 6
-    assert "does not follow yet" in json.loads(capsys.readouterr().out)["problem"]
+    assert "is not updated yet" in json.loads(capsys.readouterr().out)["problem"]

@@ -1,4 +1,4 @@
-"""`bkt erase`: a user and everything stored of them removed."""
+"""`bkt erase`: remove a user and all of their data."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def erase(
     lift_: Annotated[bool, Parameter(name="--lift", negative="")] = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Erase a user: attempts, states and snapshots; nothing brings them back until `--lift`.
+    """Erase a user's attempts, states and snapshots, and refuse the user until `--lift`.
 
     Parameters
     ----------
     user
         The user's id.
     lift_
-        Admit the user again; what was erased stays erased.
+        Accept the user again; what was erased stays erased.
     """
     settings, at = load_settings(), datetime.now(UTC)
     with open_database(settings) as engine:
@@ -52,10 +52,10 @@ def erase(
     said = (
         f"Erased {erased.attempts:,} attempts, {erased.states:,} states and "
         f"{erased.snapshots:,} snapshots, {forgotten.extracts:,} extracts and rows of "
-        f"{forgotten.files:,} files; a tombstone keeps the user out until --lift."
+        f"{forgotten.files:,} files; a tombstone refuses the user until --lift."
         if stored
-        else f"Nothing was stored of {user!r}; a tombstone keeps that id out all the same. "
-        "If it was misspelt, the same command with --lift takes the tombstone away."
+        else f"Nothing was stored of {user!r}; a tombstone now refuses that id. "
+        "If it was misspelt, the same command with --lift removes the tombstone."
     )
     output.give(
         {

@@ -1,4 +1,4 @@
-"""`bkt export`: attempts, states, snapshots, parameters or events as a file."""
+"""`bkt export`: write attempts, states, snapshots, parameters or events to a file."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def export(
     what
         attempts, states (as readers see them), snapshots, parameters (in force) or events.
     file
-        The file; its ending says which kind. It is written whole or not at all.
+        The file; its ending selects the format. It is written completely or not at all.
     concept
         Only this concept; may be repeated.
     user
         Only this user; may be repeated.
     since
-        Only from this moment on: of an attempt, a snapshot, a fit or an event.
+        Only from this time on: of an attempt, a snapshot, a fit or an event.
     until
-        Only before this moment.
+        Only before this time.
     all_
-        Of parameters: also those that are not in force, and those of other versions.
+        For parameters: also those that are not in force, and those of other versions.
     overwrite
-        Replace the file if it is there.
+        Replace the file if it exists.
     """
     filters = Filters(
         concepts=concept,
@@ -76,5 +76,5 @@ def _moment(flag: str, text: str | None) -> datetime | None:
         return moment_of(text)
     except ValueError as error:
         raise UsageError(
-            f"{flag} takes a day or a moment such as 2026-01-31T08:00:00Z, got {text!r}."
+            f"{flag} takes a day or a time such as 2026-01-31T08:00:00Z, got {text!r}."
         ) from error

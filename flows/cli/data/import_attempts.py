@@ -1,4 +1,4 @@
-"""`bkt import`: attempt files, or a query of the platform's database, into the log."""
+"""`bkt import`: import attempt files, or a query of the platform's database."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def import_attempts(
     preview: Annotated[bool, Parameter(negative="")] = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Read attempt logs (Parquet, CSV, TSV, JSON lines) into the database.
+    """Import attempt logs (Parquet, CSV, TSV, JSON lines) into the database.
 
-    Every row is accepted, a duplicate, set aside with a reason, or skipped because a flag says
-    so; docs/import.md has the command for each well-known export.
+    Every row is accepted, a duplicate, quarantined with a reason, or skipped because an option
+    says so; docs/import.md has the command for each well-known export.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def import_attempts(
         The attempt logs, also compressed, or a folder of them; each is imported in one
         transaction.
     source
-        Whose attempt ids these are; part of an attempt's identity.
+        Name of the source of the attempt ids; part of an attempt's identity.
     corrections
         Replace `correct` of stored attempts that the file contradicts.
     max_quarantine
@@ -66,13 +66,13 @@ def import_attempts(
     query
         The SELECT whose rows are attempts, `attempt_id` among its columns.
     watermark
-        A column of the query that only grows; the next import begins where this one ended.
+        A column of the query that only increases; the next import begins where this one ended.
     overlap
         How far before the last watermark to begin, for rows that became visible late: seconds
-        where it is a time, else a number. 600 where nothing is given.
+        if it is a time, otherwise a number. 600 by default.
     preview
         Write nothing: show the columns, the mapping, the command that would import the file,
-        and what would become of its first 10,000 rows.
+        and the result for its first 10,000 rows.
     """
     settings = load_settings()
     if files and any(x is not None for x in (query, watermark, overlap, from_database)):
@@ -147,11 +147,11 @@ def _import_query(
 
 
 def source_address(settings: Settings, given: str | None) -> str:
-    """The URL of the source database; a password is accepted from the environment only."""
+    """Return the URL of the source database; only the environment may set a password."""
     if given is not None and any(secrets_of_address(given)):
         raise UsageError(
-            "A password on the command line is seen by everybody on this machine: "
-            "set BKT_SOURCE_URL instead, and leave --from-database out."
+            "A password on the command line is visible to everybody on this machine: "
+            "set BKT_SOURCE_URL instead, and omit --from-database."
         )
     url = given or settings.source_url.get_secret_value()
     if not url:
@@ -160,7 +160,7 @@ def source_address(settings: Settings, given: str | None) -> str:
 
 
 def _counts(rows: RowCounts) -> dict[str, int]:
-    """The counts of an import, skipped rows among them."""
+    """Return the counts of an import, including skipped rows."""
     return rows.as_dict() | {"skipped": rows.skipped}
 
 
@@ -217,6 +217,6 @@ def _show_counts(
 
 def _show_reasons(console: Console, report: ImportReport | QueryReport) -> None:
     for rule, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
-        console.print(f"  {count:,} set aside: {rule}")
+        console.print(f"  {count:,} quarantined: {rule}")
     if report.reasons:
         console.print(f"  the rows and their reasons: {report.quarantine}")

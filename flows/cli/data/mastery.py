@@ -1,4 +1,4 @@
-"""`bkt mastery`: one user's mastery of every attempted concept."""
+"""`bkt mastery`: show one user's mastery of every attempted concept."""
 
 from __future__ import annotations
 
@@ -63,4 +63,4 @@ def _show_mastery(console: Console, payload: dict[str, Any]) -> None:
             f"{(state['last_attempt_at'] or '')[:19]}{mark}",
         )
     console.print(table)
-    console.print(f"Mastered from {payload['mastery_threshold']:g} on.")
+    console.print(f"A concept is mastered from {payload['mastery_threshold']:g} on.")

@@ -1,4 +1,4 @@
-"""`bkt import --preview`: how files would be read, for a person or a program."""
+"""`bkt import --preview`: show how files would be read, for people or programs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from datasets.imports.file_import import ImportOptions
     from flows.cli.output import Output
 
-#: Flags of `bkt import` that stand alone, and those that this command leaves out.
+#: Flags without a value, and flags that the suggested command omits.
 _LEFT_OUT = ("--preview", "--json", "--debug")
 
 
 def show_previews(files: tuple[Path, ...], options: ImportOptions, output: Output) -> int:
-    """Show what an import of each file would do; exit 3 where one could not be imported."""
+    """Show what an import of each file would do; exit code 3 if one cannot be imported."""
     if not files:
         raise UsageError("--preview needs files.")
     latest = datetime.now(UTC) + options.future_skew
@@ -47,7 +47,7 @@ def show_previews(files: tuple[Path, ...], options: ImportOptions, output: Outpu
 
 @contextmanager
 def suggesting_flags(path: Path, options: ImportOptions) -> Iterator[None]:
-    """Let the sentence of a file that cannot be read end with the flags that would read it."""
+    """Append to the error for an unreadable file the options that would read it."""
     try:
         yield
     except FileFormatError as error:
@@ -66,7 +66,7 @@ def _is_good(one: Preview) -> bool:
 
 
 def command_of(one: Preview) -> str:
-    """The command that imports the file: what was typed, and the flags that were guessed."""
+    """Return the command that imports the file: the given options and the guessed ones."""
     typed = [word for word in sys.argv[1:] if word not in _LEFT_OUT]
     words = typed if typed[:1] == ["import"] else ["import", str(one.path)]
     return " ".join(["bkt", *map(quote, words), *one.flags])
@@ -109,11 +109,11 @@ def _show(console: Console, one: Preview) -> None:
         rows = one.rows
         console.print(
             f"Of {first} rows ({rows.read:,}): {rows.accepted:,} accepted, "
-            f"{rows.duplicates:,} duplicates, {rows.quarantined:,} set aside, "
+            f"{rows.duplicates:,} duplicates, {rows.quarantined:,} quarantined, "
             f"{rows.skipped:,} skipped."
         )
         for rule, count in one.reasons.items():
-            console.print(f"  {count:,} set aside: {rule}")
+            console.print(f"  {count:,} quarantined: {rule}")
     console.print("Nothing was written. The command would be:")
     console.print(f"  {command_of(one)}", markup=False, soft_wrap=True)
     for doubt in one.doubts:

@@ -1,4 +1,4 @@
-"""`bkt simulate`: synthetic attempts, drawn from known parameters."""
+"""`bkt simulate`: write synthetic attempts, drawn from known parameters."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def simulate(
     out
         The attempt log to write; the true parameters go beside it, to `<name>.truth.json`.
     concepts
-        Concepts, each with its own parameters.
+        Number of concepts, each with its own parameters.
     users
-        Users; each practises most of the concepts.
+        Number of users; each practises most of the concepts.
     seed
         The same seed writes the same file.
 
@@ -44,7 +44,7 @@ def simulate(
         {"file": str(out), "truth": str(written.truth), "attempts": written.n_attempts},
         lambda console: console.print(
             f"{written.n_attempts:,} attempts of {users} users at {concepts} concepts: {out}\n"
-            f"The parameters they were drawn from: {written.truth}"
+            f"The true parameters: {written.truth}"
         ),
     )
     return 0

@@ -33,7 +33,7 @@ def evaluate(
     Parameters
     ----------
     file
-        The attempt log; its users start from nothing.
+        The attempt log; its users start without a history.
     """
     settings = load_settings()
     options = flags.import_options(settings.imports)

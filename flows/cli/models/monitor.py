@@ -1,4 +1,4 @@
-"""`bkt monitor`: whether the parameters in force still predict as they did when fitted."""
+"""`bkt monitor`: check whether parameters in force still predict as well as when fitted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:
 
 
 def retrain_command(found: Monitored) -> str | None:
-    """The `bkt retrain` command for the drifted concepts; None if none drifted."""
+    """Return the `bkt retrain` command for the drifted concepts; None if none drifted."""
     if not found.drifted:
         return None
     words = ["bkt", "retrain", "--full"]
@@ -47,7 +47,7 @@ def show_monitored(console: Console, found: Monitored) -> None:
     """Print the drifted concepts and the command that fits them again."""
     console.print(
         f"{found.scored} concepts scored on attempts after their fit, "
-        f"{found.waiting} without any; {len(found.drifted)} drifted."
+        f"{found.waiting} not scored; {len(found.drifted)} drifted."
     )
     if found.drifted:
         table = Table("concept", box=None, header_style="bold")
@@ -65,6 +65,6 @@ def show_monitored(console: Console, found: Monitored) -> None:
             )
         console.print(table)
         console.print(Text(f"To fit them again: {retrain_command(found)}"))
-    console.print(Text(f"All of it: {found.table}"))
+    console.print(Text(f"The complete table: {found.table}"))
     if found.problem:
         console.print(Text(f"note: {found.problem}"))

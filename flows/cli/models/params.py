@@ -1,4 +1,4 @@
-"""`bkt params`: the parameters in force, and every decision on one concept."""
+"""`bkt params`: show the parameters in force, or every decision on one concept."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ def _show_events(console: Console, events: list[dict[str, Any]]) -> None:
             event["run_id"] or "",
             " ".join(_told(reason) for reason in event["reasons"]),
         )
-    console.print(table if events else "No decision was ever taken on this concept.")
+    console.print(table if events else "There is no decision on this concept.")
 
 
 def _told(reason: Any) -> str:  # noqa: ANN401 - JSON of the event table
-    """A reason as a person reads it."""
+    """Return a reason as text for people."""
     if isinstance(reason, dict):
         return str(reason.get("sentence") or ", ".join(f"{k} {v}" for k, v in reason.items()))
     return str(reason)

@@ -1,4 +1,4 @@
-"""`bkt report`: what a run did and why, what differs between two, and late delivery."""
+"""`bkt report`: show what a run did and why, compare two runs, log evidence later."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def report(
     relog: str | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Tell what a run did and why, in the terminal; its page is `report.html` in its folder.
+    """Show what a run did and why, in the terminal; its folder has the page `report.html`.
 
     Parameters
     ----------
     run
-        A run's id or the head of it; the newest run where none is given.
+        A run's id or the beginning of it; the newest run if omitted.
     compare
-        Two runs: what differs between them.
+        Two runs to compare.
     relog
-        Deliver this run's evidence to MLflow, if that failed at the time.
+        Log this run's evidence to MLflow, if that failed during the run.
 
     """
     settings = load_settings()
@@ -58,7 +58,7 @@ def report(
 def _compare(settings: Settings, runs: tuple[str, str], output: Output) -> int:
     first, second = (run_folder(settings, run) for run in runs)
     comparison = compare_runs(read_evidence(first), read_evidence(second))
-    from flows.reports.comparison_page import write_comparison  # brings Matplotlib
+    from flows.reports.comparison_page import write_comparison  # imports Matplotlib
 
     page = write_comparison(second / f"compared-with-{first.name[:12]}.html", comparison)
     output.give(comparison.as_json(), lambda console: show_comparison(console, comparison))

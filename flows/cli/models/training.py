@@ -1,6 +1,6 @@
 """`bkt retrain`, `bkt fit`: fit, judge, and promote.
 
-What a run imports is imported once its Prefect server has been forked off.
+The modules that a run needs are imported after its Prefect server has been forked.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Flag = Annotated[bool, Parameter(negative="")]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class FitFlags:
-    """Which attempts and concepts a fit is about, and how it is made; fields of `Request`."""
+    """Which attempts and concepts are fitted, and how; the fields are those of `Request`."""
 
     since: str | None = None
-    "Train on attempts from this day or moment on."
+    "Train on attempts from this day or time on."
     until: str | None = None
-    "Train on attempts before this day or moment."
+    "Train on attempts before this day or time."
     concepts: Annotated[tuple[str, ...], Parameter(name="--concept", negative="")] = ()
     "Only this concept; may be repeated."
     engine: EngineName | None = None
-    "How to fit."
+    "The engine that fits."
     seed: int | None = None
     "Another seed of the folds."
     full: Flag = False
-    "Read everything again, and refit also what changed too little."
+    "Read everything again, and also refit concepts that changed too little."
 
 
 ALL = FitFlags()
@@ -53,12 +53,12 @@ def retrain(
     dry_run: Flag = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Run the night: extract, fit, gate, log, promote, recompute, snapshot.
+    """Retrain: extract, fit, gate, log, promote, recompute, snapshot.
 
     Parameters
     ----------
     approve
-        Let this concept through although many users would change sides; may be repeated.
+        Promote this concept even if many users would cross the threshold; may be repeated.
     dry_run
         Write neither the database nor MLflow.
     """
@@ -81,7 +81,7 @@ def fit(
     Parameters
     ----------
     algo
-        The algorithm version whose bounds and rules apply, such as v2; the active one else.
+        The algorithm version whose bounds and rules apply, such as v2; the active by default.
     """
     with usage_errors():
         request = FitRequest(**asdict(asked), algo=algo)

@@ -1,4 +1,4 @@
-"""`bkt backfill params`: fits of past days, to be compared."""
+"""`bkt backfill params`: fit past days for comparison."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def backfill_params(
     promote: Flag = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Fit what there was at the end of one past day after another, as runs to compare.
+    """Fit the attempts known at the end of each of several past days, as runs to compare.
 
-    Nothing is promoted unless asked. One that was killed goes on where it stopped when the
-    same command is given again.
+    Nothing is promoted unless requested. A backfill that was killed resumes where it stopped
+    when the same command is given again.
 
     Parameters
     ----------
@@ -54,17 +54,17 @@ def backfill_params(
     to
         The last day.
     step
-        From one fit to the next, in days or weeks, such as 7d or 2w; at most 20 fits.
+        Interval between two fits in days or weeks, such as 7d or 2w; at most 20 fits.
     as_known
-        What had been stored by then; else what had been answered by then.
+        Use what had been stored by then; by default what had been attempted by then.
     concept
         Only this concept; may be repeated.
     engine
-        How to fit.
+        The engine that fits.
     seed
         Another seed of the folds.
     promote
-        Promote the winners of the last day, as a night would.
+        Promote the winners of the last day, as `bkt retrain` would.
     """
     with usage_errors():
         request = BackfillParamsRequest(
@@ -92,7 +92,7 @@ def backfill_params(
 
 
 def days_of_step(step: str) -> int:
-    """Days of a step such as `7d` or `2w`."""
+    """Return the number of days in a step such as `7d` or `2w`."""
     found = re.fullmatch(r"([1-9]\d{0,3})([dw])", step)
     if found is None:
         raise UsageError(f"--step takes days or weeks, such as 7d or 2w, got {step!r}.")
@@ -100,7 +100,7 @@ def days_of_step(step: str) -> int:
 
 
 def _show(console: Console, settings: Settings, summary: BackfillSummary) -> None:
-    resumed = ", went on where it had stopped" if summary.resumed else ""
+    resumed = ", resumed where it had stopped" if summary.resumed else ""
     console.print(f"Run {summary.run_id[:12]}: {summary.name}{resumed}")
     table = Table("until the end of", box=None, header_style="bold")
     for name in ("attempts", "concepts", "fitted", "would win", "AUC", "log loss", "run"):

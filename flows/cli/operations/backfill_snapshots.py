@@ -1,4 +1,4 @@
-"""`bkt backfill snapshots`: mastery snapshots of past days rebuilt."""
+"""`bkt backfill snapshots`: rebuild the mastery snapshots of past days."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def backfill_snapshots(
     to
         The last day.
     as_known
-        What had been stored by then, under the parameters that were in force then; else what
-        had been answered by then, under today's.
+        Use what had been stored by then, with the parameters that were in force then; by
+        default what had been attempted by then, with today's parameters.
     params_of
-        Use the parameters that this run promoted, where it has them.
+        Use the parameters that this run promoted, for the concepts it has fitted.
     """
     with usage_errors():
         request = BackfillSnapshotsRequest(

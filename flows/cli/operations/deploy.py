@@ -1,4 +1,4 @@
-"""`bkt deploy`: the deployments and what they need, on the Prefect server."""
+"""`bkt deploy`: create the deployments and what they need on the Prefect server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def deploy(*, output: Output = DEFAULT_OUTPUT) -> int:
-    """Set up pool, queue, deployments and automation on the server; repeated, mend them."""
+    """Create or update pool, queue, deployments and automations on the server."""
     settings = load_settings()
     if "PREFECT_API_URL" not in os.environ:
         raise UsageError(
             "PREFECT_API_URL must name the server to deploy to, such as "
-            "http://127.0.0.1:4200/api, and is not set."
+            "http://127.0.0.1:4200/api, but it is not set."
         )
     stay_offline()
     from flows.deployment.deploy import set_up
@@ -51,4 +51,4 @@ def _show(console: Console, report: Report) -> None:
         if report.changes
         else "Nothing to change: the server has what prefect.yaml says."
     )
-    console.print("A worker takes the runs: prefect worker start --pool bkt")
+    console.print("To execute runs, start a worker: prefect worker start --pool bkt")

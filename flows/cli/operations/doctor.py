@@ -1,4 +1,4 @@
-"""`bkt doctor`: what is wrong here, and its remedy."""
+"""`bkt doctor`: show problems of this installation and their remedies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
     console.print()
     console.print(
         Text(
-            f"{counts[Level.OK]} sound, {counts[Level.WARN]} that production would have "
-            f"otherwise, {counts[Level.FAIL]} to mend."
+            f"{counts[Level.OK]} ok, {counts[Level.WARN]} not as production should be, "
+            f"{counts[Level.FAIL]} to fix."
         )
     )

@@ -1,4 +1,4 @@
-"""`bkt init`: the schema, and what it is seeded with."""
+"""`bkt init`: create or upgrade the schema and insert its seed rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flows.cli.output import DEFAULT_OUTPUT, Output
 
 
 def init(*, output: Output = DEFAULT_OUTPUT) -> int:
-    """Bring the schema up to date and seed it; harmless when repeated."""
+    """Create or upgrade the schema and seed it; may be repeated."""
     settings = load_settings()
     make_folder(settings.data_dir)
     engine = make_engine(settings.database)

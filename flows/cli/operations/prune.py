@@ -1,4 +1,4 @@
-"""`bkt prune`: retention applied."""
+"""`bkt prune`: apply retention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def prune(*, output: Output = DEFAULT_OUTPUT) -> int:
-    """Remove extracts, fits, run files, quarantines and snapshots past their time (`conf`)."""
+    """Remove extractions, fits, run files, quarantines and snapshots past their retention."""
     pruned = prune_everything(load_settings())
     output.give(
         pruned,

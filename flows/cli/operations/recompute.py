@@ -1,4 +1,4 @@
-"""`bkt recompute`: mastery replayed from the attempt log."""
+"""`bkt recompute`: replay mastery from the attempt log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def recompute(
     user: str | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Replay mastery from the attempt log: all of it, or what is named.
+    """Replay mastery from the attempt log: all states, or those that are named.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`bkt rollback`: older parameters in force again, or a pin released."""
+"""`bkt rollback`: put older parameters in force again, or release a pin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from flows.actions.roll_back import RollbackReport
 
-#: Done, but MLflow does not follow.
+#: Exit code if the command is done but MLflow could not be updated.
 EXIT_NOT_LOGGED = 6
 
 
@@ -36,13 +36,13 @@ def rollback(
     concept
         The concept; may be repeated.
     run
-        Every concept whose parameters in force are this run's.
+        Every concept whose parameters in force are from this run.
     to
-        A row's id (`bkt params --history CONCEPT`), or `default`; else the row before.
+        A row's id (`bkt params --history CONCEPT`), or `default`; the row before if omitted.
     release
-        Take the pin off instead, so that the next run may promote the concept again.
+        Remove the pin instead, so that the next run may promote the concept again.
     actor
-        Who asks for it, as `bkt params --history` will tell; else the account that runs this.
+        Who requests it, for `bkt params --history`; by default the account that runs this.
     """
     RollbackRequest.model_construct(concepts=concept, run=run, to=to, release=release).check()
     settings = load_settings()
@@ -85,7 +85,7 @@ def _show_rollback(console: Console, report: RollbackReport) -> None:
         console.print(f"{one.concept_id}: {was} → {now}, pinned", markup=False)
     for concept, row in report.left.items():
         now = "the defaults are" if row is None else f"row {row} is"
-        console.print(f"{concept}: left, {now} in force by now", markup=False)
+        console.print(f"{concept}: unchanged, {now} in force by now", markup=False)
     console.print(f"{report.states:,} states replayed.")
     if report.problem:
         console.print(f"note: {report.problem}", markup=False)

@@ -1,4 +1,4 @@
-"""`bkt serve`: the API, in this process, until it is interrupted."""
+"""`bkt serve`: run the API in this process until it is interrupted."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from flows.cli.output import DEFAULT_OUTPUT, Output
 if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
 
-#: uvicorn loads it by name: no module of `flows` imports `serving`.
+#: uvicorn loads it by name, because no module of `flows` may import `serving`.
 APPLICATION = "serving.app:create_app"
-#: Seconds that requests in flight have when the service is asked to end.
+#: Seconds that requests in progress have to finish when the service is stopped.
 SHUTDOWN_SECONDS = 15
 
 
 def serve(
     *, host: str | None = None, port: int | None = None, output: Output = DEFAULT_OUTPUT
 ) -> int:
-    """Serve the API until interrupted; it listens on this machine only unless told otherwise.
+    """Serve the API until interrupted; by default it listens on this machine only.
 
     Parameters
     ----------
     host
-        Address to listen on; any other than loopback needs token_keys in the settings.
+        Address to listen on; any other than loopback requires token_keys in the settings.
     port
         Port to listen on.
 
     """
     import uvicorn
 
-    # The application reads the settings itself, so flags reach it as variables.
+    # The application reads the settings itself, so flags are passed as variables.
     for name, value in (("HOST", host), ("PORT", port)):
         if value is not None:
             os.environ[f"BKT_SERVING__{name}"] = str(value)
@@ -62,7 +62,7 @@ def serve(
 
 
 def _require_migrated(settings: Settings) -> None:
-    """Refuse a database without our schema; one that is away may come while we serve."""
+    """Refuse a database without our schema; one that is unavailable may become available."""
     engine = make_engine(settings.database)
     try:
         require_current(engine)
@@ -78,6 +78,6 @@ def _say(console: Console, url: str, *, guarded: bool) -> None:
     console.print(f"Serving on {url}, described on {url}/docs. Ctrl-C ends it.")
     if not guarded:
         console.print(
-            "No token_keys are set: this machine alone may call, with tokens from "
+            "No token_keys are set: only this machine may call, with tokens from "
             f"{url}/v1/development/token."
         )

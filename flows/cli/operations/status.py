@@ -1,4 +1,4 @@
-"""`bkt status`: how things stand, in one screen."""
+"""`bkt status`: show the state of the installation on one screen."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from flows.deployment.api import Planned
     from flows.health.status import StatusReport
 
-#: Columns of a terminal from which on a run's counts have a column each.
+#: Width of a terminal from which on each count of a run has its own column.
 WIDE = 110
 SECONDS_A_MINUTE, SECONDS_AN_HOUR, SECONDS_A_DAY = 60, 3_600, 86_400
-#: How a status looks; the others are plain.
+#: Styles of statuses; the others are plain.
 _LOOKS = {
     RunStatus.FAILED: "red",
     RunStatus.RUNNING: "cyan",
@@ -47,7 +47,7 @@ def status(
     runs: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=500))] = 8,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Show the last runs, what is in force, states that wait, and the next schedule.
+    """Show the last runs, the parameters in force, outdated states, and the next schedule.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ def status(
 
 
 def show_status(console: Console, found: StatusReport) -> None:
-    """Everything, for a person."""
+    """Print the complete status for a person."""
     console.print(Text(f"{found.database} at {found.at:%Y-%m-%d %H:%M} UTC", style="bold"))
     console.print()
     if found.runs:
         console.print(_runs_table(found.runs, wide=console.width >= WIDE))
     else:
-        console.print(Text("No run yet: `bkt import` brings attempts, `bkt retrain` fits."))
+        console.print(Text("No run yet: `bkt import` imports attempts, `bkt retrain` fits."))
     console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
@@ -115,19 +115,19 @@ def _runs_table(runs: tuple[RunOverview, ...], *, wide: bool) -> Table:
 
 
 def _ended(run: RunOverview) -> str:
-    """The status, and the exit code of what is done and yet needs a look."""
+    """Return the status, with the exit code if a finished run needs attention."""
     code = outcome_of(run).get("exit_code")
     return f"{run.status.value} ({code})" if code else run.status.value
 
 
 def _kind(run: RunOverview) -> str:
-    """Of a backfill of snapshots the day as well, since each day is a run."""
+    """Return the kind; for a backfill of snapshots with its day, since each day is a run."""
     day = run.manifest.get("day") or run.manifest.get("restores", "")[:10]
     return f"{run.kind} {day}".rstrip() if isinstance(day, str) else run.kind
 
 
 def _names(runs: tuple[RunOverview, ...]) -> list[str]:
-    """The counts that any of the runs has."""
+    """Return the names of the counts that any of the runs has."""
     told = {name for run in runs for name in counts_of(run)}
     return [name for name in COUNTED if name in told]
 
@@ -135,13 +135,13 @@ def _names(runs: tuple[RunOverview, ...]) -> list[str]:
 def _running(found: StatusReport) -> Text:
     if found.holder is not None:
         return Text(found.holder)
-    unlocked = ("fit", "import")  # run beside others, so that one may well be under way
+    unlocked = ("fit", "import")  # run beside others, so that one may be in progress
     running = (run for run in found.runs if run.status is RunStatus.RUNNING)
     dead = [run for run in running if run.kind not in unlocked]
     if dead:
         return Text(
             f"nothing; run {dead[0].run_id[:8]} began and never ended: the next one resumes it "
-            "or mends what it left"
+            "or repairs what it left"
         )
     return Text("nothing")
 
@@ -171,7 +171,7 @@ def _states(found: StatusReport) -> Text:
 
 
 def _quarantine(runs: tuple[RunOverview, ...]) -> list[Text]:
-    """What runs set aside; runs over the same log say it once."""
+    """Describe quarantined rows; runs over the same log are shown once."""
     told: dict[str, str] = {}
     for run in runs:
         rows, reasons = rows_of(run), run.manifest.get("reasons", {})
@@ -183,12 +183,12 @@ def _quarantine(runs: tuple[RunOverview, ...]) -> list[Text]:
             line += ": " + ", ".join(f"{n:,} {name}" for name, n in reasons.items())
         told.setdefault(line, run.run_id[:8])
     if not told:
-        return [Text("nothing set aside in these runs")]
+        return [Text("no quarantined rows in these runs")]
     return [Text(f"run {run_id}: {line}") for line, run_id in told.items()]
 
 
 def _errors(runs: tuple[RunOverview, ...]) -> list[Text]:
-    """What the newest failed run said."""
+    """Return the error of the newest failed run."""
     said = [(run, outcome_of(run).get("error")) for run in runs]
     return [
         Text(f"run {run.run_id[:8]}: {error}", style="red") for run, error in said if error
@@ -201,17 +201,17 @@ def _next(found: StatusReport) -> list[Text]:
         return [Text(server.problem)]
     if not server.planned:
         return [
-            Text(f"nothing: {server.url} has no deployment of ours; `bkt deploy` makes them")
+            Text(f"nothing: {server.url} has no deployment of ours; `bkt deploy` creates them")
         ]
     coming = sorted(
         (one for one in server.planned if one.next_at or one.late or one.scheduled),
         key=lambda one: (one.next_at is None, one.next_at or found.at),
     )
     if not coming:
-        return [Text(f"no deployment of {server.url} has a schedule that is on")]
+        return [Text(f"no deployment of {server.url} has an active schedule")]
     lines = [Text(_planned(one, found.at)) for one in coming]
     if not server.workers_online:
-        lines.append(Text("no worker is online: nothing of this will begin", style="red"))
+        lines.append(Text("no worker is online: no scheduled run will start", style="red"))
     return lines
 
 
@@ -244,7 +244,7 @@ def _ago(span: timedelta) -> str:
 
 
 def _span(span: timedelta) -> str:
-    """A length of time in its largest unit."""
+    """Return a duration in its largest unit."""
     seconds = max(span.total_seconds(), 0)
     for unit, name in (
         (SECONDS_A_DAY, "days"),

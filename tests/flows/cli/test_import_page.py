@@ -258,7 +258,7 @@ def test_a_preview_shows_a_person_what_would_happen(
     assert run(["import", "ds_tx_All_Data.txt", "--preview"]) == 0
     told = capsys.readouterr().out
     assert "--layout datashop --time-zone UTC" in told
-    assert "3 accepted, 0 duplicates, 0 set aside, 1 skipped" in told
+    assert "3 accepted, 0 duplicates, 0 quarantined, 1 skipped" in told
     assert run(["import", "contents/questions.csv", "--preview"]) == 3
     assert "cannot be imported yet" in capsys.readouterr().out
     assert stored(here) == []

@@ -101,7 +101,8 @@ def test_nothing_is_left_of_a_run_that_a_signal_ended(own_home: Path, number: si
     else:
         assert night.returncode == 128 + number
         assert told == (
-            f"bkt: ended by {number.name}; what was committed stays, run again to go on.\n"
+            f"bkt: ended by {number.name}; what was committed stays; run the command again "
+            "to resume.\n"
         )
 
 

@@ -75,5 +75,5 @@ def test_the_share_of_retries_is_told_where_questions_are_named(
     fill_log(sqlite_engine, bkt_home, {"sums": TRUE}, n_users=2, begins=BEGINS)
     report = describe(extract_attempts(sqlite_engine, bkt_home, at=datetime.now(UTC)))
     page = write_data_page(tmp_path, report, RetryShare(2, 8, 2)).read_text(encoding="utf-8")
-    assert "25.0% of the answers repeat a question" in page
+    assert "25.0% of the attempts repeat a question" in page
     assert "repeat a question" not in data_page(report, RetryShare(2, 0, 0))
