@@ -46,11 +46,11 @@ def storage_error(error: Exception, path: Path | str | None = None) -> StorageEr
     found = _OS_ERROR.search(str(error))
     if number is None and found is not None:
         number = int(found[1] or found[2])
-    told = None if number is None else _STORAGE.get(number)
-    if told is None:
+    cause = None if number is None else _STORAGE.get(number)
+    if cause is None:
         return None
     where = path or getattr(error, "filename", None) or "A file"
-    return StorageError(f"{where} cannot be written: {told}.")
+    return StorageError(f"{where} cannot be written: {cause}.")
 
 
 class AccountingError(BktError):

@@ -53,13 +53,13 @@ class CandidateNight:
         if self.summary is None:
             return f"Candidate {self.version} was not fitted: {self.problem}"
         counts = self.summary.concepts
-        told = (
+        text = (
             f"Candidate {self.version} (run {self.summary.run_id[:12]}, "
             f"{self.summary.status}): {counts.promoted} rows promoted under it, "
             f"{counts.kept} kept, {counts.rejected} rejected, {counts.failed} failed"
         )
         score = self.summary.metrics.get("log_loss")
-        return f"{told}; log loss {score:.4f}." if score is not None else f"{told}."
+        return f"{text}; log loss {score:.4f}." if score is not None else f"{text}."
 
     @property
     def exit_code(self) -> int:

@@ -188,14 +188,14 @@ class ProcessLauncher:
                 await asyncio.wait(late)
 
     async def _watch(self, launch: Launch, child: _Child) -> None:
-        told, complaint = await child.end()
+        output, complaint = await child.end()
         del self._children[launch.launch_id]
         code = child.process.returncode
         ended = replace(
             launch,
             status=Status.DONE if code == 0 else Status.FAILED,
             exit_code=code,
-            run_id=_run_id(told),
+            run_id=_run_id(output),
             detail=complaint.decode(errors="replace").strip()[-MAX_DETAIL:] or None,
         )
         self._remember(ended)
@@ -221,10 +221,10 @@ async def _started(command: Sequence[str]) -> _Child:
     return _Child(process, said, complained)
 
 
-def _run_id(told: bytes) -> str | None:
+def _run_id(output: bytes) -> str | None:
     """Return the run id in the JSON output of a command."""
     try:
-        answer = json.loads(told)
+        answer = json.loads(output)
     except ValueError:
         return None
     run_id = answer.get("run_id") if isinstance(answer, dict) else None

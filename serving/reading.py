@@ -107,8 +107,8 @@ async def get_mastery_page(
             if concept not in found:
                 found[concept] = _before_any(sync, concept, cache)
         threshold = algorithm.params.mastery_threshold
-        told = [state_response(found[c], threshold) for c in sorted(found, key=str.encode)]
-        return MasteryPage(threshold, told)
+        responses = [state_response(found[c], threshold) for c in sorted(found, key=str.encode)]
+        return MasteryPage(threshold, responses)
 
     return await conn.run_sync(read)
 

@@ -171,18 +171,18 @@ def _folds_agree(fold_fits: tuple[FitResult | None, ...], limits: GateLimits) ->
 def _intervals_narrow(fit: FitResult, limits: GateLimits) -> Check:
     known = {name: interval for name, interval in fit.intervals.items() if interval}
     widest = max((high - low for low, high in known.values()), default=0.0)
-    told = [
+    texts = [
         f"{name.removeprefix('p_')} {low:.3f} to {high:.3f}"
         for name, (low, high) in known.items()
     ]
-    told += [f"{name.removeprefix('p_')} none" for name in fit.intervals if name not in known]
+    texts += [f"{name.removeprefix('p_')} none" for name in fit.intervals if name not in known]
     return Check(
         "intervals_narrow",
         widest <= limits.warn_interval_width,
         widest,
         limits.warn_interval_width,
         Severity.WARN,
-        f"95 % intervals: {', '.join(told)}; the widest is {widest:.3f} wide.",
+        f"95 % intervals: {', '.join(texts)}; the widest is {widest:.3f} wide.",
     )
 
 

@@ -42,15 +42,15 @@ class ForeignDatabase:
 
         Raises `FileFormatError` if the rows cannot be read to the end.
         """
-        with _told(self._url):
+        with _explained_errors(self._url):
             result = self._conn.execute(text(statement), dict(values))
         with closing(result):
             names = list(result.keys())
-            with _told(self._url):
+            with _explained_errors(self._url):
                 rows = _fetched(result, size)
             yield names, rows
             while rows:
-                with _told(self._url):
+                with _explained_errors(self._url):
                     rows = _fetched(result, size)
                 if rows:
                     yield names, rows
@@ -65,7 +65,7 @@ def foreign_database(url: str) -> Iterator[ForeignDatabase]:
     """
     engine = _engine(url)
     try:
-        with _told(url):
+        with _explained_errors(url):
             conn = engine.connect().execution_options(stream_results=True)
         with conn:
             yield ForeignDatabase(url, conn)
@@ -74,7 +74,7 @@ def foreign_database(url: str) -> Iterator[ForeignDatabase]:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _explained_errors(url: str) -> Iterator[None]:
     """Turn errors of the database into one clear error."""
     try:
         yield

@@ -66,12 +66,12 @@ class QuerySource:
 
     def name(self, options: ImportOptions) -> str:
         """Return the name under which the position of this query is stored."""
-        told = (
+        identity = (
             redacted(self.url), self.query, self.watermark, options.source,
             sorted(options.file.column_map.items()), options.file.layout.value,
             options.file.concept_delimiter,
         )  # fmt: skip
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+        return hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +105,8 @@ def import_query(
     name, run_id, at = source.name(options), uuid4().hex, now()
     with foreign_database(source.url) as foreign:
         with engine.begin() as conn:
-            told = redacted(source.url)
-            reached = begin_import(conn, run_id, name, source=told, at=at)
+            address = redacted(source.url)
+            reached = begin_import(conn, run_id, name, source=address, at=at)
         work = _QueryImport(engine, source, options, run_id, at)
         work.reached = Place.from_json(reached)
         work.quarantine = data_dir / "quarantine" / f"query-{name[:16]}-{at:%Y%m%dT%H%M%S}"

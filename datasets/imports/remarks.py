@@ -108,38 +108,38 @@ def refuse_if_nothing_was_accepted(
 
 def remarks_on(file: AttemptFile | AttemptFolder, rows: RowCounts) -> tuple[str, ...]:
     """Return sentences on what can be read but looks like a mistake."""
-    told = []
+    sentences = []
     if not rows.read:
-        told.append("There are no rows of attempts.")
+        sentences.append("There are no rows of attempts.")
     elif rows.skipped == rows.read:
-        told.append(
+        sentences.append(
             f"All {rows.read:,} rows were skipped, so that nothing was imported: look at "
             "--skip and --layout."
         )
     for column in ("user_id", "concept_id", "question_id"):
         texts = file.sampled_ids(column)
         if len(texts) and texts.str.contains(r"^-?\d+\.0+$").all():
-            told.append(
+            sentences.append(
                 f"All values of {column} that were looked at end in .0, such as {texts[0]!r}: "
                 "if they are whole numbers that a program wrote as fractions, import with "
                 "--integer-ids, or the same ids elsewhere are others."
             )
         blank = texts.filter(texts.str.contains(r"^\s|\s$"))
         if len(blank):
-            told.append(
+            sentences.append(
                 f"{column} holds {blank[0]!r} with blanks around it; ids are stored unchanged."
             )
         marks = texts.filter(texts.is_in(["NA", "N/A", "None", "none", "null", "-"]))
         if len(marks):
-            told.append(
+            sentences.append(
                 f"{column} holds {marks[0]!r}, which was taken for an id; if it means that "
                 f"there is none, leave those rows out by --skip COLUMN={marks[0]}."
             )
     retries = file.retries
     if retries is not None and retries.n_answers:
         share = len(retries.rows) / retries.n_answers
-        told.append(
+        sentences.append(
             f"{share:.1%} of the attempts repeat a question that their user had attempted; "
             "they were skipped."
         )
-    return tuple(told)
+    return tuple(sentences)

@@ -122,8 +122,8 @@ def build_app() -> App:
             "6 done, evidence not delivered to MLflow · 130 interrupted."
         ),
     )
-    for name, target, told in _COMMANDS:
-        app.command(target, name=name, help=told)
+    for name, target, help_text in _COMMANDS:
+        app.command(target, name=name, help=help_text)
     backfill = App(name="backfill", help="Rebuild the results of past days.")
     backfill.command(
         "flows.cli.operations.backfill_snapshots:backfill_snapshots", name="snapshots"
@@ -187,8 +187,8 @@ def main() -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    told = f"bkt: ended by {signal.Signals(number).name}; {_STAYS}\n"
+    message = f"bkt: ended by {signal.Signals(number).name}; {_STAYS}\n"
     with suppress(OSError):  # the terminal may be closed
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, told.encode())
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
     signal.signal(number, signal.SIG_IGN)  # Prefect sends it again for each flow that it ends
     sys.exit(SIGNALLED + number)

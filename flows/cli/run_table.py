@@ -25,14 +25,14 @@ SHORTEST_SECONDS = 0.05
 def show_run(console: Console, settings: Settings, summary: RunSummary) -> None:
     """Print the decisions on concepts, the counts of rows, and the locations of files."""
     folder = settings.data_dir / "runs" / summary.run_id
-    told: list[str] = []
+    already_shown: list[str] = []
     promoted = "promoted"
     if summary.status == "done":
         evidence = read_evidence(folder)
-        told = evidence.facts.summary.get("remarks", [])
+        already_shown = evidence.facts.summary.get("remarks", [])
         promoted = evidence.facts.decided(promoted)
         show_report(console, evidence)
-    show_summary(console, summary, told=told, promoted=promoted)
+    show_summary(console, summary, already_shown=already_shown, promoted=promoted)
     if summary.status != "done":
         return
     console.print(f"  page      {folder / 'report.html'}", markup=False)
@@ -52,10 +52,10 @@ def show_summary(
     console: Console,
     summary: RunSummary,
     *,
-    told: Collection[str] = (),
+    already_shown: Collection[str] = (),
     promoted: str = "promoted",
 ) -> None:
-    """Print rows, concepts, scores, states, seconds, and the remarks not in `told`."""
+    """Print rows, concepts, scores, states, seconds, and the remarks not in `already_shown`."""
     rows, concepts, metrics = summary.rows, summary.concepts, summary.metrics
     console.print(f"Run {summary.run_id[:12]}: {summary.status}")
     console.print(
@@ -83,6 +83,6 @@ def show_summary(
     )
     console.print(f"  seconds   {timed}")
     for remark in summary.remarks:
-        if remark in told:
+        if remark in already_shown:
             continue
         console.print(f"  note      {remark}", markup=False)

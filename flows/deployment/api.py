@@ -82,7 +82,7 @@ def ask_server() -> PrefectServer:
             )
     except (httpx.HTTPError, ValueError, KeyError) as error:
         return PrefectServer(
-            url=shown, problem=f"The Prefect server at {shown} {_told(error)}."
+            url=shown, problem=f"The Prefect server at {shown} {_problem_text(error)}."
         )
 
 
@@ -134,7 +134,7 @@ def _planned(
     )
 
 
-def _told(error: Exception) -> str:
+def _problem_text(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"refused with {error.response.status_code}"
     if isinstance(error, httpx.HTTPError):

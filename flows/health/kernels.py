@@ -64,8 +64,8 @@ def main() -> int:
     sys.stdout.flush()
     halves = [subprocess.Popen([sys.executable, "-c", half]) for half in (_FIT, _ROWS)]  # noqa: S603 - our own code
     codes = [half.wait() for half in halves]
-    told = f"compiled in {time.monotonic() - before:.0f} s" if not any(codes) else "failed"
-    sys.stdout.write(f"The kernels: {told}.\n")
+    result = f"compiled in {time.monotonic() - before:.0f} s" if not any(codes) else "failed"
+    sys.stdout.write(f"The kernels: {result}.\n")
     return max(map(abs, codes))
 
 

@@ -47,7 +47,7 @@ def examine_python(settings: Settings) -> Iterator[Finding]:
 def examine_packages(settings: Settings) -> Iterator[Finding]:
     """Compare installed packages with the project's bounds and with the lock file."""
     del settings
-    broken = [told for told in map(_out_of_bounds, _project()["dependencies"]) if told]
+    broken = [problem for problem in map(_out_of_bounds, _project()["dependencies"]) if problem]
     if broken:
         yield fail(
             "packages", _listed(broken),
@@ -103,12 +103,12 @@ def examine_disks(settings: Settings) -> Iterator[Finding]:
     for device, folder in _disks(settings).items():
         del device
         free = shutil.disk_usage(folder).free / GIB
-        told = f"{free:,.1f} GiB free at {folder}"
+        space = f"{free:,.1f} GiB free at {folder}"
         if free >= least:
-            yield ok("disk", told)
+            yield ok("disk", space)
         else:
             yield fail(
-                "disk", f"{told}, less than the {least:g} of [doctor] min_free_gib",
+                "disk", f"{space}, less than the {least:g} of [doctor] min_free_gib",
                 "Run `bkt prune`, or give the disk more room before the next night.",
             )  # fmt: skip
 
@@ -168,9 +168,9 @@ def _version_of(name: str) -> str | None:
         return None
 
 
-def _listed(told: list[str]) -> str:
-    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-    return ", ".join(told[:NAMED]) + more
+def _listed(texts: list[str]) -> str:
+    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return ", ".join(texts[:NAMED]) + more
 
 
 def _disks(settings: Settings) -> dict[int, Path]:

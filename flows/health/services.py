@@ -60,12 +60,12 @@ def examine_database(settings: Settings) -> Iterator[Finding]:
         return
     skew, limit = facts.ahead.total_seconds(), settings.doctor.max_clock_skew_seconds
     exact = facts.known_to.total_seconds()
-    told = f"the database's is {skew:+.3f} s ahead of ours (to {exact:.3f} s)"
+    difference = f"the database's is {skew:+.3f} s ahead of ours (to {exact:.3f} s)"
     if abs(skew) <= limit:
-        yield ok("clock", told)
+        yield ok("clock", difference)
     else:
         yield fail(
-            "clock", f"{told}; {limit:g} s are allowed",
+            "clock", f"{difference}; {limit:g} s are allowed",
             "Synchronise both clocks by NTP: one dates attempts and the other judges them.",
         )  # fmt: skip
 

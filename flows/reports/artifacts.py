@@ -50,11 +50,11 @@ class ShardProgress:
                 create_progress_artifact,
                 progress=0.0,
                 key=f"bkt-{stage}-progress",
-                description=self._told,
+                description=self._description,
             )
 
     @property
-    def _told(self) -> str:
+    def _description(self) -> str:
         return f"{self._stage}: {self._done} of {self._total} shards"
 
     def advance(self, done: int) -> None:
@@ -65,7 +65,7 @@ class ShardProgress:
                 update_progress_artifact,
                 artifact_id=self._artifact,
                 progress=100.0 * self._done / self._total,
-                description=self._told,
+                description=self._description,
             )
 
 
@@ -102,20 +102,20 @@ def publish_run(
     )
 
 
-def publish_monitoring(look: MonitoringReport) -> None:
+def publish_monitoring(report: MonitoringReport) -> None:
     """Publish a monitoring report as a text and a table."""
     _written(
         create_markdown_artifact,
-        markdown=f"# {look.name}\n\n{note(look.sentences)}\n",
-        key=f"bkt-{look.kind}-summary",
-        description=look.name,
+        markdown=f"# {report.name}\n\n{note(report.sentences)}\n",
+        key=f"bkt-{report.kind}-summary",
+        description=report.name,
     )
-    if look.table.height:
+    if report.table.height:
         _written(
             create_table_artifact,
-            table=look.table.to_dicts(),
-            key=f"bkt-{look.kind}-concepts",
-            description=f"{look.name}: largest drift first",
+            table=report.table.to_dicts(),
+            key=f"bkt-{report.kind}-concepts",
+            description=f"{report.name}: largest drift first",
         )
 
 

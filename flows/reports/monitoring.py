@@ -66,17 +66,17 @@ def _mean(table: pl.DataFrame, name: str) -> float:
 
 def monitoring_sentences(found: Monitored, table: pl.DataFrame) -> list[str]:
     """Return the main results as sentences."""
-    told = [
+    sentences = [
         f"{found.scored} concepts scored on {int(table['n_attempts'].sum()):,} attempts after "
         f"their fit, {found.waiting} not scored; {len(found.drifted)} drifted."
     ]
     if found.scored:
-        told.append(
+        sentences.append(
             f"Log loss {_mean(table, 'log_loss'):.4f}, expected "
             f"{_mean(table, 'expected_log_loss'):.4f}; the share correct differs by "
             f"{_mean(table, 'bias'):+.1%} from the predicted share."
         )
     if found.drifted:
         named = ", ".join(one.concept_id for one in found.drifted[:SHOWN])
-        told.append(f"Drifted concepts, largest excess first: {named}.")
-    return told
+        sentences.append(f"Drifted concepts, largest excess first: {named}.")
+    return sentences

@@ -108,7 +108,7 @@ def _run_body(evidence: RunEvidence, drawn: Mapping[str, str], *, has_data: bool
             "log loss": f"{pooled.log_loss:.4f}",
             "RMSE": f"{pooled.rmse:.4f}",
         }
-    told = summary_sentences(evidence)[1:]  # the tiles have the first one
+    sentences = summary_sentences(evidence)[1:]  # the tiles have the first one
     shown = "".join(
         figure_of(svg, CAPTIONS[name], wide=name in WIDE) for name, svg in drawn.items()
     )
@@ -121,7 +121,7 @@ def _run_body(evidence: RunEvidence, drawn: Mapping[str, str], *, has_data: bool
         f'<p class="soft">{escape(facts.status)} · {escape(when(facts))} · '
         f"run {escape(facts.run_id)}</p>"
         f'<div class="tiles">{_tiles(tiles)}</div>'
-        f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in told)}</ul>"
+        f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"
         f'<p><a href="#concepts">To the concepts</a>{data}</p>'
         f'<div class="figures">{shown}</div>'
     )

@@ -93,7 +93,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _body(report: VersionReport) -> str:
     found = report.comparison
-    told = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.sentences())
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.sentences())
     lines = "".join(
         f'<tr><td class="text">{TITLES[name][0]}</td><td>{score_text(one.a)}</td>'
         f"<td>{score_text(one.b)}</td><td>{'-' if one.change is None else f'{one.change:+.4f}'}"
@@ -105,7 +105,7 @@ def _body(report: VersionReport) -> str:
         f"<th>{escape(name)}</th>" for name in (found.a, found.b, "change", "95 % interval")
     )
     return (
-        f'<p class="soft">{escape(report.name)}</p><ul>{told}</ul><h2>Scores</h2>'
+        f'<p class="soft">{escape(report.name)}</p><ul>{items}</ul><h2>Scores</h2>'
         f'<div class="scroll"><table><thead><tr><th></th>{heads}<th></th></tr></thead>'
         f"<tbody>{lines}</tbody></table></div>"
         '<p class="soft">On attempts of users who were left out of the fits, the same for '

@@ -38,12 +38,12 @@ _run_id: ContextVar[str | None] = ContextVar("bkt_run_id", default=None)
 
 def event(name: str, /, level: int = logging.INFO, **facts: object) -> None:
     """Log one line: the name of an event, and its facts as keys."""
-    told = "".join(
+    text = "".join(
         f" {key}={json.dumps(value, ensure_ascii=False, default=str)}"
         for key, value in facts.items()
     )
     own = {"event": name, "facts": facts, "run_id": _run_id.get()}
-    LOGGER.log(level, "%s%s", name, told, extra=own)
+    LOGGER.log(level, "%s%s", name, text, extra=own)
 
 
 class RunLog:

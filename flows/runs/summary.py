@@ -90,21 +90,21 @@ class RunSummary:
         }
 
 
-def summary_from_json(told: Mapping[str, Any]) -> RunSummary:
+def summary_from_json(values: Mapping[str, Any]) -> RunSummary:
     """Read the summary in a row of `bkt_run`: `as_json`, and the exit code."""
-    counts = {name: count for name, count in told["concepts"].items() if name != "seen"}
+    counts = {name: count for name, count in values["concepts"].items() if name != "seen"}
     return RunSummary(
-        run_id=told["run_id"],
-        status=told["status"],
-        mlflow_run_id=told["mlflow_run_id"],
-        rows=told["rows"],
-        reasons=told["reasons"],
+        run_id=values["run_id"],
+        status=values["status"],
+        mlflow_run_id=values["mlflow_run_id"],
+        rows=values["rows"],
+        reasons=values["reasons"],
         concepts=ConceptCounts(**counts),
-        metrics=told["metrics"],
-        states=told["states"],
-        seconds=told["seconds"],
-        remarks=tuple(told["remarks"]),
-        exit_code=told["exit_code"],
+        metrics=values["metrics"],
+        states=values["states"],
+        seconds=values["seconds"],
+        remarks=tuple(values["remarks"]),
+        exit_code=values["exit_code"],
     )
 
 

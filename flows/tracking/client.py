@@ -115,7 +115,7 @@ def log_monitoring_run(
     experiment: str,
     artifact_root: str | None,
     *,
-    look: MonitoringReport,
+    report: MonitoringReport,
     files: Sequence[Path],
 ) -> str:
     """Log a run that fits nothing, such as monitoring; return its MLflow id.
@@ -124,12 +124,14 @@ def log_monitoring_run(
     """
     with client_of(tracking_uri) as client:
         experiment_id = experiment_of(client, experiment, artifact_root)
-        run_id = run_of(client, experiment_id, look.run_id, kind=look.kind, name=look.name)
-        metrics = [(key, value, 0) for key, value in look.metrics.items()]
-        _log_values(client, run_id, metrics, look.tags())
+        run_id = run_of(
+            client, experiment_id, report.run_id, kind=report.kind, name=report.name
+        )
+        metrics = [(key, value, 0) for key, value in report.metrics.items()]
+        _log_values(client, run_id, metrics, report.tags())
         for file in files:
             client.log_artifact(run_id, str(file))
-        _log_table(client, run_id, f"{look.kind}.json", look.table)
+        _log_table(client, run_id, f"{report.kind}.json", report.table)
         client.set_terminated(run_id)
         return run_id
 

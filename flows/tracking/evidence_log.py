@@ -64,16 +64,16 @@ def log_run_files(settings: Settings, run_dir: Path, evidence: RunEvidence) -> T
 
 
 def log_monitoring(
-    settings: Settings, look: MonitoringReport, files: Sequence[Path]
+    settings: Settings, report: MonitoringReport, files: Sequence[Path]
 ) -> TrackingResult:
     """Log a monitoring report to an experiment of its own."""
     try:
         return TrackingResult(
             log_monitoring_run(
                 settings.tracking_uri,
-                f"{settings.mlflow_experiment}-{look.kind}",
+                f"{settings.mlflow_experiment}-{report.kind}",
                 settings.artifact_root,
-                look=look,
+                report=report,
                 files=files,
             )
         )
@@ -89,7 +89,7 @@ def log_comparison(
 ) -> TrackingResult:
     """Log a comparison of versions beside the nightly runs, with the same keys."""
     shown = report.comparison.concepts.head(SHOWN)
-    look = MonitoringReport(
+    as_run = MonitoringReport(
         run_id=report.run_id,
         kind=report.tags["kind"],
         name=report.name,
@@ -104,7 +104,7 @@ def log_comparison(
                 settings.tracking_uri,
                 settings.mlflow_experiment,
                 settings.artifact_root,
-                look=look,
+                report=as_run,
                 files=files,
             )
         )

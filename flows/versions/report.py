@@ -158,23 +158,25 @@ def moves_sentence(found: VersionComparison) -> str:
 
 def source_sentences(found: VersionComparison) -> list[str]:
     """Return sentences on parameters that are not fits of held-out users."""
-    told = []
+    sentences = []
     for side, name in (("a", found.a), ("b", found.b)):
         defaults = found.count(side, Source.DEFAULTS)
         in_sample = found.count(side, Source.IN_SAMPLE)
         if defaults:
-            told.append(f"{name} has no fit of {defaults:,} concepts and uses its defaults.")
+            sentences.append(
+                f"{name} has no fit of {defaults:,} concepts and uses its defaults."
+            )
         if in_sample:
-            told.append(
+            sentences.append(
                 f"{name} is scored in-sample at {in_sample:,} concepts, whose rows lack "
                 "the parameters fitted without each fold."
             )
     if found.at_same_defaults:
-        told.append(
+        sentences.append(
             f"{found.at_same_defaults:,} concepts have no fit under either and the same "
             "defaults under both; they are left out."
         )
-    return told
+    return sentences
 
 
 def _plus_minus(interval: tuple[float, float] | None) -> str:

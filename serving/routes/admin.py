@@ -96,7 +96,7 @@ async def list_runs(asked: Annotated[RunsRequest, Query()], request: Request) ->
 
     async def work(conn: AsyncConnection) -> RunsResponse:
         runs = await conn.run_sync(runs_page, after=after, limit=limit + 1)
-        told = [
+        rows = [
             RunResponse(
                 run_id=run.run_id,
                 kind=run.kind,
@@ -106,9 +106,9 @@ async def list_runs(asked: Annotated[RunsRequest, Query()], request: Request) ->
             )
             for run in runs[:limit]
         ]
-        last = told[-1] if len(runs) > limit else None
+        last = rows[-1] if len(runs) > limit else None
         cursor = cursor_of(last.started_at.isoformat(), last.run_id) if last else None
-        return RunsResponse(runs=told, next_cursor=cursor)
+        return RunsResponse(runs=rows, next_cursor=cursor)
 
     return as_json(await service.database.read(work))
 

@@ -170,7 +170,7 @@ async def read_params_history(
         events = await conn.run_sync(
             history_page, asked.concept_id, before=before, limit=limit + 1
         )
-        told = [
+        responses = [
             ParamsEventResponse(
                 event_id=event.event_id,
                 decision=event.decision,
@@ -187,8 +187,8 @@ async def read_params_history(
         more = len(events) > limit
         return ParamsHistoryResponse(
             concept_id=asked.concept_id,
-            events=told,
-            next_cursor=cursor_of(str(told[-1].event_id)) if more else None,
+            events=responses,
+            next_cursor=cursor_of(str(responses[-1].event_id)) if more else None,
         )
 
     return as_json(await service.database.read(work))

@@ -38,10 +38,10 @@ def explained_errors(url: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        told = _told(error, redacted(url))
-        if told is None:
+        message = _message(error, redacted(url))
+        if message is None:
             raise
-        raise DatabaseError(told) from error
+        raise DatabaseError(message) from error
 
 
 def is_unique_violation(error: DBAPIError) -> bool:
@@ -74,7 +74,7 @@ def driver_errors(conn: Connection, statement: str) -> Iterator[None]:
         raise raised from error
 
 
-def _told(error: DBAPIError, where: str) -> str | None:
+def _message(error: DBAPIError, where: str) -> str | None:
     said = (str(error.orig).strip().splitlines() or ["nothing"])[0].rstrip(".")
     state = getattr(error.orig, "sqlstate", None)
     for sign, remedy in _REMEDIES.items():

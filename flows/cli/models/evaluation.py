@@ -61,9 +61,9 @@ def _show_scores(console: Console, file: Path, found: FileScores) -> None:
         f"log loss {scores.log_loss:.4f}, accuracy {scores.accuracy:.4f}"
     )
     left_out = [("repeat an earlier row", rows.duplicates), *sorted(found.reasons.items())]
-    told = ", ".join(f"{n:,} {why}" for why, n in left_out if n)
-    if told:
-        console.print(f"  of {rows.read:,} rows left out: {told}")
+    reasons = ", ".join(f"{n:,} {why}" for why, n in left_out if n)
+    if reasons:
+        console.print(f"  of {rows.read:,} rows left out: {reasons}")
     if found.at_defaults:
         named = ", ".join(found.at_defaults[:5])
         more = ", …" if len(found.at_defaults) > 5 else ""

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def monitor(*, output: Output = DEFAULT_OUTPUT) -> int:
     """Score the parameters in force on attempts after the data of their fit."""
     settle_prefect(load_settings(), debug=output.debug)
-    from flows.monitor_params import monitor as look
+    from flows.monitor_params import monitor as monitor_flow
 
     announce_compilation()
     with own_server():
-        found = look()
+        found = monitor_flow()
     payload = found.as_json() | {"retrain": retrain_command(found)}
     output.give(payload, lambda console: show_monitored(console, found))
     return TrackingUnavailableError.exit_code if found.problem else 0

@@ -100,12 +100,12 @@ def _show_events(console: Console, events: list[dict[str, Any]]) -> None:
             str(event["to_param_id"] or "defaults"),
             event["actor"],
             event["run_id"] or "",
-            " ".join(_told(reason) for reason in event["reasons"]),
+            " ".join(_reason_text(reason) for reason in event["reasons"]),
         )
     console.print(table if events else "There is no decision on this concept.")
 
 
-def _told(reason: Any) -> str:  # noqa: ANN401 - JSON of the event table
+def _reason_text(reason: Any) -> str:  # noqa: ANN401 - JSON of the event table
     """Return a reason as text for people."""
     if isinstance(reason, dict):
         return str(reason.get("sentence") or ", ".join(f"{k} {v}" for k, v in reason.items()))

@@ -81,9 +81,9 @@ def _relog(settings: Settings, run: str, output: Output) -> int:
     )
     with open_database(settings) as engine:
         problem = update_champion_alias(engine, settings, mlflow_run_id=mlflow_run_id)
-    told = " ".join(filter(None, (f"Delivered as MLflow run {mlflow_run_id}.", problem)))
+    message = " ".join(filter(None, (f"Delivered as MLflow run {mlflow_run_id}.", problem)))
     output.give(
         {"run_id": folder.name, "mlflow_run_id": mlflow_run_id, "problem": problem},
-        lambda console: console.print(told, markup=False),
+        lambda console: console.print(message, markup=False),
     )
     return TrackingUnavailableError.exit_code if problem else 0

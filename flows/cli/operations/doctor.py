@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from flows.health.findings import Finding
 
-_LOOKS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(*, output: Output = DEFAULT_OUTPUT) -> int:
@@ -32,16 +32,16 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
     """Print each finding with its remedy, then the counts by level."""
     width = max((len(finding.name) for finding in findings), default=0)
     for finding in findings:
-        look = _LOOKS[finding.level]
+        style = _STYLES[finding.level]
         line = Text.assemble(
-            (f"{finding.level.value:<6}", look),
+            (f"{finding.level.value:<6}", style),
             (f"{finding.name:<{width}}  ", "bold"),
             finding.message,
         )
         console.print(line, soft_wrap=True)
         if finding.remedy is not None:
             indent = " " * (8 + width)
-            console.print(Text(f"{indent}→ {finding.remedy}", style=look), soft_wrap=True)
+            console.print(Text(f"{indent}→ {finding.remedy}", style=style), soft_wrap=True)
     counts = {v: sum(f.level is v for f in findings) for v in Level}
     console.print()
     console.print(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WIDE = 110
 SECONDS_A_MINUTE, SECONDS_AN_HOUR, SECONDS_A_DAY = 60, 3_600, 86_400
 #: Styles of statuses; the others are plain.
-_LOOKS = {
+_STYLES = {
     RunStatus.FAILED: "red",
     RunStatus.RUNNING: "cyan",
     RunStatus.ABANDONED: "yellow",
@@ -73,8 +73,8 @@ def show_status(console: Console, found: StatusReport) -> None:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     before = ""
-    for name, told in _facts(found):
-        facts.add_row("" if name == before else name, told)
+    for name, value in _facts(found):
+        facts.add_row("" if name == before else name, value)
         before = name
     console.print(facts)
 
@@ -105,7 +105,7 @@ def _runs_table(runs: tuple[RunOverview, ...], *, wide: bool) -> Table:
         table.add_row(
             run.run_id[:8],
             _kind(run),
-            Text(_ended(run), style=_LOOKS.get(run.status, "")),
+            Text(_ended(run), style=_STYLES.get(run.status, "")),
             f"{run.finished_at or run.started_at:%Y-%m-%d %H:%M}",
             _took(seconds_of(run)),
             *(f"{counts.get(name, 0):,}" if counts else "" for name in names),
@@ -128,8 +128,8 @@ def _kind(run: RunOverview) -> str:
 
 def _names(runs: tuple[RunOverview, ...]) -> list[str]:
     """Return the names of the counts that any of the runs has."""
-    told = {name for run in runs for name in counts_of(run)}
-    return [name for name in COUNTED if name in told]
+    present = {name for run in runs for name in counts_of(run)}
+    return [name for name in COUNTED if name in present]
 
 
 def _running(found: StatusReport) -> Text:
@@ -148,31 +148,31 @@ def _running(found: StatusReport) -> Text:
 
 def _in_force(found: StatusReport) -> Text:
     own = found.in_force
-    told = (
+    text = (
         f"{own.fitted:,} of {own.concepts:,} concepts fitted ({found.algo_version}), "
         f"{own.at_defaults:,} at the defaults, {own.pinned:,} pinned"
     )
     if own.newest_fit is not None:
-        told += f"; newest fit {_ago(found.at - own.newest_fit)}"
+        text += f"; newest fit {_ago(found.at - own.newest_fit)}"
     if own.data_until is not None:
-        told += f", on attempts until {own.data_until:%Y-%m-%d}"
-    return Text(told)
+        text += f", on attempts until {own.data_until:%Y-%m-%d}"
+    return Text(text)
 
 
 def _states(found: StatusReport) -> Text:
     own = found.states
-    told = f"{own.total:,}: {own.stale:,} stale, {own.old_stamped:,} under older parameters"
+    text = f"{own.total:,}: {own.stale:,} stale, {own.old_stamped:,} under older parameters"
     if not own.stale + own.old_stamped:
-        return Text(told)
+        return Text(text)
     return Text(
-        f"{told}, in {own.concepts_outstanding:,} concepts; readers replay them, the next run "
+        f"{text}, in {own.concepts_outstanding:,} concepts; readers replay them, the next run "
         "or `bkt recompute` writes them"
     )
 
 
 def _quarantine(runs: tuple[RunOverview, ...]) -> list[Text]:
     """Describe quarantined rows; runs over the same log are shown once."""
-    told: dict[str, str] = {}
+    first_runs: dict[str, str] = {}
     for run in runs:
         rows, reasons = rows_of(run), run.manifest.get("reasons", {})
         if not rows.get("quarantined"):
@@ -181,10 +181,10 @@ def _quarantine(runs: tuple[RunOverview, ...]) -> list[Text]:
         line = f"{rows['quarantined']:,} of {rows['read']:,} rows ({share:.1%})"
         if reasons:
             line += ": " + ", ".join(f"{n:,} {name}" for name, n in reasons.items())
-        told.setdefault(line, run.run_id[:8])
-    if not told:
+        first_runs.setdefault(line, run.run_id[:8])
+    if not first_runs:
         return [Text("no quarantined rows in these runs")]
-    return [Text(f"run {run_id}: {line}") for line, run_id in told.items()]
+    return [Text(f"run {run_id}: {line}") for line, run_id in first_runs.items()]
 
 
 def _errors(runs: tuple[RunOverview, ...]) -> list[Text]:
@@ -216,16 +216,16 @@ def _next(found: StatusReport) -> list[Text]:
 
 
 def _planned(one: Planned, at: datetime) -> str:
-    told = one.deployment
+    text = one.deployment
     if one.next_at is not None:
-        told += f" at {one.next_at:%Y-%m-%d %H:%M} UTC, in {_span(one.next_at - at)}"
+        text += f" at {one.next_at:%Y-%m-%d %H:%M} UTC, in {_span(one.next_at - at)}"
     if one.paused:
-        told += " is paused"
+        text += " is paused"
     elif one.forgotten:
-        told += " has a schedule, but the server has planned no run: see `bkt doctor`"
+        text += " has a schedule, but the server has planned no run: see `bkt doctor`"
     if one.late:
-        told += f"; {one.late} late, no worker took them"
-    return told
+        text += f"; {one.late} late, no worker took them"
+    return text
 
 
 def _took(seconds: float | None) -> str:
