@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -38,7 +39,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 MEMORY, MEMORY_ROOM = Path("/dev/shm"), 6 << 30
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Temporary files lie in memory where there is room, unless TMPDIR names another place."""
     if "TMPDIR" in os.environ or not MEMORY.is_dir():
         return
@@ -48,7 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="bkt-tests-", dir=MEMORY)
     Path(folder).chmod(0o755)  # PostgreSQL runs as nobody where we are root
     os.environ["TMPDIR"] = tempfile.tempdir = folder
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # Registered first, called last: Prefect removes its own folder inside it at exit as well.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
