@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "127.0.0.1"
+#: Signals that end a run, and its server.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Seconds in which the server must answer; its first start creates its database.
 STARTUP_TIMEOUT = 120.0
 #: Seconds between two checks whether the run is still alive.
@@ -119,13 +121,18 @@ def start_own_server(home: Path) -> OwnServer:
     import prefect  # noqa: F401 - for both processes
 
     run = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _serve(listening, log, run)
-    server = OwnServer(pid, listening.getsockname()[1], log)
+    # The forked process has the run's handlers until it sets its own: a signal waits so long.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _serve(listening, log, run)
+        server = OwnServer(pid, listening.getsockname()[1], log)
+        _running[run] = server
+        atexit.register(_stop, run)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     listening.close()
-    _running[run] = server
-    atexit.register(_stop, run)
     return server
 
 
@@ -158,8 +165,9 @@ def _serve(listening: socket.socket, log: Path, run: int) -> NoReturn:
     code = 1
     try:
         os.setsid()  # Ctrl-C must reach only the run, which needs its server to shut down
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         _redirect(log)
         os.environ.update({"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"})
         import uvicorn

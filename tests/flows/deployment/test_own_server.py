@@ -106,6 +106,28 @@ def test_nothing_is_left_of_a_run_that_a_signal_ended(own_home: Path, number: si
         )
 
 
+SIGNALLED_WHILE_FORKING = """
+import os, signal, sys
+from pathlib import Path
+from flows.deployment.own_server import start_own_server
+
+def ended(number, frame):
+    raise SystemExit("the handler of the run")
+
+signal.signal(signal.SIGTERM, ended)
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+server = start_own_server(Path(sys.argv[1]))
+sys.exit(os.WTERMSIG(os.waitpid(server.pid, 0)[1]))
+"""
+
+
+def test_a_signal_that_comes_while_the_server_is_forked_ends_it(tmp_path: Path):
+    """It does not run the handlers of the run there, whose process it is a copy of."""
+    command = [sys.executable, "-c", SIGNALLED_WHILE_FORKING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (signal.SIGTERM, "")
+
+
 @pytest.mark.full_size
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("number", ENDINGS, ids=lambda number: number.name)
