@@ -13,6 +13,7 @@ MAX_MODULES, MAX_LINES = 14, 300
 #: Numba's cache watches one file, so that kernels which call each other share it; a migration
 #: that was released is not edited any more; these tests share their fixtures from end to end.
 LONG = {
+    "bkt_core/family/kernels.py",
     "bkt_core/kernels.py",
     "datasets/row_kernels.py",
     "datasets/store/schema/migrations/versions/0001_tables.py",

@@ -43,7 +43,7 @@ def family(values):
 
 def evaluated(sequences, odds, values, times=None):
     score, complete = np.empty(5), np.empty(5)
-    pull = np.empty(sequences.n_attempts)
+    pull, bend = np.empty(sequences.n_attempts), np.empty(sequences.n_attempts)
     times = np.ones(sequences.n_users) if times is None else times
     total = kernels.forward_backward(
         sequences.correct,
@@ -54,6 +54,7 @@ def evaluated(sequences, odds, values, times=None):
         score,
         complete,
         pull,
+        bend,
     )
     return total, score, complete, pull
 
