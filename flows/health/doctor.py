@@ -8,6 +8,7 @@ from bkt_core.errors import BktError
 from flows.health.findings import Examination, Finding, fail
 from flows.health.machine import MACHINE
 from flows.health.services import SERVICES
+from flows.health.versions import NAME, examine_versions
 
 if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
@@ -20,7 +21,7 @@ def examine(settings: Settings, *, debug: bool = False) -> list[Finding]:
     """
     return [
         finding
-        for name, examination in {**MACHINE, **SERVICES}.items()
+        for name, examination in {**MACHINE, **SERVICES, NAME: examine_versions}.items()
         for finding in _examined(name, examination, settings, debug=debug)
     ]
 

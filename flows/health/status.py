@@ -12,6 +12,7 @@ from datasets.store.runs.run_lock import lock_holder
 from datasets.store.runs.runs import RunStatus
 from datasets.store.runs.status import last_runs, params_and_states_status
 from flows.deployment.api import ask_server
+from flows.health.versions import versions_status
 from flows.runs.database import open_database
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
     from datasets.store.runs.status import ParamsStatus, RunOverview, StatesStatus
     from flows.deployment.api import PrefectServer
+    from flows.health.versions import VersionsStatus
 
 #: Decisions in the order of a run's counts.
 COUNTED = (
@@ -46,6 +48,7 @@ class StatusReport:
     algo_version: str
     in_force: ParamsStatus
     states: StatesStatus
+    versions: VersionsStatus
     prefect: PrefectServer
 
     def as_json(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class StatusReport:
                 "data_until": _iso(self.in_force.data_until),
             },
             "states": asdict(self.states),
+            "versions": self.versions.as_json(),
             "schedule": {
                 "server": self.prefect.url,
                 "problem": self.prefect.problem,
@@ -83,6 +87,7 @@ def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
         with reading(engine) as conn:
             version = active_algorithm(conn)
             in_force, states = params_and_states_status(conn, version.id)
+            versions = versions_status(conn, settings.fit.candidates)
             runs = last_runs(conn, n_runs)
     return StatusReport(
         at=datetime.now(UTC),
@@ -92,6 +97,7 @@ def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
         algo_version=version.version,
         in_force=in_force,
         states=states,
+        versions=versions,
         prefect=ask_server(),
     )
 

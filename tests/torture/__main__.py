@@ -84,7 +84,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=20260301)
     parser.add_argument("--attempts", type=int, default=100_000)
     parser.add_argument("--faults", type=int, default=500)
-    parser.add_argument("--activations", type=int, default=60, help="on each database")
+    parser.add_argument("--activations", type=int, default=10, help="on each database")
+    parser.add_argument("--kill-every", type=float, default=1.0, help="seconds")
     parser.add_argument("--minutes", type=float, default=22, help="at most, for all phases")
     parser.add_argument("--short", action="store_true", help="the form in the test suite")
     parser.add_argument("--only", nargs="+", choices=PHASES, default=PHASES)
@@ -105,6 +106,7 @@ def _torture_postgres(
         server_crashes=1 if options.short else 8,
         every_point=not options.short,
         activations=options.activations,
+        kill_every=options.kill_every,
     )
     world = World(_prepared(server.new_database()), options.seed)
     outcome = run_phase(world, plan, server)
@@ -121,6 +123,7 @@ def _torture_sqlite(options: argparse.Namespace) -> tuple[bool, PhaseResult]:
             writers=2,
             every_point=not options.short,
             activations=options.activations,
+            kill_every=options.kill_every,
         )
         outcome = run_phase(world, plan)
         return _report("SQLite", outcome, plan), outcome

@@ -63,7 +63,7 @@ def activate(engine: Engine, world: World, check: Callable[[], None]) -> None:
     with engine.begin() as conn:
         flip(conn, run_id=run_id, version=version, at=now, actor="torture")
     reached("activate: committed")
-    sweep(engine, at=now, replay_chunk=40, before_chunk=check)
+    sweep(engine, at=now, replay_chunk=200, before_chunk=check)
     write_snapshots(engine, run_id=run_id, at=now, before_batch=check)
     check()
     with engine.begin() as conn:

@@ -27,7 +27,8 @@ def mastery(user: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
 
     """
     with open_database(load_settings()) as engine, reading(engine) as conn:
-        threshold = active_algorithm(conn).params.mastery_threshold
+        algorithm = active_algorithm(conn)
+        threshold = algorithm.params.mastery_threshold
         rows = [
             {
                 "concept_id": state.concept_id,
@@ -41,7 +42,12 @@ def mastery(user: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
             }
             for state in read_mastery(conn, user)
         ]
-    payload = {"user_id": user, "mastery_threshold": threshold, "states": rows}
+    payload = {
+        "user_id": user,
+        "algo_version": algorithm.version,
+        "mastery_threshold": threshold,
+        "states": rows,
+    }
     output.give(payload, lambda console: _show_mastery(console, payload))
     return 0
 
@@ -63,4 +69,7 @@ def _show_mastery(console: Console, payload: dict[str, Any]) -> None:
             f"{(state['last_attempt_at'] or '')[:19]}{mark}",
         )
     console.print(table)
-    console.print(f"A concept is mastered from {payload['mastery_threshold']:g} on.")
+    console.print(
+        f"A concept is mastered from {payload['mastery_threshold']:g} on, under version "
+        f"{payload['algo_version']}."
+    )

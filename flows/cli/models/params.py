@@ -11,8 +11,10 @@ from bkt_core.params import PARAM_NAMES
 from bkt_settings.pipeline import load_settings
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.algorithms import algorithm as algorithm_named
 from datasets.store.params.events import history
 from datasets.store.params.skill_params import active_params
+from datasets.store.params.versions import list_versions
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.runs.database import open_database
 from flows.runs.known_concepts import refuse_unknown_concepts
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 def params(
     *,
     history_of: Annotated[str | None, Parameter(name="--history")] = None,
+    algo: str | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
     """Show the parameters in force, or every decision on one concept.
@@ -32,15 +35,22 @@ def params(
     ----------
     history_of
         Show who decided what on this concept, when, from what to what, and why.
-
+    algo
+        Show what this version has, such as v2, instead of what is in force.
     """
     with open_database(load_settings()) as engine, reading(engine) as conn:
         if history_of is not None:
             refuse_unknown_concepts(conn, "--history", [history_of])
-            events = [_event_row(event) for event in history(conn, history_of)]
+            names = {one.id: one.version for one in list_versions(conn)}
+            events = [
+                {"algo_version": names[event.algo_version_id]} | _event_row(event)
+                for event in history(conn, history_of)
+                if algo is None or names[event.algo_version_id] == algo
+            ]
             output.give({"events": events}, lambda console: _show_events(console, events))
             return 0
-        algorithm = active_algorithm(conn)
+        in_force = active_algorithm(conn)
+        algorithm = in_force if algo is None else algorithm_named(conn, algo)
         rows = [
             {"concept_id": concept_id}
             | stored.params.as_dict()
@@ -52,7 +62,12 @@ def params(
             for concept_id, stored in active_params(conn, algorithm.id).items()
         ]
     defaults = algorithm.params.defaults.as_dict()
-    payload = {"algo_version": algorithm.version, "defaults": defaults, "params": rows}
+    payload = {
+        "algo_version": algorithm.version,
+        "in_force": algorithm.id == in_force.id,
+        "defaults": defaults,
+        "params": rows,
+    }
     output.give(payload, lambda console: _show_params(console, payload))
     return 0
 
@@ -84,17 +99,19 @@ def _show_params(console: Console, payload: dict[str, Any]) -> None:
         )
     console.print(table)
     defaults = ", ".join(f"{name} {value:g}" for name, value in payload["defaults"].items())
+    version = payload["algo_version"] + ("" if payload["in_force"] else ", not in force")
     console.print(
         f"{len(payload['params'])} concepts with fitted parameters "
-        f"(version {payload['algo_version']}); all others: {defaults}."
+        f"(version {version}); all others: {defaults}."
     )
 
 
 def _show_events(console: Console, events: list[dict[str, Any]]) -> None:
-    table = Table("when", "decision", "from", "to", "who", "run", "why", box=None)
+    table = Table("when", "version", "decision", "from", "to", "who", "run", "why", box=None)
     for event in events:
         table.add_row(
             event["at"][:19],
+            event["algo_version"],
             str(event["decision"]),
             str(event["from_param_id"] or "defaults"),
             str(event["to_param_id"] or "defaults"),

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bkt_settings.pipeline import load_settings
+from datasets.store.params.versions import ACTIVE
 from datasets.store.runs.runs import RunStatus
 from flows.cli.output import DEFAULT_OUTPUT, Output
 from flows.health.status import (
@@ -84,10 +85,28 @@ def _facts(found: StatusReport) -> list[tuple[str, Text]]:
         ("running", _running(found)),
         ("in force", _in_force(found)),
         ("states", _states(found)),
+        *(("versions", line) for line in _versions(found)),
         *(("quarantine", line) for line in _quarantine(found.runs)),
         *(("error", line) for line in _errors(found.runs)),
         *(("next", line) for line in _next(found)),
     ]
+
+
+def _versions(found: StatusReport) -> list[Text]:
+    """Candidates that have rows or that nights fit; what must be finished, or fails."""
+    told = [
+        Text(f"the activation of {found.versions.unfinished} must be finished: run it again")
+        for _ in filter(None, (found.versions.unfinished,))
+    ]
+    for one in found.versions.versions:
+        if one.unknown_settings:
+            told.append(Text(f"this release does not run {one.version}: see `bkt algo list`"))
+        elif one.status != ACTIVE and (one.concepts_fitted or one.in_nights):
+            when = "fitted in each night" if one.in_nights else "not fitted by nights"
+            told.append(
+                Text(f"{one.version} {one.status}, {one.concepts_fitted:,} concepts, {when}")
+            )
+    return told
 
 
 def _runs_table(runs: tuple[RunOverview, ...], *, wide: bool) -> Table:
@@ -121,7 +140,14 @@ def _ended(run: RunOverview) -> str:
 
 
 def _kind(run: RunOverview) -> str:
-    """Return the kind; for a backfill of snapshots with its day, since each day is a run."""
+    """Return the kind; for a backfill of snapshots with its day, for versions with names."""
+    named = {
+        "candidate": run.manifest.get("algo_version"),
+        "activate": run.manifest.get("asked", {}).get("version"),
+        "compare": run.manifest.get("request", {}).get("b"),
+    }
+    if named.get(run.kind):
+        return f"{run.kind} {named[run.kind]}"
     day = run.manifest.get("day") or run.manifest.get("restores", "")[:10]
     return f"{run.kind} {day}".rstrip() if isinstance(day, str) else run.kind
 

@@ -9,9 +9,14 @@ import pytest
 
 from bkt_core.params import AlgoParams
 from flows.cli.app import run
+from tests.datasets.store.params.test_activation import fit_v2
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from bkt_settings.pipeline import Settings
 
 TOML = "mastery_threshold = 0.9\n[constraints]\nL0_max = 0.8\n"
 
@@ -96,3 +101,23 @@ def test_activate_tells_then_does_it(tracked_home: Path, capsys: pytest.CaptureF
     assert "in force already" in capsys.readouterr().out
     statuses = {one["version"]: one["status"] for one in answer(capsys, "list")["versions"]}
     assert statuses == {"v1": "CANDIDATE", "v2": "ACTIVE"}
+
+
+def test_params_of_a_version_and_the_versions_of_a_history(
+    settings: Settings, engine: Engine, capsys: pytest.CaptureFixture[str]
+):
+    del settings
+    fit_v2(engine, "a")
+    assert run(["params", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["algo_version"], told["in_force"], told["params"]) == ("v1", True, [])
+    assert run(["params", "--algo", "v2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["algo_version"], told["in_force"]) == ("v2", False)
+    assert [row["concept_id"] for row in told["params"]] == ["a"]
+    assert run(["params", "--history", "a", "--json"]) == 0
+    (event,) = json.loads(capsys.readouterr().out)["events"]
+    assert (event["algo_version"], event["decision"]) == ("v2", "promoted")
+    assert run(["params", "--history", "a", "--algo", "v1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["events"] == []
+    assert run(["params", "--algo", "v9"]) != 0
