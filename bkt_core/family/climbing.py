@@ -28,8 +28,6 @@ DIFFERENCE = 1e-5
 ROUGH = 1e-8
 #: Most steps of Newton's, most halvings of one.
 FINISH, HALVINGS = 12, 30
-#: With more parameters than this the quasi-Newton steps go all the way.
-FEW = 16
 #: The clock is read after about this many attempts walked.
 ATTEMPTS_BETWEEN_LOOKS = 50_000_000
 
@@ -84,7 +82,7 @@ def climb(
     seconds_left: Callable[[], float],
 ) -> Climb:
     """The top that `start` leads to; it has converged when `enough` nats or less are left."""
-    few = start.size <= FEW
+    few = posterior.questions.size == 0
     near = max(enough, ROUGH * float(posterior.times @ np.diff(posterior.offsets)))
     x = np.clip(start, posterior.lower, posterior.upper)
     ascent = _Ascent(posterior, x, max_steps, seconds_left)
@@ -204,13 +202,18 @@ def _risen(posterior: kernels.Posterior, place: Place, step: Floats) -> Place | 
 
 def curvature_at(posterior: kernels.Posterior, place: Place) -> Floats:
     """Minus the Hessian, by differences of the exact gradient."""
-    n = place.x.size
-    rows = np.zeros((n, n))
-    for k in range(n):
+    rows = gradient_falls(posterior, place, place.x.size)
+    return np.asarray(0.5 * (rows + rows.T))
+
+
+def gradient_falls(posterior: kernels.Posterior, place: Place, n_rows: int) -> Floats:
+    """The first rows of minus the Hessian, (n_rows, x.size), by differences."""
+    rows = np.empty((n_rows, place.x.size))
+    for k in range(n_rows):
         x = place.x.copy()
         x[k] += DIFFERENCE
         rows[k] = (place.gradient - look(posterior, x).gradient) / DIFFERENCE
-    return np.asarray(0.5 * (rows + rows.T))
+    return rows
 
 
 def newton_step(curvature: Floats, gradient: Floats, free: NDArray[np.bool_]) -> Floats | None:

@@ -11,7 +11,7 @@ from bkt_core.family.fit import FamilyFit
 from bkt_core.family.params import FAMILY_NAMES, FamilyParams
 from bkt_core.family.posteriors import posteriors_of
 from bkt_core.family.prior import FamilyPrior, usual_prior
-from bkt_core.family.uncertainty import uncertainty_of
+from bkt_core.family.uncertainty import uncertainty_of, without_questions
 from bkt_core.family.variant import ForgettingBounds, Variant
 from bkt_core.fitting.engine import check_training_sets, outcome_of
 from bkt_core.fitting.likelihood import MARGIN, box_of
@@ -33,6 +33,9 @@ FORGETTING = Variant(forgetting=True)
 
 class MapEngine:
     """The most probable parameters under a prior; without one, the most likely.
+
+    Versions with questions, history or gap are fitted to `StampedSequences`. With questions
+    the first training set alone has standard errors and intervals.
 
     The first start is the prior's mean; `n_starts` - 1 more are drawn, or `options.starts`
     take the place of all.
@@ -67,7 +70,7 @@ class MapEngine:
             sequences, training_sets, self.prior, options.bounds, self.forgetting
         )
         fits = []
-        for posterior, seen in zip(posteriors, training_sets, strict=True):
+        for row, (posterior, seen) in enumerate(zip(posteriors, training_sets, strict=True)):
             n_attempts = int(sequences.lengths[seen].sum())
             climbs = [
                 climb(
@@ -77,13 +80,15 @@ class MapEngine:
                     max_steps=options.max_steps,
                     seconds_left=seconds_left,
                 )
-                for start in self._starts(options)
+                for start in self._starts(options, posterior.mean.size)
             ]
-            fits.append(self._fit_of(posterior, climbs, options, n_attempts, int(seen.sum())))
+            n_users, first = int(seen.sum()), row == 0
+            fits.append(self._fit_of(posterior, climbs, options, n_attempts, n_users, first))
         return tuple(fits)
 
-    def _starts(self, options: FitOptions) -> list[Floats]:
-        typical = np.array(self.typical.mean)
+    def _starts(self, options: FitOptions, n_parameters: int) -> list[Floats]:
+        typical = np.zeros(n_parameters)
+        typical[: len(self.typical.mean)] = self.typical.mean
         if not options.starts and self.n_starts == 1:
             return [typical]
         starts = []
@@ -100,6 +105,7 @@ class MapEngine:
         options: FitOptions,
         n_attempts: int,
         n_users: int,
+        with_errors: bool,
     ) -> FamilyFit:
         best = max(climbs, key=lambda one: one.value)
         names = FAMILY_NAMES if posterior.forgets else FAMILY_NAMES[:4]
@@ -108,10 +114,20 @@ class MapEngine:
             for k, name in enumerate(names)
             if best.x[k] <= posterior.lower[k] or best.x[k] >= posterior.upper[k]
         )
-        known = uncertainty_of(names, best, posterior.precision)
+        question_errors: tuple[float, ...] = ()
+        if with_errors and posterior.questions.size:
+            best, errors = without_questions(posterior, best)
+            question_errors = tuple(errors.tolist())
+        columns = {name: k for k, name in enumerate(names)}
+        columns |= {name: 5 + k for k, name in enumerate(self.variant.weight_names)}
+        known = uncertainty_of(columns, best, posterior.precision)
         away = best.x - posterior.mean
         ends = expit(np.array([one.x[: len(names)] for one in climbs]))
+        question_odds = np.exp(best.x[5 + posterior.covariates.shape[1] :])
         return FamilyFit(
+            question_odds=tuple(question_odds.tolist()),
+            question_errors=question_errors,
+            question_attempts=_question_attempts(posterior, question_odds.size),
             params=self._params(posterior, best.x, options),
             log_likelihood=best.value + 0.5 * float(posterior.precision @ away**2),
             log_likelihoods=best.history,
@@ -138,4 +154,16 @@ class MapEngine:
         values = np.clip(expit(x[:5]), lower, upper)
         values = np.where(x[:5] <= posterior.lower[:5], lower, values)
         values = np.where(x[:5] >= posterior.upper[:5], upper, values).tolist()
-        return FamilyParams(BktParams(*values[:4]), values[4] if self.forgetting else None)
+        names = self.variant.weight_names
+        weights = dict(zip(names, x[5 : 5 + len(names)].tolist(), strict=True))
+        p_F = values[4] if self.forgetting else None
+        return FamilyParams(BktParams(*values[:4]), p_F, weights)
+
+
+def _question_attempts(posterior: kernels.Posterior, n_questions: int) -> tuple[int, ...]:
+    """Attempts of the training set at each question."""
+    if n_questions == 0:
+        return ()
+    of_attempt = np.repeat(posterior.times, np.diff(posterior.offsets))
+    counts = np.bincount(posterior.questions, weights=of_attempt, minlength=n_questions)
+    return tuple(int(n) for n in counts.tolist())

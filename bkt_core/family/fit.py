@@ -31,6 +31,11 @@ class FamilyFit:
     start_log_likelihoods: tuple[float, ...]  # log posterior that each start reached
     start_spread: Mapping[str, float]
     clipped: bool = False
+    #: Of each question by its code, where the version has them: the multiplier, the standard
+    #: error of its logarithm, and the attempts of the training set.
+    question_odds: tuple[float, ...] = ()
+    question_errors: tuple[float, ...] = ()
+    question_attempts: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` makes an equal fit."""
@@ -46,6 +51,9 @@ class FamilyFit:
             },
             "start_log_likelihoods": list(self.start_log_likelihoods),
             "start_spread": dict(self.start_spread),
+            "question_odds": list(self.question_odds),
+            "question_errors": list(self.question_errors),
+            "question_attempts": list(self.question_attempts),
             "stopped_by": self.stopped_by.value,
             "outcome": self.outcome.value,
         }
@@ -62,6 +70,9 @@ class FamilyFit:
                 for name, interval in values["intervals"].items()
             },
             "start_log_likelihoods": tuple(values["start_log_likelihoods"]),
+            "question_odds": tuple(values["question_odds"]),
+            "question_errors": tuple(values["question_errors"]),
+            "question_attempts": tuple(values["question_attempts"]),
             "stopped_by": Stop(values["stopped_by"]),
             "outcome": FitOutcome(values["outcome"]),
         }

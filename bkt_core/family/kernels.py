@@ -44,6 +44,40 @@ def guess_at(p_G: float, odds: float) -> float:
     return clamp(p_G * odds / ((1.0 - p_G) + p_G * odds))
 
 
+@kernel
+def recent_share(recent: int, fading: float) -> float:
+    """Outcomes (right +1, wrong -1) weighted by `fading` to the power of their age.
+
+    `recent` holds them as bits, newest lowest, a 1 above the oldest.
+    """
+    total, weight = 0.0, 1.0
+    while recent > 1:
+        total += weight if recent & 1 else -weight
+        weight *= fading
+        recent >>= 1
+    return total * (1.0 - fading)
+
+
+@kernel
+def covariates(
+    recent: Counts, n_before: Counts, n_right_before: Counts, seconds: Counts, out: Floats
+) -> None:
+    """The five covariates of each attempt, into `out` (n_attempts, 5).
+
+    `seconds` is the time since the last attempt of the key, -1 at its first.
+    """
+    for i in range(recent.size):
+        out[i, 0] = recent_share(recent[i], 0.9)
+        out[i, 1] = recent_share(recent[i], 0.97)
+        out[i, 2] = (2 * n_right_before[i] - n_before[i]) / (n_before[i] + 10)
+        bits, left = 0, seconds[i]
+        while left > 0 and bits < 31:
+            left >>= 1
+            bits += 1
+        out[i, 3] = bits / 10
+        out[i, 4] = 1.0 if seconds[i] < 0 else 0.0
+
+
 # ── Replay: every user's attempts in order ───────────────────────────────────────────────
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bkt_core.errors import InvalidParamsError
+from bkt_core.errors import InvalidInputError, InvalidParamsError
 from bkt_core.params import PARAM_NAMES, BktParams
 
 if TYPE_CHECKING:
@@ -13,21 +14,28 @@ if TYPE_CHECKING:
 
 #: The probabilities, in the order in which arrays of parameters hold them.
 FAMILY_NAMES = (*PARAM_NAMES, "p_F")
+#: The weights of covariates, in the order in which they sum.
+WEIGHT_NAMES = ("w_recent", "w_long", "w_share", "w_gap", "w_first")
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyParams:
-    """Five probabilities of one concept, each finite and in [0, 1].
+    """Five probabilities of one concept, each finite and in [0, 1], and finite weights.
 
     `p_F`: forgotten between two attempts; None where the version does not forget.
+    `weights`: of the covariates that the version has, by name, in the order they sum.
     """
 
     base: BktParams
     p_F: float | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.p_F is not None and not 0.0 <= self.p_F <= 1.0:  # nor where it is NaN
             raise InvalidParamsError(name="p_F", value=self.p_F)
+        for name, value in self.weights.items():
+            if not math.isfinite(value):
+                raise InvalidInputError(name=name, value=value, expected="a finite weight")
 
     def as_tuple(self) -> tuple[float, float, float, float, float]:
         """The five values in the order of `FAMILY_NAMES`; p_F is 0 where there is none."""
@@ -36,9 +44,12 @@ class FamilyParams:
     def as_dict(self) -> dict[str, float]:
         """The values that the version has, by their letters."""
         forgotten = {} if self.p_F is None else {"p_F": self.p_F}
-        return self.base.as_dict() | forgotten
+        return self.base.as_dict() | forgotten | dict(self.weights)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FamilyParams:
         """Read what `as_dict` wrote."""
-        return cls(BktParams(*(values[name] for name in PARAM_NAMES)), values.get("p_F"))
+        weights = {name: values[name] for name in WEIGHT_NAMES if name in values}
+        return cls(
+            BktParams(*(values[name] for name in PARAM_NAMES)), values.get("p_F"), weights
+        )

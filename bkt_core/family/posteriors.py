@@ -8,6 +8,7 @@ import numpy as np
 
 from bkt_core.family import kernels
 from bkt_core.family.climbing import logit
+from bkt_core.family.stamped import StampedSequences
 from bkt_core.fitting.likelihood import MARGIN, box_of
 from bkt_core.kernels import canonical_order
 
@@ -30,11 +31,22 @@ def posteriors_of(
     forgetting: ForgettingBounds | None,
 ) -> list[kernels.Posterior]:
     """One per row of `training_sets` (n_sets, n_users); without a prior, the likelihood."""
-    correct, offsets, times = distinct(sequences, training_sets)
     lower, upper = logit_box(bounds, forgetting)
-    mean, precision = np.zeros(5), np.zeros(5)
+    questions, n_questions = np.empty(0, np.int64), 0
+    if isinstance(sequences, StampedSequences):
+        correct, offsets = sequences.correct, sequences.offsets
+        times = training_sets.astype(np.float64)
+        questions, covariates = sequences.questions, sequences.covariates
+        n_questions = sequences.n_questions if questions.size else 0
+    else:
+        correct, offsets, times = distinct(sequences, training_sets)
+        covariates = np.empty((correct.size, 0))
+    n_free = covariates.shape[1] + n_questions
+    mean, precision = np.zeros(5 + n_free), np.zeros(5 + n_free)
     if prior is not None:
-        mean[:], precision[:] = prior.mean, np.array(prior.width) ** -2.0
+        known = len(prior.mean)
+        mean[:known], precision[:known] = prior.mean, np.array(prior.width) ** -2.0
+        precision[known:] = prior.question_width**-2.0
         if forgetting is None:
             precision[kernels.F] = 0.0
     return [
@@ -42,12 +54,12 @@ def posteriors_of(
             correct=correct,
             offsets=offsets,
             times=row,
-            questions=np.empty(0, np.int64),
-            covariates=np.empty((correct.size, 0)),
+            questions=questions,
+            covariates=covariates,
             mean=mean,
             precision=precision,
-            lower=lower,
-            upper=upper,
+            lower=np.append(lower, np.full(n_free, -np.inf)),
+            upper=np.append(upper, np.full(n_free, np.inf)),
             forgets=forgetting is not None,
         )
         for row in times

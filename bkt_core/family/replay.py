@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bkt_core.family.params import FamilyParams
+    from bkt_core.family.stamped import StampedSequences
 
     Floats = NDArray[np.float64]
 
@@ -72,6 +73,16 @@ def predict(
 ) -> Floats:
     """P(correct) before each attempt, (n_attempts,)."""
     return trace(sequences, params, odds)[1]
+
+
+def multipliers(
+    sequences: StampedSequences, params: FamilyParams, question_odds: Floats
+) -> Floats:
+    """Each attempt's multiplier as fits see it: its question's odds times exp(weights·r)."""
+    logs = sequences.covariates @ np.array([*params.weights.values()], dtype=np.float64)
+    if sequences.questions.size:
+        return np.asarray(question_odds[sequences.questions] * np.exp(logs))
+    return np.asarray(np.exp(logs))
 
 
 def simulate(

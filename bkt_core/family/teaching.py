@@ -9,7 +9,7 @@ import numpy as np
 from bkt_core.family.climbing import Climb, climb, deadline
 from bkt_core.family.posteriors import posteriors_of
 from bkt_core.family.prior import FamilyPrior, learned_from, usual_prior
-from bkt_core.family.uncertainty import logit_errors
+from bkt_core.family.uncertainty import logit_errors, without_questions
 from bkt_core.fitting.shrinkage import FEWEST_TEACHERS
 
 if TYPE_CHECKING:
@@ -41,25 +41,28 @@ def learn_prior(
     if len(usable) < FEWEST_TEACHERS:
         return prior
     seconds_left = deadline(options.max_seconds)
-    starts = [np.array(prior.mean)] * len(usable)
+    starts: list[Floats | None] = [None] * len(usable)
     for _ in range(ROUNDS):
-        ends = []
-        for sequences, start in zip(usable, starts, strict=True):
+        places, variances, questions = [], [], []
+        for i, sequences in enumerate(usable):
             everyone = np.ones((1, sequences.n_users), np.bool_)
             (posterior,) = posteriors_of(
                 sequences, everyone, prior, options.bounds, bounds_of_F
             )
-            ends.append(
-                climb(
-                    posterior,
-                    start,
-                    enough=ENOUGH * sequences.n_attempts,
-                    max_steps=options.max_steps,
-                    seconds_left=seconds_left,
-                )
+            end = climb(
+                posterior,
+                posterior.mean if (start := starts[i]) is None else start,
+                enough=ENOUGH * sequences.n_attempts,
+                max_steps=options.max_steps,
+                seconds_left=seconds_left,
             )
-        starts = [end.x for end in ends]
-        prior = learned_from(starts, [_variances(end, prior) for end in ends])
+            starts[i], n = end.x, len(prior.mean)
+            if posterior.questions.size:
+                end, errors = without_questions(posterior, end)
+                questions.append((end.x[n:], errors**2))
+            places.append(end.x[:n])
+            variances.append(_variances(end, prior))
+        prior = learned_from(places, variances, questions)
     return prior
 
 
@@ -68,5 +71,5 @@ def _variances(end: Climb, prior: FamilyPrior) -> Floats:
     widest = np.array(prior.width) ** 2
     if end.curvature is None:
         return widest
-    errors = logit_errors(end.curvature, ~end.held)
+    errors = logit_errors(end.curvature, ~end.held[: len(widest)])
     return widest if errors is None else np.minimum(errors**2, widest)
