@@ -1,4 +1,4 @@
-"""One file per fit, named by everything it depends on, so that any run may reuse it."""
+"""One file per fit, named by everything that the fit depends on, so that runs can reuse it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
-    """32 hexadecimal digits of plain values; the same values in any order give the same."""
+    """Return 32 hexadecimal digits that identify plain values; the order of keys is ignored."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -29,10 +29,10 @@ def digest_of(values: Mapping[str, Any]) -> str:
 def settings_digest(
     plan: FitPlan, *, engine: str, shrink: bool, window: Window, left_out: str, version: str
 ) -> str:
-    """Digest of what was chosen for the fits of a run: all they depend on besides attempts.
+    """Digest the choices for the fits of a run: everything that they depend on but attempts.
 
-    `left_out` names the users whose attempts do not train, `version` the code that fits. That
-    fits are drawn to a prior is chosen; the prior itself comes from attempts (`fit_key`).
+    `left_out` names the users who are left out, `version` the code that fits. Whether fits use
+    a prior is such a choice; the prior itself depends on attempts (`fit_key`).
     """
     chosen = {
         "plan": asdict(replace(plan, prior=None)),
@@ -50,29 +50,29 @@ def settings_digest(
 def fit_key(
     concept_id: str, concept_digest: str, settings: str, *, prior: Prior | None = None
 ) -> str:
-    """The name of the fit of one concept's attempts under one settings digest.
+    """Return the name of the fit of one concept's attempts with one settings digest.
 
-    `prior`: what the fit is drawn towards, where it is.
+    `prior` is the prior of the fit; None if it has none.
     """
     named = {"concept": concept_id, "attempts": concept_digest, "settings": settings}
     return digest_of(named if prior is None else named | {"prior": asdict(prior)})
 
 
 def read_fit(fits_dir: Path, key: str) -> ConceptFit | None:
-    """The fit of that name; None where there is none, or none that can be read."""
+    """Read the fit with that name; None if it is missing or unreadable."""
     path = _path(fits_dir, key)
     if not path.is_file():
         return None
     try:
         return concept_fit_from_json(read_json(path))
     except (ExtractError, KeyError, TypeError, ValueError):
-        return None  # broken on disk: it is made again, and replaced
+        return None  # the file is corrupt: the fit is computed again and the file replaced
 
 
 def write_fit(fits_dir: Path, key: str, fit: ConceptFit) -> bytes:
-    """Keep a fit under its name; returns its JSON.
+    """Store a fit under its name; return its JSON.
 
-    Nothing waits for the disk: a fit that a power cut broke is made again (`read_fit`).
+    The write is not synced to disk: a fit that a power failure corrupts is computed again.
     """
     content = one_line(concept_fit_as_json(fit))
     with whole_file(_path(fits_dir, key), durable=False) as unfinished:

@@ -1,7 +1,7 @@
-"""What a run decided, written down before the first switch: `<run>/decisions.json`.
+"""The decisions of a run, written before the first switch: `<run>/decisions.json`.
 
-Promotion reads this file and nothing else, so that a run that was killed between two switches
-goes on with the same decisions, whatever is in force by then.
+Promotion reads only this file, so that a run that was killed between two switches continues
+with the same decisions, whatever is in force by then.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
     from bkt_core.judgement.evidence import Verdict
 
-#: The file of a run's decisions in its folder.
+#: Name of the file with the decisions, in the folder of a run.
 DECISIONS = "decisions.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptDecision:
-    """One concept's decision, with all that its switch and its event need."""
+    """The decision on one concept, with everything that its switch and its event need."""
 
     concept_id: str
     decision: Decision
     reasons: tuple[dict[str, Any], ...]
     expected_param_id: int | None
-    #: Whether nothing was tested, so that no event is written.
+    #: True if nothing was tested, so that no event is written.
     untested: bool
     challenger: Challenger | None
 
@@ -48,7 +48,7 @@ def concept_decision(
     data_from: datetime | None,
     data_to: datetime | None,
 ) -> ConceptDecision:
-    """A verdict as promotion needs it."""
+    """Convert a verdict to the decision that promotion reads."""
     fit, champion = verdict.evidence.fit, verdict.evidence.champion
     challenger = None
     if verdict.decision is Decision.PROMOTED and fit.params is not None:
@@ -76,20 +76,20 @@ def write_decisions(
 ) -> None:
     """Write the decisions of a run.
 
-    `is_repeatable`: whether the same run would come to them again, as one without a failed
-    concept and without a fit that ran out of time does.
+    `is_repeatable` says that the same run would decide the same again; it is false if a concept
+    failed or a fit ran out of time.
     """
     decided = [_as_json(decision) for decision in decisions]
     write_json(path, {"is_repeatable": is_repeatable, "decisions": decided})
 
 
 def read_decisions(path: Path) -> list[ConceptDecision]:
-    """Read the values that `write_decisions` returned."""
+    """Read the decisions that `write_decisions` wrote."""
     return [_from_json(values) for values in read_json(path)["decisions"]]
 
 
 def read_repeatable(path: Path) -> list[ConceptDecision] | None:
-    """Read decisions that the same run would come to again; None where it might not."""
+    """Read the decisions if the same run would decide the same again, else return None."""
     values = read_json(path)
     if not values.get("is_repeatable"):
         return None

@@ -1,4 +1,4 @@
-"""What monitoring found: drifted concepts, and one table row per scored concept."""
+"""The results of monitoring: drifted concepts, and one table row per scored concept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DRIFT_SCHEMA: dict[str, type[pl.DataType]] = {
     "log_loss": pl.Float64,
     "expected_log_loss": pl.Float64,
     "excess": pl.Float64,  # nats per attempt above what was expected
-    "bias": pl.Float64,  # share right above (below: negative) what was predicted
+    "bias": pl.Float64,  # share correct minus predicted share
     "promised_log_loss": pl.Float64,
     "calibration_error": pl.Float64,
     "promised_calibration_error": pl.Float64,
@@ -31,7 +31,7 @@ DRIFT_SCHEMA: dict[str, type[pl.DataType]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftedConcept:
-    """One concept whose parameters do not keep their promise any more."""
+    """One concept whose parameters predict worse than cross-validation promised."""
 
     concept_id: str
     n_attempts: int
@@ -44,7 +44,7 @@ class DriftedConcept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monitored:
-    """What one look found, the largest excess first."""
+    """The results of monitoring, the largest excess first."""
 
     run_id: str
     scored: int
@@ -54,16 +54,16 @@ class Monitored:
     drifted: tuple[DriftedConcept, ...]
     table: str
     mlflow_run_id: str | None = None
-    #: Why MLflow has not got it; None where it has.
+    #: Why it was not logged to MLflow; None if it was.
     problem: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What `bkt monitor --json` prints."""
+        """Return what `bkt monitor --json` prints."""
         return asdict(self) | {"drifted": [asdict(one) for one in self.drifted]}
 
 
 def drift_table(verdicts: tuple[DriftVerdict, ...]) -> pl.DataFrame:
-    """Everything about each concept that was scored, what drifted most first."""
+    """Return one row per scored concept, largest drift first."""
     rows = [
         one.drift.as_row() | {"adjusted_p": one.adjusted_p, "drifted": one.drifted}
         for one in verdicts
@@ -73,7 +73,7 @@ def drift_table(verdicts: tuple[DriftVerdict, ...]) -> pl.DataFrame:
 
 
 def drifted_concept(verdict: DriftVerdict) -> DriftedConcept:
-    """The figures of a verdict that summaries and `bkt monitor --json` show."""
+    """Return the values of a verdict that summaries and `bkt monitor --json` show."""
     drift = verdict.drift
     return DriftedConcept(
         concept_id=drift.concept_id,

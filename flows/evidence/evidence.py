@@ -1,8 +1,8 @@
-"""What a run leaves behind for people: gathered once, written to its folder, read by reports.
+"""The evidence of a run for people: written to its folder once, read by all reports.
 
-`<data_dir>/runs/<run_id>/`: `evidence.json` (facts of the whole run), `concepts.parquet`,
-`gates.parquet` (every check), `curves.parquet`. MLflow, the terminal, the page and a later
-`bkt report --relog` all read these; none of them reads the database.
+`<data_dir>/runs/<run_id>/` has `evidence.json` (facts of the run), `concepts.parquet`,
+`gates.parquet` (every check) and `curves.parquet`. MLflow, the terminal, the page and a later
+`bkt report --relog` read these files; none of them reads the database.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class RunFilesMissingError(BktError):
     def __init__(self, *, run_id: str, folder: Path) -> None:
         super().__init__(
             f"Run {run_id} has left no evidence in {folder}; it may have been pruned, have "
-            "ended before its gates, or used another data_dir. `bkt report` tells of the "
+            "ended before its gates, or used another data_dir. `bkt report` shows the "
             "newest run here."
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """A run as a whole: what it was asked, what it measured, how it ended."""
+    """Facts of one run: its request, its scores, how it ended."""
 
     run_id: str
     kind: str
@@ -63,9 +63,9 @@ class RunFacts:
 
     @property
     def name(self) -> str:
-        """A short name for people: kind, day, head of the id.
+        """Return a short name for people: kind, day, start of the id.
 
-        The day is that of its beginning; of a step of a backfill, the one it is about.
+        The day is that of the start; for a step of a backfill, it is the day that it fits.
         """
         about = self.started_at[:16].replace("T", " ")
         if self.tags.get("parent_run") and self.tags["until"]:
@@ -75,17 +75,17 @@ class RunFacts:
 
     @property
     def promotes(self) -> bool:
-        """Whether winners are put in force; a trial and a dry run only say who would win."""
+        """Whether winners are put in force; a trial or a dry run only reports who would win."""
         return self.kind == "retrain" and self.tags.get("dry_run") != "true"
 
     def decided(self, decision: str) -> str:
-        """A decision in words: where nothing is put in force a winner would be promoted."""
+        """Return a decision in words: "would be promoted" if winners are not put in force."""
         return "would be promoted" if decision == "promoted" and not self.promotes else decision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunEvidence:
-    """All that reports and MLflow show of one run."""
+    """Everything that reports and MLflow show of one run."""
 
     facts: RunFacts
     concepts: pl.DataFrame  # one row per concept
@@ -105,9 +105,9 @@ def gather_evidence(
     origins: Mapping[str, str],
     errors: Mapping[str, str],
 ) -> RunEvidence:
-    """Turn the verdicts of a run into tables and facts.
+    """Convert the verdicts of a run to tables and facts.
 
-    `origins` says per concept where its fit comes from, `errors` why a concept failed.
+    `origins` has the source of each concept's fit, `errors` the reason of each failure.
     """
     facts = RunFacts(
         run_id=run_id,
@@ -134,9 +134,9 @@ def finished(
     summary: Mapping[str, Any],
     kept_after_all: Mapping[str, str],
 ) -> RunEvidence:
-    """The same evidence once the run has ended.
+    """Return the evidence with the end of the run.
 
-    `kept_after_all`: winners whose switch was refused, and why.
+    `kept_after_all` has the winners whose switch was refused, with the reason.
     """
     facts = replace(
         evidence.facts,
@@ -154,7 +154,7 @@ def finished(
 
 
 def write_evidence(folder: Path, evidence: RunEvidence) -> None:
-    """Write the evidence of a run, each file whole."""
+    """Write the evidence of a run; each file is written atomically."""
     write_frame(folder / CONCEPTS, evidence.concepts)
     write_frame(folder / CHECKS, evidence.checks)
     write_frame(folder / CURVES, evidence.curves)
@@ -162,9 +162,9 @@ def write_evidence(folder: Path, evidence: RunEvidence) -> None:
 
 
 def read_evidence(folder: Path) -> RunEvidence:
-    """Read what `write_evidence` wrote.
+    """Read the evidence that `write_evidence` wrote.
 
-    Raises `RunFilesMissingError`: if the folder holds no evidence.
+    Raises `RunFilesMissingError` if the folder has no evidence.
     """
     if not (folder / FACTS).is_file():
         raise RunFilesMissingError(run_id=folder.name, folder=folder)
@@ -179,14 +179,14 @@ def read_evidence(folder: Path) -> RunEvidence:
 
 
 def evidence_files(folder: Path) -> list[Path]:
-    """The files of a run that may leave this machine: none of them holds a user's id."""
+    """Return the files of a run that may leave this machine: none contains user ids."""
     names = (FACTS, CONCEPTS, CHECKS, CURVES, PAGE, DATA_PAGE)
     kept = [folder / name for name in names if (folder / name).is_file()]
     return kept + sorted((folder / FIGURES).glob("*.svg"))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names and texts."""
+    """Flatten nested settings to dotted names with texts."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, dict):

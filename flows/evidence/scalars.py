@@ -1,4 +1,4 @@
-"""The numbers of a run that MLflow charts compare: the same keys in every run."""
+"""The scalars of a run that MLflow charts compare, with the same keys in every run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ STAGES = ("extract", "fit", "gate", "log", "promote", "recompute", "snapshot", "
 
 
 def run_scalars(evidence: RunEvidence) -> dict[str, float]:
-    """Pooled scores, percentiles over concepts, counts, gains, rows and seconds.
+    """Return pooled scores, percentiles over concepts, counts, gains, rows and seconds.
 
-    What a run has no value for is NaN, so that the keys stay the same.
+    Missing values are NaN, so that the keys are always the same.
     """
     facts, concepts = evidence.facts, evidence.concepts
     pooled = facts.scores.pooled
@@ -51,7 +51,7 @@ def run_scalars(evidence: RunEvidence) -> dict[str, float]:
 
 
 def worst_concepts(evidence: RunEvidence, *, n: int = 100) -> pl.DataFrame:
-    """What to look at first: failed, rejected, kept concepts, then those with high losses."""
+    """Return the concepts to check first: failed, rejected, kept, then by log loss."""
     urgency = pl.col("decision").replace_strict(
         {"failed": 0, "rejected": 1, "kept": 2}, default=3, return_dtype=pl.Int8
     )

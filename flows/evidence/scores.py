@@ -1,4 +1,4 @@
-"""The scores of a run as a whole: pooled, by fold, against the rivals, and by bound."""
+"""The scores of a run: pooled, by fold, against the rivals, and by bound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundCost:
-    """What one bound costs: the fits on it, and the same concepts in a wider box."""
+    """The cost of one bound: fits on it, compared with fits in wider bounds."""
 
     bound: str  # such as "L0_max"
     n_concepts: int
@@ -32,19 +32,19 @@ class BoundCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PooledScores:
-    """Scores over every concept with a fit, whatever its verdict."""
+    """Scores over all concepts with a fit, whatever their verdict."""
 
     pooled: Scores | None
     by_fold: tuple[Scores | None, ...]
     #: Log loss of each rival and of the fits on the same attempts: {"champion": (rival, fit)}.
     log_loss_of: Mapping[str, Sequence[float]]
-    #: Per width of prediction: wrong, right, sum of predictions.
+    #: Per calibration bin: incorrect, correct, sum of predictions.
     calibration: tuple[tuple[float, ...], ...]
     bounds: tuple[BoundCost, ...]
 
 
 def pooled_scores(evidences: Sequence[ConceptEvidence]) -> PooledScores:
-    """Pool what the concepts of a run were scored on, out of fold."""
+    """Pool the out-of-fold scores of the concepts of a run."""
     fits = [one.fit.evidence for one in evidences if one.fit.evidence is not None]
     champions = [one.against_champion for one in evidences if one.against_champion]
     whole = add_tallies([fit.tally for fit in fits])
@@ -68,7 +68,7 @@ def pooled_scores(evidences: Sequence[ConceptEvidence]) -> PooledScores:
 
 
 def bound_costs(fits: Sequence[ConceptFit]) -> tuple[BoundCost, ...]:
-    """What each bound that binds costs, the most frequent first."""
+    """Return the cost of each bound that fits hit, most frequent first."""
     names = sorted({name for fit in fits for name in _bounds_of(fit)})
     costs = [
         _bound_cost(name, [fit for fit in fits if name in _bounds_of(fit)]) for name in names
@@ -81,7 +81,7 @@ def _bounds_of(fit: ConceptFit) -> tuple[str, ...]:
 
 
 def _is_widened(fit: ConceptFit, name: str) -> bool:
-    """Whether the wider box moved this bound, on which the fit sits."""
+    """Return whether the wider bounds moved this bound, which the fit hit."""
     if fit.params is None or fit.wide is None:
         return False
     at = fit.params.as_dict()[f"p_{name.split('_')[0]}"]
@@ -106,7 +106,7 @@ def _bound_cost(name: str, fits: Sequence[ConceptFit]) -> BoundCost:
 
 
 def _by_fold(fits: Sequence[Evidence]) -> tuple[Scores | None, ...]:
-    """Each fold's scores, averaged over concepts by attempts (AUC over those that have one)."""
+    """Average the scores of each fold over concepts by attempts (AUC where it exists)."""
     n_folds = max((len(fit.fold_scores) for fit in fits), default=0)
     return tuple(
         weighted_mean([fit.fold_scores[fold] for fit in fits if fold < len(fit.fold_scores)])
@@ -115,7 +115,7 @@ def _by_fold(fits: Sequence[Evidence]) -> tuple[Scores | None, ...]:
 
 
 def weighted_mean(scores: Sequence[Scores | None]) -> Scores | None:
-    """The mean of scores weighted by attempts."""
+    """Return the mean of scores weighted by attempts."""
     known = [one for one in scores if one is not None and one.n]
     n = sum(one.n for one in known)
     if n == 0:
@@ -138,7 +138,7 @@ def weighted_mean(scores: Sequence[Scores | None]) -> Scores | None:
 
 
 def _log_losses(comparisons: Sequence[Comparison]) -> tuple[float, float]:
-    """Of the rival and of the fits, on the attempts of all these comparisons."""
+    """Return the log losses of the rival and of the fits on all compared attempts."""
     n = sum(one.n_attempts for one in comparisons)
     rival = math.fsum(one.n_attempts * one.rival_scores.log_loss for one in comparisons) / n
     gain = math.fsum(one.n_attempts * one.gain for one in comparisons) / n

@@ -1,4 +1,4 @@
-"""What a run found, in counts, sentences and short texts that every report shares."""
+"""Counts, sentences and short texts on the results of a run, shared by all reports."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ RIVAL_NAMES = {"defaults": "the defaults", "mean": "each concept's mean"}
 
 
 def decisions(evidence: RunEvidence) -> dict[str, int]:
-    """Concepts by decision."""
+    """Return the number of concepts by decision."""
     counts = dict(evidence.concepts["decision"].value_counts().iter_rows())
     return {name: counts.get(name, 0) for name in DECISIONS}
 
 
 def reasons(evidence: RunEvidence) -> list[dict[str, Any]]:
-    """Why concepts were not promoted: each reason and how many it stopped."""
+    """Return the reasons why concepts were not promoted, with the number of concepts."""
     stopped = evidence.concepts.filter(pl.col("decision") != "promoted")
     counted = (
         stopped.with_columns(pl.col("reason").str.split(", "))
@@ -38,7 +38,7 @@ def reasons(evidence: RunEvidence) -> list[dict[str, Any]]:
 
 
 def bounds_rows(evidence: RunEvidence) -> list[dict[str, Any]]:
-    """How many fits sit on which bound, and what a wider box would bring."""
+    """Return how many fits hit each bound, and the scores in wider bounds."""
     return [
         {
             "bound": cost.bound,
@@ -53,7 +53,7 @@ def bounds_rows(evidence: RunEvidence) -> list[dict[str, Any]]:
 
 
 def in_order(concepts: pl.DataFrame) -> pl.DataFrame:
-    """Decisions in their order, within each the concepts that touch most users first."""
+    """Sort concepts by decision, then by the number of users they affect."""
     rank = pl.col("decision").replace_strict(
         {name: place for place, name in enumerate(DECISIONS)}, return_dtype=pl.Int8
     )
@@ -63,7 +63,7 @@ def in_order(concepts: pl.DataFrame) -> pl.DataFrame:
 
 
 def when(facts: RunFacts) -> str:
-    """The start of a run, and how long it took."""
+    """Return the start of a run and its duration as text."""
     began = datetime.fromisoformat(facts.started_at)
     said = f"started {began:%Y-%m-%d %H:%M} UTC"
     if facts.finished_at is None:
@@ -73,7 +73,7 @@ def when(facts: RunFacts) -> str:
 
 
 def summary_sentences(evidence: RunEvidence) -> list[str]:
-    """What a person wants to know first, one sentence each."""
+    """Return the main results, one sentence each."""
     facts, counts = evidence.facts, decisions(evidence)
     told = [
         f"Of {evidence.concepts.height} concepts "
@@ -101,7 +101,7 @@ def summary_sentences(evidence: RunEvidence) -> list[str]:
 
 
 def _rivals(evidence: RunEvidence, name: str) -> str:
-    """Whom the fits were compared with; not every concept has a champion."""
+    """Return what the fits were compared with; not every concept has a champion."""
     if name != "champion":
         return RIVAL_NAMES[name]
     compared = evidence.concepts.drop_nulls("champion_log_loss")
@@ -110,7 +110,7 @@ def _rivals(evidence: RunEvidence, name: str) -> str:
 
 
 def users_sentence(evidence: RunEvidence) -> str:
-    """What the promotions do to users."""
+    """Return a sentence on the users that the promotions affect."""
     promoted = evidence.concepts.filter(pl.col("decision") == "promoted")
     held = evidence.concepts.filter(pl.col("reason").str.contains("impact"))
     up, down = int(promoted["users_up"].sum()), int(promoted["users_down"].sum())
@@ -127,7 +127,7 @@ def users_sentence(evidence: RunEvidence) -> str:
 
 
 def prior_sentences(evidence: RunEvidence) -> list[str]:
-    """How many fits were drawn towards the prior, and which it is."""
+    """Return sentences on the number of fits with a prior, and on the prior."""
     fitted = evidence.concepts.filter(pl.col("auc").is_not_null())
     n_shrunk = fitted["engine"].str.ends_with(SHRUNK).sum()
     letters = [
@@ -145,7 +145,7 @@ def prior_sentences(evidence: RunEvidence) -> list[str]:
 
 
 def bound_sentences(evidence: RunEvidence) -> list[str]:
-    """The bounds whose price is known, one sentence each; the others in one."""
+    """Return one sentence per bound with known cost, and one on the others."""
     rows, n = bounds_rows(evidence), evidence.concepts.height
     told = [_bound_sentence(row, n) for row in rows if row["wide_auc"] is not None]
     others = [row for row in rows if row["wide_auc"] is None]
@@ -156,7 +156,7 @@ def bound_sentences(evidence: RunEvidence) -> list[str]:
 
 
 def _bound_sentence(row: dict[str, Any], n_concepts: int) -> str:
-    """How often one bound binds, and its price."""
+    """Return a sentence on how many fits hit one bound, and its cost."""
     change = row["wide_auc"] - row["auc"]
     return (
         f"{row['concepts']} of {n_concepts} concepts end on the bound {row['bound']}; in the "
@@ -167,7 +167,7 @@ def _bound_sentence(row: dict[str, Any], n_concepts: int) -> str:
 
 
 def brief(row: dict[str, Any]) -> str:
-    """The reason in a few words where the rest of the row tells it, else in its sentences."""
+    """Return a short reason if the row has the details, otherwise its sentences."""
     if row["decision"] == "promoted":
         return "better than the champion" if row["old_is_fitted"] else "first fit, not worse"
     if row["reason"] == "impact":
@@ -189,17 +189,17 @@ def brief(row: dict[str, Any]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or nothing."""
+    """Format with three decimals, empty for None."""
     return "" if value is None else f"{value:.3f}"
 
 
 def signed(value: float | None) -> str:
-    """Four decimals with their sign, or nothing."""
+    """Format with four decimals and the sign, empty for None."""
     return "" if value is None else f"{value:+.4f}"
 
 
 def move(old: float | None, new: float | None) -> str:
-    """A parameter before and after."""
+    """Format a parameter before and after."""
     if new is None:
         return ""
     return f"{new:.2f}" if old is None else f"{old:.2f}→{new:.2f}"

@@ -1,4 +1,4 @@
-"""Verdicts of a run as frames: one row per concept, per check, per opportunity."""
+"""The verdicts of a run as frames: one row per concept, per check, per opportunity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bkt_core.judgement.evidence import Verdict
     from bkt_core.params import BktParams
 
-#: The columns of the concept table, the same in every run.
+#: Columns of the table of concepts, the same in every run.
 CONCEPT_SCHEMA: dict[str, type[pl.DataType]] = {
     "concept_id": pl.String,
     "decision": pl.String,  # of `bkt_promotion_event`, or "failed"
@@ -28,7 +28,7 @@ CONCEPT_SCHEMA: dict[str, type[pl.DataType]] = {
     "n_attempts": pl.Int64,
     "n_users": pl.Int64,
     "share_correct": pl.Float64,
-    "engine": pl.String,  # "em+prior": drawn towards what large concepts have in common
+    "engine": pl.String,  # "em+prior" if the fit used the prior
     **dict.fromkeys(PARAM_NAMES, pl.Float64),
     **{f"{name}_low": pl.Float64 for name in PARAM_NAMES},  # 95 % interval
     **{f"{name}_high": pl.Float64 for name in PARAM_NAMES},
@@ -56,7 +56,7 @@ CONCEPT_SCHEMA: dict[str, type[pl.DataType]] = {
     "users_up": pl.Int64,
     "users_down": pl.Int64,
     "on_bounds": pl.String,
-    "wide_auc": pl.Float64,  # out of fold in the wider box, where a bound binds
+    "wide_auc": pl.Float64,  # out of fold in wider bounds, if the fit is on a bound
     "wide_log_loss": pl.Float64,
     "outcome": pl.String,
     "stopped_by": pl.String,
@@ -90,7 +90,7 @@ def concept_table(
     origins: Mapping[str, str],
     errors: Mapping[str, str],
 ) -> pl.DataFrame:
-    """Everything about each concept, one row each; `errors` are the concepts that failed."""
+    """Return one row with all values per concept; `errors` has the concepts that failed."""
     rows = [_concept_row(verdict, defaults, origins) for verdict in verdicts]
     rows += [
         {
@@ -106,7 +106,7 @@ def concept_table(
 
 
 def check_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
-    """Every check of every concept, passed or not."""
+    """Return every check of every concept, passed or failed."""
     columns: dict[str, list[Any]] = {name: [] for name in CHECK_SCHEMA}
     for verdict in verdicts:
         checks = verdict.report.checks
@@ -119,7 +119,7 @@ def check_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
 
 
 def curve_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
-    """Observed and predicted right answers of each concept by opportunity."""
+    """Return observed and predicted correct attempts of each concept by opportunity."""
     columns: dict[str, list[Any]] = {name: [] for name in CURVE_SCHEMA}
     for verdict in verdicts:
         evidence = verdict.evidence.fit.evidence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def require_engine(settings: Settings, request: RetrainRequest | FitRequest) -> None:
-    """Raise `UsageError` if there is no engine of the name that the run asks for."""
+    """Raise `UsageError` if the run requests an unknown engine."""
     engine_named(request.engine or settings.fit.engine)
 
 
@@ -30,7 +30,7 @@ def plan_night(
     request: RetrainRequest | FitRequest,
     extracted: Extracted,
 ) -> RunPlan:
-    """Name the run and file its extraction under it."""
+    """Name the run and move its extraction into its folder."""
     extract = extracted.open()
     with reading(engine) as conn:
         asked = request.algo if isinstance(request, FitRequest) else None

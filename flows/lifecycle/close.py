@@ -99,7 +99,7 @@ def show_data(engine: Engine, plan: RunPlan) -> None:
 def update_alias(
     engine: Engine, settings: Settings, plan: RunPlan, logged: TrackingResult
 ) -> TrackingResult:
-    """Move the alias of the registered model to the parameters in force after a night."""
+    """Point the alias of the registered model to the parameters in force."""
     if plan.kind != "retrain" or plan.dry_run or logged.problem:
         return logged
     problem = update_champion_alias(engine, settings, mlflow_run_id=logged.mlflow_run_id)
@@ -107,7 +107,7 @@ def update_alias(
 
 
 def status_of(fitted: Fitted) -> RunStatus:
-    """`empty` without attempts, `unchanged` where nothing was fitted or switched."""
+    """Return `empty` without attempts, `unchanged` if nothing was fitted or switched."""
     if fitted.is_empty:
         return RunStatus.EMPTY
     return RunStatus.UNCHANGED if fitted.is_unchanged else RunStatus.DONE
@@ -120,7 +120,7 @@ def summarise(
     recomputed: Recomputed,
     status: RunStatus,
 ) -> RunSummary:
-    """The summary of a run before its evidence is logged."""
+    """Build the summary of a run before its evidence is logged."""
     decisions = count_decisions(fitted.decisions, promoted)
     concepts = ConceptCounts(
         promoted=decisions[Decision.PROMOTED],
@@ -133,7 +133,7 @@ def summarise(
     if extract.rows.quarantined:
         told = ", ".join(f"{rule} {count:,}" for rule, count in extract.reasons.items())
         where = plan.run_dir / "quarantine"
-        remarks.append(f"{extract.rows.quarantined:,} rows were set aside ({told}): {where}.")
+        remarks.append(f"{extract.rows.quarantined:,} rows were quarantined ({told}): {where}.")
     if fitted.is_empty:
         remarks.append("There are no attempts in the window, so nothing was fitted.")
     if plan.dry_run:
@@ -153,7 +153,7 @@ def summarise(
 
 
 def metrics_of(scores: Scores | None) -> dict[str, float | int | None]:
-    """The pooled scores that `--json` prints; null where no concept has a fit."""
+    """Return the pooled scores that `--json` prints; null if no concept has a fit."""
     names = ("auc", "rmse", "log_loss", "accuracy")
     if scores is None:
         return {**dict.fromkeys(names), "n": 0}
@@ -161,7 +161,7 @@ def metrics_of(scores: Scores | None) -> dict[str, float | int | None]:
 
 
 def exit_code_of(plan: RunPlan, concepts: ConceptCounts, logged: TrackingResult) -> int:
-    """4: concepts failed; 3: fresh fits, none promoted; 6: MLflow lacks evidence; else 0."""
+    """4: concepts failed; 3: fits but no promotion; 6: MLflow lacks evidence; otherwise 0."""
     if concepts.failed:
         return 4
     if (

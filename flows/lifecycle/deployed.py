@@ -31,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="HasExitCode")
 
-#: Exit code -> the state of a run that is done and yet needs a look.
+#: Exit code -> name of the state of a run that is done but needs attention.
 STATE_NAMES = {
     3: "Nothing promoted",
     4: "Some concepts failed",
@@ -40,10 +40,10 @@ STATE_NAMES = {
 
 
 def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """A flow with run_namer runs, of which people hear when one fails or needs a look.
+    """Create a flow with run names, and notifications if a run fails or needs attention.
 
-    Of one that crashes the server tells them (`flows/deployment/automations.py`): its
-    process may be gone.
+    For a run that crashes the server notifies (`flows/deployment/automations.py`), because the
+    process may no longer exist.
     """
 
     def as_flow(work: Callable[P, R]) -> Flow[P, R]:
@@ -59,9 +59,9 @@ def deployed(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
 
 @contextmanager
 def quiet_subflows() -> Iterator[None]:
-    """The flows below a run send no heartbeats: its own says that it lives.
+    """Disable heartbeats of subflows; the heartbeats of their run are enough.
 
-    Each flow that sends them waits up to a second for that thread as it ends.
+    A flow with heartbeats waits up to a second for their thread when it ends.
     """
     with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
@@ -73,12 +73,12 @@ def ended(summary: S, *, told: str | None = None) -> S:
     if name is None:
         return summary
     said = summary_sentence(summary) if isinstance(summary, RunSummary) else told
-    # Prefect hands the data of a returned state to whoever called the flow.
+    # Prefect returns the data of this state to the caller of the flow.
     return cast("S", Completed(name=name, message=said, data=summary))
 
 
 def summary_sentence(summary: RunSummary) -> str:
-    """One paragraph: concepts by decision, then the remarks."""
+    """Return one paragraph: concepts by decision, then the remarks."""
     counts = summary.concepts
     told = (
         f"Run {summary.run_id[:12]}: {counts.seen} concepts, {counts.promoted} promoted, "

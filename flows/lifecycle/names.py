@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-#: What the server puts on the runs that a schedule made, and the service on its own.
+#: Tags of runs created by a schedule, and tag prefix of runs started by the service.
 SCHEDULED_TAG, SERVICE_TAG = "auto-scheduled", "bkt-service-"
-#: Concepts that a name holds; more are counted.
+#: Most concepts in a name; the others are only counted.
 NAMED_CONCEPTS = 2
 
 
 def run_namer(kind: str) -> Callable[[], str]:
-    """A namer for `flow_run_name`, such as `nightly 2026-11-23 scheduled`."""
+    """Return a function for `flow_run_name`; a name is `nightly 2026-11-23 scheduled`."""
 
     def name_of_run() -> str:
         request = runtime.flow_run.parameters.get("request")
@@ -32,7 +32,7 @@ def run_namer(kind: str) -> Callable[[], str]:
 
 
 def request_subject(request: BaseModel, day: str) -> str:
-    """The window, days or concepts of a request in a few words; else the day of the run."""
+    """Return the window, days or concepts of a request in few words, else the day."""
     if isinstance(request, DaysRequest):
         return f"{request.first_day}..{request.last_day}"
     if isinstance(request, Request):
@@ -40,7 +40,7 @@ def request_subject(request: BaseModel, day: str) -> str:
         window = _window(request.since, request.until) or day
         return " ".join(filter(None, (window, _concepts(request.concepts), full)))
     if isinstance(request, RecomputeRequest):
-        user = "one user" if request.user else ""  # ids of users stand in no name
+        user = "one user" if request.user else ""  # names must not contain ids of users
         return " ".join(filter(None, (user, _concepts(request.concepts)))) or day
     if isinstance(request, RollbackRequest):
         return _concepts(request.concepts) or f"run {(request.run or '')[:12]}"
@@ -48,7 +48,7 @@ def request_subject(request: BaseModel, day: str) -> str:
 
 
 def run_trigger() -> str:
-    """`scheduled`, `service`, `manual` (a deployment, by hand) or `command line`."""
+    """Return `scheduled`, `service`, `manual` (a deployment, by hand) or `command line`."""
     tags = runtime.flow_run.tags
     if SCHEDULED_TAG in tags:
         return "scheduled"

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun, State
 
-#: The name of a completed run that needs nobody's attention.
+#: Name of the state of a completed run that needs no attention.
 SUCCESS = "Completed"
 
 
 def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect hook: notify through the configured block; errors are logged, not raised."""
+    """Notify through the configured block; a Prefect hook. Errors are logged, not raised."""
     if state.name == SUCCESS or flow_run.deployment_id is None:
-        return  # who runs a command sees how it ended
+        return  # whoever runs a command sees how it ends
     log = get_logger("bkt")
     try:
         block = load_settings().prefect.notification_block
@@ -28,29 +28,29 @@ def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
             send_notification(
                 block, subject_line(flow_run, state), message_body(flow, flow_run, state)
             )
-    except Exception as error:  # noqa: BLE001 - a notification must not fail the run it tells of
+    except Exception as error:  # noqa: BLE001 - a notification must not fail its run
         log.warning("notification not sent: %s: %s", type(error).__name__, error)
 
 
 def send_notification(block: str, subject: str, body: str) -> None:
-    """Notify by a block named `type/name`; any notification block of Prefect will do."""
+    """Notify with a block named `type/name`, which may be any notification block."""
     import prefect.blocks.notifications  # noqa: F401 - registers the types that can be loaded
 
     Block.load(block).notify(body, subject=subject)  # type: ignore[union-attr] # a notification block
 
 
 def subject_line(flow_run: FlowRun, state: State[Any]) -> str:
-    """Subject of a notification: the run and its final state."""
+    """Return the subject of a notification: the run and its final state."""
     return f"bkt: {flow_run.name} {(state.name or state.type.value).lower()}"
 
 
 def message_body(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> str:
-    """Body of a notification: the reason, the flow run, and where to look."""
+    """Return the body of a notification: the reason, the flow run, and where to look."""
     return "\n".join(
         (
             f"Flow {flow.name}, run {flow_run.name}: {state.name}.",
             state.message or "No reason was given.",
-            f"Prefect flow run {flow_run.id}. `bkt status` says how things stand; "
-            "docs/runbook.md what to do.",
+            f"Prefect flow run {flow_run.id}. `bkt status` shows the state; "
+            "docs/runbook.md says what to do.",
         )
     )

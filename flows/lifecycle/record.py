@@ -1,7 +1,7 @@
 """The row of a run in `bkt_run`: written first, and always closed.
 
-A run that refuses or breaks is `failed`, with what it said. One that was interrupted or killed,
-or that lost the run lock, stays `running`: the next night resumes it or marks it `abandoned`.
+A run that raises an error is `failed`, with the message. A run that was interrupted or killed,
+or that lost the run lock, stays `running`: the next run resumes it or marks it as `abandoned`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flows.runs.plan import RunPlan
     from flows.runs.requests import FitRequest, RetrainRequest
 
-#: Characters of what an error said that are kept.
+#: Most characters of an error that are stored.
 LONGEST_SENTENCE = 500
 
 
@@ -44,7 +44,7 @@ def recorded(
     run_id: str | None = None,
     manifest: dict[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Write a row of `bkt_run`, close it as done or failed behind the block; yields its id."""
+    """Write a row of `bkt_run`, close it as done or failed after the block; yield its id."""
     run_id = run_id or uuid4().hex
     with ExitStack() as stack:
         if kind not in LOCKING_KINDS:
@@ -64,7 +64,7 @@ def recorded(
 def recorded_early_failure(
     engine: Engine, kind: str, request: RetrainRequest | FitRequest
 ) -> Iterator[None]:
-    """Record a run that fails before its id is known as a failed row."""
+    """Record a failed row for a run that fails before its id is known."""
     run_id, began = uuid4().hex, datetime.now(UTC)
     try:
         yield
@@ -84,7 +84,7 @@ def recorded_failure(engine: Engine, settings: Settings, plan: RunPlan) -> Itera
     try:
         yield
     except RunLockLostError:
-        raise  # whoever has the lock now resumes this run, or abandons it
+        raise  # the next holder of the lock resumes or abandons this run
     except Exception as error:
         if not plan.dry_run:
             close_as_failed(engine, plan.run_id, error)
@@ -100,12 +100,12 @@ def close_dead_runs(engine: Engine, settings: Settings, *, keep: str | None = No
             settings,
             settings.data_dir / "runs" / run_id,
             RunStatus.ABANDONED,
-            "The run was killed, and a later one did not go on where it stopped.",
+            "The run was killed, and no later run resumed it.",
         )
 
 
 def close_as_failed(engine: Engine, run_id: str, error: BaseException) -> None:
-    """Close the row of a run as failed, with the error; nothing if the database is gone."""
+    """Close the row of a run as failed, with the error; ignore an unavailable database."""
     said: dict[str, Any] = {
         "error": error_message(error),
         "exit_code": error.exit_code if isinstance(error, BktError) else 1,
@@ -121,16 +121,16 @@ def close_as_failed(engine: Engine, run_id: str, error: BaseException) -> None:
 def close_evidence(settings: Settings, run_dir: Path, status: RunStatus, said: str) -> None:
     """Write the final status into the evidence files of a judged run and into MLflow.
 
-    What cannot be written here must not hide why the run ended.
+    Errors here are suppressed, so that they do not hide why the run ended.
     """
-    from flows.reports.page import write_page  # brings Matplotlib, which few commands need
+    from flows.reports.page import write_page  # imports Matplotlib, which few commands need
 
     with suppress(BktError, OSError):
         if not (run_dir / FACTS).is_file():
             return
         evidence = read_evidence(run_dir)
         if evidence.facts.finished_at is not None:
-            return  # of an earlier run under this id, which ended
+            return  # the files are of an earlier run with this id, which ended
         evidence = finished(
             evidence,
             status=status.value,
@@ -144,7 +144,7 @@ def close_evidence(settings: Settings, run_dir: Path, status: RunStatus, said: s
 
 
 def error_message(error: BaseException) -> str:
-    """An error as one line, without SQL parameters, which could name users."""
+    """Return an error as one line, without SQL parameters, which could contain user ids."""
     if isinstance(error, BktError):
         return str(error)
     first = (str(error).strip().splitlines() or [""])[0][:LONGEST_SENTENCE]

@@ -1,7 +1,7 @@
-"""A run that has ended before: what it decided then, read instead of judged again.
+"""Reuse the decisions of a run that has ended before, instead of judging again.
 
-A run's id names everything its decisions depend on: attempts, settings, request, code and the
-parameters in force. Where no attempt is new, the fit stage would come to the same decisions.
+The id of a run depends on everything that determines its decisions: attempts, settings,
+request, code and parameters in force. Without new attempts the fit stage would decide the same.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 def judged_before(settings: Settings, plan: RunPlan, remarks: tuple[str, ...]) -> Fitted | None:
-    """The fit stage of a run that would repeat what it did; None: it is to be done.
+    """Return the result of the fit stage of an equal earlier run; None if it must run.
 
-    It is done again where attempts are new, where the run never ended, where a full run was
-    asked for, where parameters were switched or a fit might come out otherwise, and where the
-    files of the run are gone.
+    It must run if attempts are new, if the earlier run did not end, if a full run is requested,
+    if parameters were switched, if a fit might give another result, or if the files of the
+    earlier run are missing.
     """
     if not plan.has_ended_before or plan.data_is_new or plan.full:
         return None
@@ -58,7 +58,7 @@ def judged_before(settings: Settings, plan: RunPlan, remarks: tuple[str, ...]) -
 
 
 def _begun_again(settings: Settings, plan: RunPlan, earlier: RunEvidence) -> RunEvidence:
-    """The evidence as the fit stage leaves it; what was fitted then is reused now."""
+    """Return the evidence as the fit stage leaves it; earlier fits count as reused."""
     before = earlier.facts.settings.items()
     prior = {name: value for name, value in before if name.startswith("prior")}
     facts = replace(

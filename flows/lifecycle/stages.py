@@ -1,4 +1,4 @@
-"""What each stage of a run returns: extracted, fitted, promoted, recomputed."""
+"""The results of the stages of a run: extracted, fitted, promoted, recomputed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from flows.evidence.evidence import RunEvidence
     from flows.runs.plan import RunPlan
 
-#: Key of the snapshot mark in the outcome of a run's row.
+#: Key of the snapshot mark in the outcome in a run's row.
 SNAPSHOT_MARK = "snapshot_mark"
 
 
 class Extracted(BaseModel):
-    """Where an extraction lies; small enough to travel between flows."""
+    """The location of an extraction; small enough to be passed between flows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +35,7 @@ class Extracted(BaseModel):
     session: Path
 
     def open(self) -> Extract:
-        """The extraction itself."""
+        """Open the extraction."""
         return open_extract(self.root, self.session)
 
 
@@ -43,12 +43,12 @@ class Extracted(BaseModel):
 class Fitted:
     """Result of the fit stage: one origin and one decision per concept, and their evidence."""
 
-    #: Where the fit of each concept comes from, those that failed among them.
+    #: Origin of the fit of each concept, including concepts that failed.
     origins: tuple[Origin, ...]
     decisions: tuple[ConceptDecision, ...]
     evidence: RunEvidence
     seconds: Mapping[str, float]
-    #: Whether attempts have come, or gone, since the last night.
+    #: Whether attempts were added or removed since the last nightly run.
     data_is_new: bool
     logged: TrackingResult = field(default_factory=TrackingResult)
     #: Sentences that a person should read.
@@ -60,17 +60,17 @@ class Fitted:
         return not (self.is_empty or self.is_unchanged)
 
     def goes_to_mlflow(self, plan: RunPlan) -> bool:
-        """Whether MLflow hears of the run."""
+        """Whether the run is logged to MLflow."""
         return self.has_news and not plan.dry_run
 
     @property
     def is_empty(self) -> bool:
-        """Whether no concept had an attempt in the window."""
+        """Whether no concept has an attempt in the window."""
         return not self.origins
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether the attempts are the last night's, nothing was fitted, failed or won."""
+        """Whether attempts are those of the last run and nothing was fitted, failed or won."""
         fresh = any(origin in (Origin.FITTED, Origin.FAILED) for origin in self.origins)
         return (
             not self.data_is_new
@@ -81,21 +81,21 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promoted:
-    """Concepts whose parameters were promoted, and those that kept what they had."""
+    """The concepts that were promoted, and winners that kept their parameters."""
 
     promoted: tuple[str, ...]
-    #: Concepts that were to be promoted and kept what they have, and why.
+    #: Winners that kept their parameters, with the reason.
     kept_after_all: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recomputed:
-    """States that were written, and snapshot rows that were added."""
+    """Numbers of states written and of snapshot rows added."""
 
     replayed: int
     snapshotted: int
     seconds: dict[str, float]
-    #: From where on the next run looks for changed states; None: at all of them.
+    #: Mark from which the next run reads changed states; None means all states.
     mark: SnapshotMark | None = None
 
 
@@ -104,7 +104,7 @@ NOTHING_RECOMPUTED = Recomputed(replayed=0, snapshotted=0, seconds={})
 
 
 def count_origins(origins: Sequence[Origin]) -> dict[str, int]:
-    """Concepts by where their fit comes from, as the summary names them."""
+    """Count concepts by origin, with the keys of the summary."""
     counts = dict.fromkeys(("fitted", "reused", "skipped", "failed"), 0)
     for origin in origins:
         counts["reused" if origin is Origin.KEPT else origin.value] += 1
@@ -114,7 +114,7 @@ def count_origins(origins: Sequence[Origin]) -> dict[str, int]:
 def count_decisions(
     decisions: Sequence[ConceptDecision], promoted: Promoted
 ) -> Counter[Decision]:
-    """Decisions as they came out: a winner that kept what it had counts as kept."""
+    """Count final decisions: a winner that kept its parameters counts as kept."""
     counts = Counter(decided.decision for decided in decisions)
     counts[Decision.PROMOTED] -= len(promoted.kept_after_all)
     counts[Decision.KEPT] += len(promoted.kept_after_all)

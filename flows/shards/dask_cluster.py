@@ -1,4 +1,4 @@
-"""The configured Dask cluster: versions and shared files are checked before a run."""
+"""Check the configured Dask cluster before a run: its versions and its access to files."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
     from bkt_settings.pipeline import Settings
 
-#: Seconds for the scheduler to answer, and for a first worker to be there.
+#: Seconds for the scheduler to answer and for a first worker to be available.
 ANSWER_SECONDS = 20
-#: What decides the bits of a fit, and what speaks to the flow.
+#: Packages whose versions affect the bits of a fit or the connection to the flow.
 PACKAGES = ("bkt-pipeline", "numpy", "numba", "prefect")
 
 
 class ClusterError(BktError):
-    """The Dask cluster cannot run this run's shards."""
+    """The Dask cluster cannot process the shards of this run."""
 
 
 def require_same_versions(settings: Settings) -> None:
-    """Refuse a cluster that does not answer, or whose workers have other versions."""
+    """Raise `ClusterError` if the cluster does not answer or workers have other versions."""
     if settings.run.runner is not Runner.DASK:
         return
     with _connected(settings.run.dask_address) as client:
         _compare("Python", platform.python_version(), client.run(platform.python_version))
         for package, ours in own_versions().items():
-            # A function of the standard library is there whatever the worker has installed.
+            # A function of the standard library exists on every worker.
             _compare(package, ours, client.run(version, package, on_error="return"))
 
 
 def require_same_files(settings: Settings, folder: Path) -> None:
-    """Refuse a cluster whose workers do not see the folder that the shards lie in."""
+    """Raise `ClusterError` if workers cannot see the folder with the shards."""
     if settings.run.runner is not Runner.DASK:
         return
     with _connected(settings.run.dask_address) as client:
@@ -58,12 +58,12 @@ def require_same_files(settings: Settings, folder: Path) -> None:
 def _connected(address: str) -> Iterator[Client]:
     from distributed import Client
 
-    connect = cast("Callable[..., Client]", Client)  # it has no annotations
+    connect = cast("Callable[..., Client]", Client)  # its signature has no annotations
     try:
         client = connect(address, timeout=ANSWER_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
-            f"The Dask scheduler must answer at {address} within {ANSWER_SECONDS} s, and did "
+            f"The Dask scheduler must answer at {address} within {ANSWER_SECONDS} s, but did "
             f"not ({error}); check run.dask_address and that it runs."
         ) from error
     with client:
@@ -71,14 +71,14 @@ def _connected(address: str) -> Iterator[Client]:
             client.wait_for_workers(1, timeout=ANSWER_SECONDS)
         except TimeoutError as error:
             raise ClusterError(
-                f"The Dask cluster at {address} must have a worker, and has none; start one "
+                f"The Dask cluster at {address} must have a worker, but has none; start one "
                 f"with `dask worker {address}`."
             ) from error
         yield client
 
 
 def own_versions() -> dict[str, str]:
-    """Versions of Python and of the packages of this process."""
+    """Return the versions of Python and of the packages in this process."""
     return {package: version(package) for package in PACKAGES}
 
 

@@ -1,4 +1,4 @@
-"""The jobs of a run, one per shard, the most expensive first."""
+"""The jobs of a run, one per shard, most expensive first."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[ShardJob]:
-    """One job per shard, with the incumbents of its concepts; the dearest first.
+    """Build one job per shard, with the incumbents of its concepts, most expensive first.
 
-    A shard that is begun late is waited for: with the largest first, one concept with a third
-    of all attempts is worked on while the others share the remaining workers.
+    A run waits for a large shard that starts late. If the largest starts first, a concept with
+    a third of all attempts is fitted while the other workers share the rest.
     """
     with open_database(settings) as engine, reading(engine) as conn:
         version = algorithm(conn, plan.algo_version)
@@ -54,7 +54,7 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
                 own[concept] = incumbents[concept]
     jobs = [
         ShardJob(
-            extract_root=plan.extract_root.absolute(),  # workers stand in folders of their own
+            extract_root=plan.extract_root.absolute(),  # workers have other working directories
             shard=shard,
             out=(plan.run_dir / "shards" / f"shard-{shard:04d}.json").absolute(),
             fits_dir=plan.fits_dir.absolute(),
@@ -77,14 +77,14 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
 
 
 def in_order(jobs: Iterable[ShardJob]) -> list[ShardJob]:
-    """The jobs as their shards lie on disk: the order of every report."""
+    """Sort jobs by the number of their shard, the order of every report."""
     return sorted(jobs, key=lambda job: job.shard)
 
 
 def costs_of(jobs: Iterable[ShardJob], extract: Extract) -> Mapping[int, int]:
-    """Attempts that each shard will fit; starts and folds multiply all of them alike.
+    """Return the number of attempts that each shard will fit; the other factors are equal.
 
-    A concept that will be kept without a test costs next to nothing.
+    A concept that will be kept without a test costs almost nothing.
     """
     by_shard = {job.shard: job for job in jobs}
     costs = dict.fromkeys(by_shard, 0)
@@ -103,7 +103,7 @@ def costs_of(jobs: Iterable[ShardJob], extract: Extract) -> Mapping[int, int]:
 
 
 def write_left_out(settings: Settings, plan: RunPlan, extract: Extract) -> Path | None:
-    """The codes of users who do not train, as a file for every shard; None: there are none."""
+    """Write the codes of users who are left out to a file for all shards; None without any."""
     flood = flood_of(settings, extract)
     if flood is None or not flood.n_users:
         return None
@@ -114,7 +114,7 @@ def write_left_out(settings: Settings, plan: RunPlan, extract: Extract) -> Path 
 
 
 def flood_remark(settings: Settings, extract: Extract) -> tuple[str, ...]:
-    """A remark on users that were left out of the fit for their attempt rate."""
+    """Return a remark on users left out of the fit because of their attempt rate."""
     flood = flood_of(settings, extract)
     if flood is None or not flood.n_users:
         return ()
@@ -126,7 +126,7 @@ def flood_remark(settings: Settings, extract: Extract) -> tuple[str, ...]:
 
 
 def incumbent_of(row: StoredParams, *, newest: datetime | None) -> Incumbent:
-    """The row in force, aged by how far its data ended before the newest attempt."""
+    """Return the row in force; its age is how far its data ends before the newest attempt."""
     until = row.fitted_on_data_to
     age = None if until is None or newest is None else (newest - until).total_seconds() / 86_400
     champion = Champion.from_metrics(

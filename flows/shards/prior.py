@@ -1,4 +1,4 @@
-"""The prior of a run: what its large concepts have in common, for its small ones."""
+"""The prior of a run for its small concepts, learned from its large ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def learn_prior_of(
     settings: Settings, plan: RunPlan, fit_plan: FitPlan, extract: Extract
 ) -> Prior | None:
-    """The prior for the small concepts of a run; None: every concept stands alone.
+    """Learn the prior for the small concepts of a run; None if fits use no prior.
 
-    Learned from all concepts of the extraction, whichever the run is about, and over again
-    each night: the same attempts give the same prior. pyBKT's fits stay as pyBKT makes them.
+    It is learned from all concepts of the extraction, also if the run is restricted to some.
+    The same attempts give the same prior. Fits by pyBKT use no prior.
     """
     if not settings.fit.shrink or plan.engine != EngineName.EM:
         return None
@@ -47,7 +47,7 @@ def learn_prior_of(
 
 
 def prior_facts(prior: Prior | None) -> dict[str, str]:
-    """A prior as reports show it: mean and strength (observations) of each parameter."""
+    """Return mean and strength (observations) of each parameter as text, for reports."""
     if prior is None:
         return {}
     means = prior.mean.as_dict()

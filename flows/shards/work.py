@@ -1,6 +1,6 @@
-"""One shard of concepts: fitted or reused, judged, and written down by path.
+"""Process one shard of concepts: fit or reuse, judge, and write the results to a file.
 
-Plain functions without Prefect: the same call runs in a thread, a process or elsewhere.
+Plain functions without Prefect: the same call runs in a thread, a process or on a cluster.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incumbent:
-    """The fitted row in force for one concept, as far as a night needs it."""
+    """The fitted row in force for one concept, as far as a run needs it."""
 
     champion: Champion
     n_attempts: int
-    #: Names of the fit that made it and of its settings; None for rows of another make.
+    #: Keys of the fit that made it and of its settings; None for a row of another origin.
     fit_key: str | None
     settings_digest: str | None
 
@@ -62,20 +62,20 @@ class ShardJob:
     settings_digest: str
     min_new_share: float
     full: bool
-    #: Whether the run goes on where one of the same identity was killed.
+    #: Whether the run resumes a killed run of the same identity.
     resumed: bool = False
-    #: Only these concepts; empty: all.
+    #: Only these concepts; if empty, all.
     concepts: frozenset[str] = frozenset()
     incumbents: Mapping[str, Incumbent] = field(default_factory=dict)
-    #: The file with the codes of users who do not train; None: everyone does.
+    #: File with the codes of users who are left out of fits; None means nobody.
     left_out: Path | None = None
 
 
 def fit_shard(job: ShardJob) -> dict[str, Any]:
-    """Fit and judge every concept of one shard; returns what is told of it.
+    """Fit and judge every concept of one shard; return the report of the shard.
 
-    The result is written to `job.out` when the shard is whole. A run that goes on where another
-    was killed makes only what is missing or failed.
+    The results are written to `job.out` when the shard is complete. A resumed run computes only
+    what is missing or failed.
     """
     seconds, n_attempts = {"fit": 0.0, "gate": 0.0}, 0
     if job.resumed and _is_sound(job.out):
@@ -104,7 +104,7 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
 
 
 def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any]:
-    """Write down that a shard could not be worked on, concept by concept; as `fit_shard`."""
+    """Record a shard that could not be processed as failed concepts; like `fit_shard`."""
     works = [
         ConceptWork(
             concept_id=concept, origin=Origin.FAILED, fit_key=None, evidence=None, error=error
@@ -122,7 +122,7 @@ def give_up(job: ShardJob, concepts: Sequence[str], error: str) -> dict[str, Any
 
 
 def _left_out(job: ShardJob, n_users: int) -> NDArray[np.bool_] | None:
-    """Mask over user codes of the users left out of the fit."""
+    """Return the mask over user codes of the users left out of the fit."""
     if job.left_out is None:
         return None
     mask = np.zeros(n_users, np.bool_)
@@ -131,7 +131,7 @@ def _left_out(job: ShardJob, n_users: int) -> NDArray[np.bool_] | None:
 
 
 def _is_sound(out: Path) -> bool:
-    """Whether a shard was finished, without a concept that failed."""
+    """Return whether a shard is complete and no concept failed."""
     return out.is_file() and all(work.origin is not Origin.FAILED for work in read_works(out))
 
 
@@ -142,16 +142,16 @@ def _work_on(
     job: ShardJob,
     seconds: dict[str, float],
 ) -> ConceptWork:
-    """One concept; whatever it raises is a result with a reason, counted and reported."""
+    """Process one concept; an exception becomes a result with a reason."""
     prior = job.plan.prior_for(attempts.sequences.n_attempts)
     key = fit_key(attempts.concept_id, digest, job.settings_digest, prior=prior)
     try:
         return _kept_untested(attempts, key, job) or _judged(
             attempts, key, engine, job, seconds
         )
-    except StorageError:  # a disk that is full is no matter of this concept
+    except StorageError:  # a full disk is not an error of this concept
         raise
-    except Exception as error:  # noqa: BLE001 - one concept must not take its shard along
+    except Exception as error:  # noqa: BLE001 - one concept must not fail its shard
         return ConceptWork(
             concept_id=attempts.concept_id,
             origin=Origin.FAILED,
@@ -164,23 +164,23 @@ def _work_on(
 def keeps_without_a_test(
     job: ShardJob, concept_id: str, key: str, n_attempts: int
 ) -> tuple[str, str] | None:
-    """Why a concept keeps what is in force, as name and sentence; None: it is fitted."""
+    """Return why a concept is kept without a test (name, sentence); None if it is fitted."""
     incumbent = job.incumbents.get(concept_id)
     if incumbent is None or incumbent.fit_key is None:
         return None
     if incumbent.fit_key == key:
-        return "unchanged", "The same attempts and settings as those in force."
+        return "unchanged", "The attempts and settings are those of the parameters in force."
     n_new = n_attempts - incumbent.n_attempts
     share = abs(n_new) / max(incumbent.n_attempts, 1)
     same_settings = incumbent.settings_digest == job.settings_digest
     if job.full or not same_settings or share >= job.min_new_share:
         return None
-    sentence = f"{n_new} new attempts, {share:.1%} of what the parameters in force saw."
+    sentence = f"{n_new} new attempts, {share:.1%} of those fitted for the ones in force."
     return "too_little_new", sentence
 
 
 def _kept_untested(attempts: ConceptAttempts, key: str, job: ShardJob) -> ConceptWork | None:
-    """The incumbent as it is, where nothing or too little has changed since its fit."""
+    """Return the incumbent if nothing or too little has changed since its fit, else None."""
     why = keeps_without_a_test(job, attempts.concept_id, key, attempts.sequences.n_attempts)
     incumbent = job.incumbents.get(attempts.concept_id)
     if why is None or incumbent is None or incumbent.fit_key is None:
@@ -188,7 +188,7 @@ def _kept_untested(attempts: ConceptAttempts, key: str, job: ShardJob) -> Concep
     name, sentence = why
     fit = read_fit(job.fits_dir, incumbent.fit_key)
     if fit is None:
-        return None  # its file was pruned: judged again
+        return None  # its file was pruned, so that it is judged again
     return ConceptWork(
         concept_id=attempts.concept_id,
         origin=Origin.KEPT,
@@ -241,18 +241,18 @@ def _fit_of(
             engine=engine,
             plan=job.plan,
         )
-        if not _ran_out_of_time(fit):  # a quieter machine may do better
+        if not _ran_out_of_time(fit):  # with more time it may give another result
             fit_json = write_fit(job.fits_dir, key, fit)
     return fit, Origin.SKIPPED if fit.evidence is None else origin, fit_json
 
 
 def is_repeatable(work: ConceptWork) -> bool:
-    """Whether the same attempts and settings would give the same result again."""
+    """Return whether the same attempts and settings would give the same result again."""
     return work.evidence is not None and not _ran_out_of_time(work.evidence.fit)
 
 
 def _ran_out_of_time(fit: ConceptFit) -> bool:
-    """Whether a fit ended by its time limit."""
+    """Return whether a fit stopped at its time limit."""
     if fit.evidence is None:
         return False
     fits = (fit.evidence.final, *fit.evidence.fold_fits)

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Origin(StrEnum):
-    """Where the fit of a concept comes from."""
+    """The source of the fit of a concept."""
 
-    FITTED = "fitted"  # in this run
+    FITTED = "fitted"  # fitted in this run
     REUSED = "reused"  # from an earlier run over the same attempts and settings
-    KEPT = "kept"  # what is in force is kept without a test
-    SKIPPED = "skipped"  # nothing to fit
-    FAILED = "failed"  # it raised
+    KEPT = "kept"  # the parameters in force are kept without a test
+    SKIPPED = "skipped"  # there was not enough data to fit
+    FAILED = "failed"  # an exception was raised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +33,14 @@ class ConceptWork:
     concept_id: str
     origin: Origin
     fit_key: str | None
-    evidence: ConceptEvidence | None  # None where it failed
+    evidence: ConceptEvidence | None  # None if it failed
     error: str | None = None
-    #: The JSON of the fit, where it was just written.
+    #: The JSON of the fit, if it was written just now.
     fit_json: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def read_works(path: Path) -> list[ConceptWork]:
-    """What `fit_shard` wrote."""
+    """Read the results that `write_works` wrote."""
     return [
         ConceptWork(
             concept_id=work["concept_id"],
@@ -54,7 +54,7 @@ def read_works(path: Path) -> list[ConceptWork]:
 
 
 def write_works(path: Path, works: Sequence[ConceptWork]) -> None:
-    """Write the file of a shard, whole or not at all."""
+    """Write the file of a shard in one atomic step."""
     write_json(path, {"works": [_work_as_json(work) for work in works]}, on_one_line=True)
 
 

@@ -1,4 +1,4 @@
-"""`bkt algo`: the algorithm versions, what they are set to, new candidates."""
+"""`bkt algo`: list and show algorithm versions, add candidates, retire them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def list_(
     everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """List the algorithm versions: status, since when, concepts, what differs.
+    """List the algorithm versions: status, creation, fitted concepts, differences.
 
     Parameters
     ----------
     everything
-        Retired versions as well.
+        Also list retired versions.
     """
     with open_database(load_settings()) as engine, reading(engine) as conn:
         versions = list_versions(conn)
@@ -63,7 +63,7 @@ def show(version: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
     Parameters
     ----------
     version
-        Its name, as `bkt algo list` tells.
+        Its name, as in `bkt algo list`.
     """
     with open_database(load_settings()) as engine, reading(engine) as conn:
         versions = list_versions(conn)
@@ -89,7 +89,7 @@ def add(version: str, file: Path, /, *, output: Output = DEFAULT_OUTPUT) -> int:
     said = (
         f"Version {version} is a candidate now; `bkt fit --algo {version}` tries it."
         if added
-        else f"Version {version} is there already with these settings; nothing was changed."
+        else f"Version {version} already exists with these settings; nothing was changed."
     )
     payload = {"version": version, "added": added}
     output.give(payload, lambda console: console.print(said))
@@ -97,32 +97,32 @@ def add(version: str, file: Path, /, *, output: Output = DEFAULT_OUTPUT) -> int:
 
 
 def retire(version: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
-    """Take a candidate out of sight; its rows stay.
+    """Retire a candidate, so that lists omit it; its rows stay.
 
     Parameters
     ----------
     version
-        Its name; not the one in force.
+        Its name; the version in force cannot be retired.
     """
     with open_database(load_settings()) as engine, engine.begin() as conn:
         retired = retire_version(conn, version)
     said = (
         f"Version {version} is retired; its rows stay."
         if retired
-        else f"Version {version} was retired before; nothing was changed."
+        else f"Version {version} was already retired; nothing was changed."
     )
     output.give({"version": version, "retired": retired}, lambda console: console.print(said))
     return 0
 
 
 def _settings_of(file: Path) -> dict[str, Any]:
-    """The settings of a file; raises `BadInputError` where it is no object."""
+    """Read the settings in a file; raises `BadInputError` if it is not an object."""
     text = file.read_text(encoding="utf-8")
     try:
         found = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
     except ValueError as error:
         raise BadInputError(
-            f"{file} must be a .toml or .json file of settings, and cannot be read: {error}."
+            f"{file} must be a .toml or .json file of settings, but cannot be read: {error}."
         ) from error
     if not isinstance(found, dict):
         raise BadInputError(f"{file} must hold an object of settings, got {found!r}.")

@@ -1,4 +1,4 @@
-"""`bkt algo activate`: another algorithm version in force."""
+"""`bkt algo activate`: put another algorithm version in force."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from flows.actions.activate import ActivationPlan, ActivationReport
 
-#: Done, but MLflow does not follow.
+#: Exit code if the command is done but MLflow could not be updated.
 EXIT_NOT_LOGGED = 6
-#: Concepts named in the terminal.
+#: Most concepts named in the terminal.
 NAMED = 5
 
 
@@ -33,19 +33,19 @@ def activate(
     actor: str | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Make a version the one in force; every state follows. Going back is the same command.
+    """Put a version in force and recompute every state. To go back, use the same command.
 
     Parameters
     ----------
     version
-        Its name, as `bkt algo list` tells.
+        Its name, as in `bkt algo list`.
     dry_run
-        Tell what would happen; change nothing.
+        Show what would happen; change nothing.
     approve
-        Do it whatever the evidence says; without this a version that is shown to be worse, or
-        that moves too many users across the threshold, is refused with exit code 3.
+        Activate it whatever the evidence says; without this a version that is shown to be
+        worse, or that moves too many users across the threshold, is refused with exit code 3.
     actor
-        Who asks for it, as `bkt params --history` will tell; else the account that runs this.
+        Who requests it, for `bkt params --history`; by default the account that runs this.
     """
     settings = load_settings()
     if dry_run:
@@ -72,7 +72,7 @@ def _show_plan(console: Console, plan: ActivationPlan) -> None:
     )
     console.print(
         f"states: {moved.states:,}; {moved.mastered_before:,} mastered now, {moved.up:,} would "
-        f"become so, {moved.down:,} would cease to be; mastery moves by {moved.mean_move:.4f} "
+        f"gain mastery, {moved.down:,} would lose it; mastery moves by {moved.mean_move:.4f} "
         "on average."
     )
     console.print(

@@ -1,4 +1,4 @@
-"""`bkt algo compare`: two algorithm versions on the same held-out users."""
+"""`bkt algo compare`: compare two algorithm versions on the same held-out users."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def compare(
     Parameters
     ----------
     a
-        The version that is compared with, such as the one in force.
+        The version to compare with, such as the one in force.
     b
-        The version that wants to take its place.
+        The version that may replace it.
     in_force
-        Compare the rows of parameters that each version has now, instead of fits of today.
+        Compare the stored parameters of each version instead of new fits.
     users
-        Write who would cross the threshold, at which concept, to this CSV file.
+        Write the users who would cross the threshold, with the concepts, to this CSV file.
     """
     with usage_errors():
         request = CompareRequest(**asdict(asked), a=a, b=b, in_force=in_force)
