@@ -22,8 +22,9 @@ WEIGHT_NAMES = ("w_recent", "w_long", "w_share", "w_gap", "w_first")
 class FamilyParams:
     """Five probabilities of one concept, each finite and in [0, 1], and finite weights.
 
-    `p_F`: forgotten between two attempts; None where the version does not forget.
-    `weights`: of the covariates that the version has, by name, in the order they sum.
+    `p_F` is the probability that a known skill is forgotten between two attempts; it is None
+    for a version without forgetting. `weights` has the weights of the version's covariates, by
+    name, in the order of summation.
     """
 
     base: BktParams
@@ -38,11 +39,11 @@ class FamilyParams:
                 raise InvalidInputError(name=name, value=value, expected="a finite weight")
 
     def as_tuple(self) -> tuple[float, float, float, float, float]:
-        """The five values in the order of `FAMILY_NAMES`; p_F is 0 where there is none."""
+        """Return the five values in the order of `FAMILY_NAMES`; p_F is 0 if it is None."""
         return (*self.base.as_tuple(), 0.0 if self.p_F is None else self.p_F)
 
     def as_dict(self) -> dict[str, float]:
-        """The values that the version has, by their letters."""
+        """Return the values that the version has, by name."""
         forgotten = {} if self.p_F is None else {"p_F": self.p_F}
         return self.base.as_dict() | forgotten | dict(self.weights)
 

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: What versions without multipliers pass to the kernels.
+#: Value of `odds` for versions without multipliers.
 NO_ODDS = np.empty(0, dtype=np.float64)
 
 
 def step(
     p_L: float | None, correct: bool, params: FamilyParams, odds: float | None = None
 ) -> tuple[float, float]:
-    """One attempt: mastery to store after it, and P(correct) before it.
+    """Process one attempt; return mastery to store after it and P(correct) before it.
 
-    `p_L` is the mastery stored after the attempt before, None at the first attempt of a key.
-    `odds` is the attempt's multiplier, None where the version has none.
+    `p_L` is the mastery stored after the previous attempt, None for the first one. `odds` is
+    the attempt's multiplier, None if the version has no multipliers.
     """
     p_L0, p_T, p_S, p_G, p_F = params.as_tuple()
     p_T, slip, guess = clamp(p_T), clamp(p_S), clamp(p_G)
@@ -44,7 +44,7 @@ def step(
 def replay(
     sequences: AttemptSequences, params: FamilyParams, odds: Floats | None = None
 ) -> Floats:
-    """Mastery of each user after the last attempt, (n_users,)."""
+    """Return mastery of each user after the last attempt, (n_users,)."""
     out = np.empty(sequences.n_users)
     kernels.replay_users(
         sequences.correct, sequences.offsets, checked(sequences, odds), params.as_tuple(), out
@@ -55,7 +55,7 @@ def replay(
 def trace(
     sequences: AttemptSequences, params: FamilyParams, odds: Floats | None = None
 ) -> tuple[Floats, Floats]:
-    """Mastery stored after each attempt, and P(correct) before it, each (n_attempts,)."""
+    """Return mastery stored after each attempt and P(correct) before it, each (n_attempts,)."""
     mastery, p_correct = np.empty(sequences.n_attempts), np.empty(sequences.n_attempts)
     kernels.trace_users(
         sequences.correct,
@@ -71,7 +71,7 @@ def trace(
 def predict(
     sequences: AttemptSequences, params: FamilyParams, odds: Floats | None = None
 ) -> Floats:
-    """P(correct) before each attempt, (n_attempts,)."""
+    """Return P(correct) before each attempt, (n_attempts,)."""
     return trace(sequences, params, odds)[1]
 
 
@@ -92,7 +92,7 @@ def simulate(
     rng: np.random.Generator,
     odds: Floats | None = None,
 ) -> AttemptSequences:
-    """Attempts of users who follow the model exactly; `lengths` (n_users,) of each."""
+    """Simulate users who follow the model exactly; `lengths` (n_users,) has their attempts."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     correct = np.zeros(int(offsets[-1]), dtype=np.int8)
     multipliers = checked(AttemptSequences(correct=correct, offsets=offsets), odds)
@@ -102,7 +102,7 @@ def simulate(
 
 
 def checked(sequences: AttemptSequences, odds: Floats | None) -> Floats:
-    """Multipliers as kernels take them: one per attempt, finite and above 0."""
+    """Return multipliers in the form of the kernels: one per attempt, finite and above 0."""
     if odds is None:
         return NO_ODDS
     given = np.ascontiguousarray(odds, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Which parts of the model family an algorithm version has, and what box it is fitted in."""
+"""The parts of the model family that an algorithm version uses, and its bounds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """The parts that are on; v1 has none of them."""
+    """The parts that are switched on; v1 has none of them."""
 
-    forgetting: bool = False  # lost between two attempts at the concept
+    forgetting: bool = False  # mastery may be lost between two attempts at the concept
     questions: bool = False  # one odds multiplier of P(correct) per question
-    history: bool = False  # multipliers from what the user did lately and in all
+    history: bool = False  # multipliers from recent and from all earlier attempts of the user
     gap: bool = False  # a multiplier from the time since the last attempt at the concept
 
     @classmethod
@@ -42,18 +42,18 @@ class Variant:
 
     @property
     def weight_names(self) -> tuple[str, ...]:
-        """The weights of covariates that the version has, in the order in which they sum."""
+        """The names of the version's weights of covariates, in the order of summation."""
         names = ("w_recent", "w_long", "w_share") if self.history else ()
         return (*names, "w_gap", "w_first") if self.gap else names
 
 
-#: The box of v3, v4 and v5; forgetting has its own bounds beside it.
+#: The bounds of v3, v4 and v5; forgetting has bounds of its own.
 WIDE_BOX = Bounds(L0_max=0.95)
 
 
 @dataclass(frozen=True, slots=True)
 class ForgettingBounds:
-    """The least and the largest p_F of a fit; the keys are those of `algo_params`."""
+    """The bounds of p_F in a fit; the field names are keys of `algo_params`."""
 
     F_min: float = 0.0
     F_max: float = 0.1

@@ -54,13 +54,13 @@ class ActivationPlan:
     concepts_fitted: int
     to_defaults: tuple[str, ...]
     impact: VersionImpact
-    #: The rows of both on held-out attempts; None where nothing would change.
+    #: Comparison of the stored parameters on held-out attempts; None if nothing would change.
     evidence: VersionComparison | None
-    #: Why a person must approve it; empty: the evidence suffices.
+    #: Why a person must approve it; empty if the evidence suffices.
     objections: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """What `bkt algo activate --dry-run --json` prints of it."""
+        """Return what `bkt algo activate --dry-run --json` prints of it."""
         found = self.evidence
         return {
             "before": self.before,
@@ -179,7 +179,7 @@ def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
 def _objections(
     impact: VersionImpact, found: VersionComparison | None, limits: GateLimits
 ) -> Iterator[str]:
-    """What a person must have seen: a version shown to be worse, too many users that cross."""
+    """Yield reasons for an approval: the version is worse, or too many users would cross."""
     if found is not None and found.pooled.p_not_worse < limits.worse_level:
         yield verdict_sentence(found)
     few = impact.users_crossing < limits.min_crossing_users
@@ -192,8 +192,8 @@ def _objections(
 
 def _sentence(plan: ActivationPlan) -> str:
     return (
-        f"Version {plan.after} must be approved before it takes the place of {plan.before}: "
+        f"Version {plan.after} must be approved before it replaces {plan.before}: "
         f"{' '.join(plan.objections)} {len(plan.to_defaults):,} of {plan.concepts_fitted:,} "
-        f"concepts would fall to the defaults. Look at `bkt algo compare {plan.before} "
+        f"concepts would get the defaults. See `bkt algo compare {plan.before} "
         f"{plan.after}`, then repeat this with --approve."
     )

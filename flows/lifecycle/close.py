@@ -55,7 +55,7 @@ def close_run(
         write_evidence(plan.run_dir, evidence)
         if fitted.goes_to_mlflow(plan):
             show_data(engine, plan)
-        # It links the page of the data where there is one.
+        # The page of the run links the page of the data, if that exists.
         write_page(plan.run_dir, evidence, redraw=status is not RunStatus.UNCHANGED)
         if fitted.goes_to_mlflow(plan):
             logged = log_run(settings, plan, evidence)

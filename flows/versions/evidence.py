@@ -1,4 +1,4 @@
-"""What an activation rests on: the rows of both versions, on held-out attempts of today."""
+"""The evidence for an activation: the stored parameters of both versions, scored today."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def evidence_for(engine: Engine, settings: Settings, a: str, b: str) -> VersionComparison:
-    """Version B beside version A by the rows that each would serve by now.
+    """Compare version B with version A, with the parameters that each would have in force.
 
-    The log is extracted as a night would; nothing is fitted.
+    The log is extracted as in a nightly run; nothing is fitted.
     """
     options = ExtractOptions(
         future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
