@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two halves of the tests beside each other, a file in one piece; each starts its own PostgreSQL.
 ALONGSIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench-import bench-concepts wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
+.PHONY: bench-family bench-import bench-concepts wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
 # Commands that tests start must not compile our sources again each time.
 export PYTHONDONTWRITEBYTECODE :=
@@ -38,6 +38,9 @@ bench-fitting: $(STAMP)  ## the table of the fitting engine, BKT_BENCHMARK_DATA=
 
 bench-border: $(STAMP)  ## the table of extraction and import: PostgreSQL, SQLite, memory
 	$(BIN)/python -m benchmarks.border
+
+bench-family: $(STAMP)   ## v3, v4 and v5 out of fold on real logs, beside their bars: BKT_BENCHMARK_DATA=folder
+	$(BIN)/python -m benchmarks.family
 
 bench-states: $(STAMP)  ## writing a million states against COPY, replay, online latency
 	$(BIN)/python -m benchmarks.states

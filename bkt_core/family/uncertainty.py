@@ -88,9 +88,9 @@ def without_questions(posterior: kernels.Posterior, best: Climb) -> tuple[Climb,
     """The climb with the curvature that remains when questions adapt, and their errors.
 
     The Schur complement over the questions: curvature (5 + n_weights, 5 + n_weights), and the
-    standard error of the logarithm of each question's multiplier, given the rest. Of more than
-    `WHOLE` parameters the questions' own block is taken as the diagonal that known paths would
-    give, which makes these errors a little too small.
+    standard error of the logarithm of each question's multiplier. Of more than `WHOLE`
+    parameters the questions' own block is taken as the diagonal that known paths would give,
+    which makes these errors a little too small.
     """
     n, n_all = N_LOGITS + posterior.covariates.shape[1], best.x.size
     place = look(posterior, best.x)
@@ -105,4 +105,10 @@ def without_questions(posterior: kernels.Posterior, best: Climb) -> tuple[Climb,
         variances = 1.0 / (best.complete[n:] + posterior.precision[n:])
         adapted = beside * variances[:, None]
     reduced = rows[:n, :n] - beside.T @ adapted
-    return replace(best, curvature=0.5 * (reduced + reduced.T)), np.sqrt(variances)
+    reduced = 0.5 * (reduced + reduced.T)
+    free = ~best.held[:n]
+    spread = adapted[:, free]
+    if logit_errors(reduced, free) is not None:
+        carried = np.linalg.solve(reduced[np.ix_(free, free)], spread.T).T
+        variances = variances + np.sum(carried * spread, axis=1)
+    return replace(best, curvature=reduced), np.sqrt(variances)
