@@ -78,6 +78,30 @@ def covariates(
         out[i, 4] = 1.0 if seconds[i] < 0 else 0.0
 
 
+@kernel
+def multiply_out(
+    questions: Counts,
+    question_odds: Floats,
+    covariates: Floats,
+    weights: Floats,
+    exponentials: Floats,
+    out: Floats,
+) -> None:
+    """Multiplier of each attempt as replay takes it, into `out` (n_attempts,).
+
+    Its question's odds times exp of the weighted covariates, summed from left to right and
+    rounded to the nearest 64th, ties to even; `exponentials` is the table of those.
+    """
+    middle = exponentials.size // 2
+    for i in range(out.size):
+        total = 0.0
+        for j in range(weights.size):
+            total += weights[j] * covariates[i, j]
+        nearest = min(max(np.rint(total * 64.0), -float(middle)), float(middle))
+        factor = exponentials[int(nearest) + middle]
+        out[i] = question_odds[questions[i]] * factor if questions.size > 0 else factor
+
+
 # ── Replay: every user's attempts in order ───────────────────────────────────────────────
 
 

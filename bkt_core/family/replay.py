@@ -8,6 +8,7 @@ import numpy as np
 
 from bkt_core.errors import InvalidInputError, InvalidSequencesError
 from bkt_core.family import kernels
+from bkt_core.family.exponentials import EXPONENTIALS
 from bkt_core.kernels import clamp, predict_correct, update_mastery
 from bkt_core.sequences import AttemptSequences
 
@@ -78,11 +79,32 @@ def predict(
 def multipliers(
     sequences: StampedSequences, params: FamilyParams, question_odds: Floats
 ) -> Floats:
-    """Each attempt's multiplier as fits see it: its question's odds times exp(weights·r)."""
-    logs = sequences.covariates @ np.array([*params.weights.values()], dtype=np.float64)
-    if sequences.questions.size:
-        return np.asarray(question_odds[sequences.questions] * np.exp(logs))
-    return np.asarray(np.exp(logs))
+    """Each attempt's multiplier, (n_attempts,); the order of operations is the contract's.
+
+    `question_odds` (n_questions,) are not read where the version has no questions.
+    """
+    weights = np.array([*params.weights.values()], dtype=np.float64)
+    if weights.size != sequences.covariates.shape[1]:
+        raise InvalidSequencesError(
+            f"Attempts must have one covariate per weight, {weights.size}, "
+            f"got {sequences.covariates.shape[1]}."
+        )
+    odds = np.ascontiguousarray(question_odds, dtype=np.float64)
+    if sequences.questions.size and odds.shape != (sequences.n_questions,):
+        raise InvalidSequencesError(
+            f"There must be one multiplier per question, {sequences.n_questions}, "
+            f"got {odds.shape}."
+        )
+    out = np.empty(sequences.n_attempts)
+    kernels.multiply_out(
+        sequences.questions,
+        odds,
+        sequences.covariates,
+        weights,
+        EXPONENTIALS,
+        out,
+    )
+    return out
 
 
 def simulate(

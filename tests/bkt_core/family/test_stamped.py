@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal, localcontext
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from bkt_core.errors import BktError, InvalidInputError, InvalidSequencesError
 from bkt_core.family.climbing import expit, look
 from bkt_core.family.covariates import covariates_of
 from bkt_core.family.engine import MapEngine
+from bkt_core.family.exponentials import EXPONENTIALS
 from bkt_core.family.fit import FamilyFit
 from bkt_core.family.params import FamilyParams
 from bkt_core.family.posteriors import posteriors_of
@@ -76,6 +78,14 @@ def test_a_missing_stamp_says_nothing_and_versions_have_their_own_columns():
     assert covariates_of(V4, **facts).shape == (1, 0)
 
 
+def test_the_table_holds_the_correctly_rounded_exponentials():
+    """By decimal arithmetic of 60 digits; `float` of a Decimal rounds correctly."""
+    with localcontext() as context:
+        context.prec = 60
+        exact = [float((Decimal(k) / 64).exp()) for k in range(-1024, 1025)]
+    assert EXPONENTIALS.tolist() == exact
+
+
 def stamped(outcomes, questions, covariates, n_questions=3):
     return StampedSequences(
         correct=np.array([o for user in outcomes for o in user], dtype=np.int8),
@@ -108,6 +118,39 @@ def test_the_posterior_is_the_enumerated_likelihood_and_the_prior(outcomes, seed
     for k, move in enumerate(1e-5 * np.eye(13)):
         slope = (look(posterior, x + move).value - look(posterior, x - move).value) / 2e-5
         assert here.gradient[k] == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+weight = st.floats(-20, 20)
+
+
+@given(st.lists(weight, min_size=5, max_size=5), st.integers(0, 2**32 - 1), st.booleans())
+def test_multipliers_equal_plain_python_to_the_bit(weights, seed, with_questions):
+    """Sum from left to right, nearest 64th, ties to even, cut at 16, then the odds."""
+    rng = np.random.default_rng(seed)
+    rows, codes, odds = rng.uniform(-1, 1, (4, 5)), [0, 2, 1, 2], [0.3, 1.7, 2.9]
+    rows[0] = 0.0
+    rows[0, 0] = 1.0 / 128.0
+    params = FamilyParams(
+        BktParams(0.3, 0.1, 0.1, 0.2), 0.1, dict(zip(V5.weight_names, weights, strict=True))
+    )
+    expected = []
+    for row, code in zip(rows.tolist(), codes, strict=True):
+        total = 0.0
+        for w, r in zip(weights, row, strict=True):
+            total += w * r
+        factor = EXPONENTIALS.item(min(max(round(64.0 * total), -1024), 1024) + 1024)
+        expected.append(odds[code] * factor if with_questions else factor)
+    sequences = stamped([[1, 0, 1, 0]], codes if with_questions else [], rows)
+    assert multipliers(sequences, params, np.array(odds)).tolist() == expected
+
+
+def test_weights_that_are_not_those_of_the_attempts_are_refused():
+    """A version's attempts have its own covariates."""
+    params = FamilyParams(BktParams(0.3, 0.1, 0.1, 0.2), 0.1, {"w_recent": 1.0})
+    with pytest.raises(InvalidSequencesError, match="covariate per weight"):
+        multipliers(stamped([[1]], [0], np.zeros((1, 2))), params, np.ones(3))
+    with pytest.raises(InvalidSequencesError, match="multiplier per question"):
+        multipliers(stamped([[1]], [0], np.zeros((1, 1))), params, np.ones(2))
 
 
 def practised(n_users=400, n_questions=12, seed=1):
