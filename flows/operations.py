@@ -6,12 +6,18 @@ from dataclasses import asdict
 from typing import Any
 
 from bkt_settings.pipeline import load_settings
+from flows.actions.activate import activate
 from flows.actions.backfill_snapshots import backfill_days, days_of
 from flows.actions.prune import prune_everything
 from flows.actions.recompute import recompute
 from flows.actions.roll_back import release_concepts, roll_back_concepts, roll_back_run
 from flows.lifecycle.deployed import deployed
-from flows.runs.requests import BackfillSnapshotsRequest, RecomputeRequest, RollbackRequest
+from flows.runs.requests import (
+    ActivateRequest,
+    BackfillSnapshotsRequest,
+    RecomputeRequest,
+    RollbackRequest,
+)
 
 
 @deployed("backfill-snapshots")
@@ -52,6 +58,15 @@ def roll_back(request: RollbackRequest) -> dict[str, Any]:
         "left": list(report.left),
         "states": report.states,
     }
+
+
+@deployed("activate-version")
+def activate_version(request: ActivateRequest) -> dict[str, Any]:
+    """Put another algorithm version in force; returns what was done."""
+    done = activate(
+        load_settings(), request.version, approve=request.approve, actor=request.actor
+    )
+    return asdict(done)
 
 
 @deployed("prune")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from datasets.extracts.retention import prune_extracts, prune_fits, prune_folders
 from datasets.store.connections.engines import reading
-from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import active_params
+from datasets.store.params.versions import list_versions
 from datasets.store.states.snapshots import thin_snapshots
 from flows.runs.database import open_database
 
@@ -21,12 +21,17 @@ def prune_everything(settings: Settings) -> dict[str, int]:
     at, keep, data_dir = datetime.now(UTC), settings.retention, settings.data_dir
     with open_database(settings) as engine:  # first, so that nothing is removed if it fails
         with reading(engine) as conn:
-            in_force = active_params(conn, active_algorithm(conn).id).values()
+            # Those of candidates as well: each version's nights compare with its own rows.
+            rows = [
+                row
+                for version in list_versions(conn)
+                for row in active_params(conn, version.id).values()
+            ]
         with engine.begin() as conn:
             thinned = thin_snapshots(conn, before=at - timedelta(days=keep.snapshots_full_days))
     pruned = prune_extracts(data_dir, keep=timedelta(days=keep.extracts_nights), at=at)
     old = at - timedelta(days=keep.runs_days)
-    needed = {str(row.metrics.get("fit_key")) for row in in_force}
+    needed = {str(row.metrics.get("fit_key")) for row in rows}
     return {
         "extracts": pruned.extracts,
         "abandoned folders": pruned.abandoned,

@@ -126,6 +126,20 @@ class CompareRequest(Request):
             raise UsageError(f"Two versions are compared, got {self.a!r} twice.")
 
 
+class ActivateRequest(FlowRequest):
+    """Another algorithm version in force."""
+
+    version: str = Field(
+        min_length=1, max_length=64, description="The version, as `bkt algo list` tells."
+    )
+    approve: bool = Field(
+        False, description="A person has looked at it: do it whatever the evidence says."
+    )
+    actor: str | None = Field(
+        None, max_length=255, description="Who asks; empty: the account of the worker."
+    )
+
+
 class MonitorRequest(FlowRequest):
     """Monitor: how the parameters in force predict attempts after their fit."""
 

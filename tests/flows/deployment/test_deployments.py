@@ -130,7 +130,7 @@ def test_the_night_is_cancelled_where_one_runs_and_full_on_sundays(first: Report
     assert found["weekly"].concurrency_options.collision_strategy == "ENQUEUE"
     queues = {name: one.work_queue_name for name, one in found.items()}
     beside = {name for name, queue in queues.items() if queue != "exclusive"}
-    assert beside == {"trial", "rollback", "weekly"}
+    assert beside == {"trial", "compare", "rollback", "weekly"}
     assert all(one.enforce_parameter_schema and one.description for one in found.values())
 
 
