@@ -92,7 +92,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.short:
         options.attempts, options.faults, options.minutes = 1500, 40, 3
-        options.activations = 3
+        options.activations = 1
     return options
 
 
