@@ -270,4 +270,4 @@ def test_the_command_answers_programs(log: Engine, capsys: pytest.CaptureFixture
     told = json.loads(capsys.readouterr().out)
     assert [step["day"] for step in told["steps"]] == ["2026-01-06"]
     assert told["steps"][0]["concepts"]["seen"] == 1
-    assert "nobody answers" in told["remarks"][0]
+    assert "accepts no connection" in told["remarks"][0]

@@ -131,7 +131,7 @@ def test_hidden_files_of_a_folder_are_left_alone(run, tmp_path):
 def test_what_is_there_but_no_file_is_not_called_missing(run, tmp_path):
     path = tmp_path / "f.csv"
     os.mkfifo(path)
-    with pytest.raises(FileFormatError, match="is no regular file"):
+    with pytest.raises(FileFormatError, match="is not a regular file"):
         run(path, FileOptions())
 
 

@@ -60,7 +60,7 @@ def test_a_rollback_to_the_row_before_refuses_where_another_came_meanwhile(
 ):
     promote(engine, "run-1", "a", OTHER)
     promoted_meanwhile(engine, "a", monkeypatch)
-    with pytest.raises(IncumbentChangedError, match="left alone"):
+    with pytest.raises(IncumbentChangedError, match="nothing was changed"):
         roll_back_concepts(settings, ["a"], to=None)
     with reading(engine) as conn:
         newest = active_params(conn, 1)["a"]

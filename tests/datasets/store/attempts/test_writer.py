@@ -69,5 +69,5 @@ def test_a_key_that_another_writer_stores_at_the_moment_is_refused(engine: Engin
         other.commit()
         importing.join(timeout=60)
     assert not importing.is_alive()
-    assert "stored by another writer" in str(failures[0])
+    assert "another writer stored" in str(failures[0])
     assert stored_keys(engine) == ["shared"]
