@@ -439,10 +439,11 @@ KNOWN, LEARNED, STILL, UNKNOWN, GUESSED, COVARIANCES, N_SUMS = 0, 1, 2, 3, 4, 5,
 LOG_LIKELIHOOD = 15
 
 
-#: Lanes that one walk takes side by side, and how many of them a vector register holds. What
-#: lanes keep stands in one flat array with rows of LANES numbers: the loops over lanes are
-#: compiled to vector instructions only where the compiler sees how far apart rows are.
-LANES, WIDTH = 32, 8
+#: Lanes that one walk takes side by side, how many of them a vector register holds, and how
+#: many are too few to fill one. What lanes keep stands in one flat array with rows of LANES
+#: numbers: the loops over lanes are compiled to vector instructions only where the compiler
+#: sees how far apart rows are.
+LANES, WIDTH, FEW_LANES = 32, 8, 3
 
 #: Rows of what each lane knows at one depth of the tree. The sums stand in units of
 #: 2 ** exponent. The weight stands in 2 ** (exponent - deficit): a long run of right answers
@@ -524,7 +525,9 @@ def set_rates(work: Floats, params: Floats) -> None:
 @kernel
 def walk_few(tree: Tree, block: int, columns: Counts, stack: Floats, work: Floats) -> None:
     """`walk` for at most LANES lanes, into the rows SUMS of `work`."""
-    n = (columns.size + WIDTH - 1) // WIDTH * WIDTH  # whole registers; the rest is not read
+    n = columns.size
+    if n > FEW_LANES:
+        n = (n + WIDTH - 1) // WIDTH * WIDTH  # whole registers; what is too many is not read
     work[SUMS:] = 0.0
     stack[:STATE_SIZE] = 0.0
     stack[:LANES] = 1.0
