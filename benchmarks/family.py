@@ -110,7 +110,7 @@ def show(
     aucs = [(area_under_curve(c != 0, q), c.size) for c, q in kept]
     known = [(auc, n) for auc, n in aucs if auc is not None]
     within = float(np.average([auc for auc, _ in known], weights=[n for _, n in known]))
-    found = (scores.auc or 0.0, round(within, 3), scores.rmse, scores.log_loss, cpu)
+    found = (scores.auc or 0.0, within, scores.rmse, scores.log_loss, cpu)
     names, missed = ("AUC", "within", "RMSE", "log loss", "CPU s"), 0
     print(f"\n{title}, {len(kept)} concepts")
     for name, value, bar in zip(names, found, BARS[title], strict=True):

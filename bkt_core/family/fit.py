@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.family.params import FamilyParams
-from bkt_core.fitting.engine import FitOutcome, Stop
+from bkt_core.fitting.engine import fit_as_json, fit_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bkt_core.fitting.engine import FitOutcome, Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,42 +40,15 @@ class FamilyFit:
     question_attempts: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal fit."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return values | {
-            "params": self.params.as_dict(),
-            "log_likelihoods": list(self.log_likelihoods),
-            "on_bounds": list(self.on_bounds),
-            "standard_errors": dict(self.standard_errors),
-            "intervals": {
-                name: None if interval is None else list(interval)
-                for name, interval in self.intervals.items()
-            },
-            "start_log_likelihoods": list(self.start_log_likelihoods),
-            "start_spread": dict(self.start_spread),
-            "question_odds": list(self.question_odds),
-            "question_errors": list(self.question_errors),
-            "question_attempts": list(self.question_attempts),
-            "stopped_by": self.stopped_by.value,
-            "outcome": self.outcome.value,
-        }
+        """Return the fields as plain values; `from_json` is the inverse."""
+        return fit_as_json(self) | {name: list(getattr(self, name)) for name in _OF_QUESTIONS}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FamilyFit:
-        """Read what `as_json` wrote."""
-        read = dict(values) | {
-            "params": FamilyParams.from_dict(values["params"]),
-            "log_likelihoods": tuple(values["log_likelihoods"]),
-            "on_bounds": tuple(values["on_bounds"]),
-            "intervals": {
-                name: None if interval is None else (interval[0], interval[1])
-                for name, interval in values["intervals"].items()
-            },
-            "start_log_likelihoods": tuple(values["start_log_likelihoods"]),
-            "question_odds": tuple(values["question_odds"]),
-            "question_errors": tuple(values["question_errors"]),
-            "question_attempts": tuple(values["question_attempts"]),
-            "stopped_by": Stop(values["stopped_by"]),
-            "outcome": FitOutcome(values["outcome"]),
-        }
-        return cls(**read)
+        """Build the object from the values that `as_json` returned."""
+        of_questions = {name: tuple(values[name]) for name in _OF_QUESTIONS}
+        params = FamilyParams.from_dict(values["params"])
+        return cls(**fit_fields(values) | of_questions | {"params": params})
+
+
+_OF_QUESTIONS = ("question_odds", "question_errors", "question_attempts")

@@ -63,38 +63,46 @@ class FitResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as plain values; `from_json` is the inverse."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return values | {
-            "params": self.params.as_dict(),
-            "log_likelihoods": list(self.log_likelihoods),
-            "on_bounds": list(self.on_bounds),
-            "standard_errors": dict(self.standard_errors),
-            "intervals": {
-                name: None if interval is None else list(interval)
-                for name, interval in self.intervals.items()
-            },
-            "start_log_likelihoods": list(self.start_log_likelihoods),
-            "start_spread": dict(self.start_spread),
-            "stopped_by": self.stopped_by.value,
-            "outcome": self.outcome.value,
-        }
+        return fit_as_json(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FitResult:
         """Build the object from the values that `as_json` returned."""
-        read = dict(values) | {
-            "params": BktParams(**values["params"]),
-            "log_likelihoods": tuple(values["log_likelihoods"]),
-            "on_bounds": tuple(values["on_bounds"]),
-            "intervals": {
-                name: None if interval is None else (interval[0], interval[1])
-                for name, interval in values["intervals"].items()
-            },
-            "start_log_likelihoods": tuple(values["start_log_likelihoods"]),
-            "stopped_by": Stop(values["stopped_by"]),
-            "outcome": FitOutcome(values["outcome"]),
-        }
-        return cls(**read)
+        return cls(**fit_fields(values) | {"params": BktParams(**values["params"])})
+
+
+def fit_as_json(fit: Any) -> dict[str, Any]:  # noqa: ANN401 - any fit with these fields
+    """Return the fields of a fit as plain values; `fit_fields` reads all but `params` back."""
+    values = {name: getattr(fit, name) for name in fit.__slots__}
+    return values | {
+        "params": fit.params.as_dict(),
+        "log_likelihoods": list(fit.log_likelihoods),
+        "on_bounds": list(fit.on_bounds),
+        "standard_errors": dict(fit.standard_errors),
+        "intervals": {
+            name: None if interval is None else list(interval)
+            for name, interval in fit.intervals.items()
+        },
+        "start_log_likelihoods": list(fit.start_log_likelihoods),
+        "start_spread": dict(fit.start_spread),
+        "stopped_by": fit.stopped_by.value,
+        "outcome": fit.outcome.value,
+    }
+
+
+def fit_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that `fit_as_json` wrote, with `params` as plain values."""
+    return dict(values) | {
+        "log_likelihoods": tuple(values["log_likelihoods"]),
+        "on_bounds": tuple(values["on_bounds"]),
+        "intervals": {
+            name: None if interval is None else (interval[0], interval[1])
+            for name, interval in values["intervals"].items()
+        },
+        "start_log_likelihoods": tuple(values["start_log_likelihoods"]),
+        "stopped_by": Stop(values["stopped_by"]),
+        "outcome": FitOutcome(values["outcome"]),
+    }
 
 
 class FitEngine(Protocol):

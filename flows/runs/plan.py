@@ -122,14 +122,7 @@ def begin_run(
     window = Window(
         since=request.since, until=request.until, known_by=step.known_by if step else None
     )
-    made_by = settings_digest(
-        plan,
-        engine=engine_name,
-        shrink=settings.fit.shrink,
-        window=window,
-        left_out=left_out_digest(settings, extract),
-        version=code_version(),
-    )
+    made_by = digest_of_fits(settings, extract, plan, engine_name, window)
     asked = request.model_dump(mode="json")
     identity = digest_of(
         {
@@ -187,6 +180,20 @@ def begin_run(
         known_by=step.known_by if step else None,
         known_in=step.known_in if step else None,
         parent_run_id=step.parent_run_id if step else None,
+    )
+
+
+def digest_of_fits(
+    settings: Settings, extract: Extract, plan: FitPlan, engine: str, window: Window
+) -> str:
+    """Return the digest of all that the fits of a run depend on besides their attempts."""
+    return settings_digest(
+        plan,
+        engine=engine,
+        shrink=settings.fit.shrink,
+        window=window,
+        left_out=left_out_digest(settings, extract),
+        version=code_version(),
     )
 
 

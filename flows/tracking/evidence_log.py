@@ -67,21 +67,7 @@ def log_monitoring(
     settings: Settings, report: MonitoringReport, files: Sequence[Path]
 ) -> TrackingResult:
     """Log a monitoring report to an experiment of its own."""
-    try:
-        return TrackingResult(
-            log_monitoring_run(
-                settings.tracking_uri,
-                f"{settings.mlflow_experiment}-{report.kind}",
-                settings.artifact_root,
-                report=report,
-                files=files,
-            )
-        )
-    except TrackingUnavailableError as error:
-        where = ", ".join(str(file) for file in files)
-        return TrackingResult(
-            problem=f"Not delivered to MLflow: {error.reason} It is kept in {where}."
-        )
+    return _logged(settings, f"{settings.mlflow_experiment}-{report.kind}", report, files)
 
 
 def log_comparison(
@@ -98,13 +84,20 @@ def log_comparison(
         table=shown,
         about=report.tags,
     )
+    return _logged(settings, settings.mlflow_experiment, as_run, files)
+
+
+def _logged(
+    settings: Settings, experiment: str, report: MonitoringReport, files: Sequence[Path]
+) -> TrackingResult:
+    """Log a report that fits nothing; say where it is kept if MLflow does not take it."""
     try:
         return TrackingResult(
             log_monitoring_run(
                 settings.tracking_uri,
-                settings.mlflow_experiment,
+                experiment,
                 settings.artifact_root,
-                report=as_run,
+                report=report,
                 files=files,
             )
         )

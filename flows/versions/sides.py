@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bkt_core.errors import BktError
 from bkt_core.judgement.versions import params_in_force, params_of_fit
-from datasets.fit_files import settings_digest
 from datasets.store.params.algorithms import algorithm
 from datasets.store.params.skill_params import active_params
-from flows.runs.plan import RunPlan, code_version, fit_plan_of, left_out_digest
+from flows.runs.plan import RunPlan, digest_of_fits, fit_plan_of
 from flows.shards.plan import incumbent_of, plan_shards
 from flows.shards.runners import run_shards
 from flows.shards.works import read_works
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.concept_fit import ConceptFit
     from bkt_core.judgement.versions import VersionParams
+    from bkt_core.params import AlgoParams
     from bkt_settings.pipeline import Settings
     from datasets.extracts.extraction import Extract
     from datasets.store.params.algorithms import Algorithm
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from flows.versions.comparison import Sides
 
 KIND = "compare"
+
+T = TypeVar("T")
 
 
 class FitFailedError(BktError):
@@ -70,14 +73,7 @@ def rows_in_force(conn: Connection, versions: Versions) -> Sides:
         for one in (versions.a, versions.b)
     }
 
-    def sides(concept_id: str) -> tuple[VersionParams, VersionParams]:
-        a, b = versions.a, versions.b
-        return (
-            params_in_force(rows[a.id].get(concept_id), a.params),
-            params_in_force(rows[b.id].get(concept_id), b.params),
-        )
-
-    return sides
+    return _by_concept(versions, rows, params_in_force)
 
 
 def fresh_fits(
@@ -100,14 +96,20 @@ def fresh_fits(
         for one in (versions.a, versions.b)
     }
 
-    def sides(concept_id: str) -> tuple[VersionParams, VersionParams]:
-        a, b = versions.a, versions.b
-        return (
-            params_of_fit(fits[a.id].get(concept_id), a.params),
-            params_of_fit(fits[b.id].get(concept_id), b.params),
-        )
+    return _by_concept(versions, fits, params_of_fit)
 
-    return sides
+
+def _by_concept(
+    versions: Versions,
+    found: Mapping[int, Mapping[str, T]],
+    params_of: Callable[[T | None, AlgoParams], VersionParams],
+) -> Sides:
+    """Return both versions' parameters at a concept; `found` is keyed by version id."""
+
+    def of(version: Algorithm, concept_id: str) -> VersionParams:
+        return params_of(found[version.id].get(concept_id), version.params)
+
+    return lambda concept_id: (of(versions.a, concept_id), of(versions.b, concept_id))
 
 
 def version_plan(
@@ -144,13 +146,8 @@ def version_plan(
         full=request.full,
         dry_run=False,
     )
-    made_by = settings_digest(
-        fit_plan_of(settings, version, seed=seed),
-        engine=engine,
-        shrink=settings.fit.shrink,
-        window=plan.window,
-        left_out=left_out_digest(settings, extract),
-        version=code_version(),
+    made_by = digest_of_fits(
+        settings, extract, fit_plan_of(settings, version, seed=seed), engine, plan.window
     )
     return plan.model_copy(update={"settings_digest": made_by})
 
