@@ -23,9 +23,10 @@ from bkt_core.family.engine import MapEngine
 from bkt_core.family.replay import multipliers, predict, step
 from bkt_core.family.stamped import StampedSequences
 from bkt_core.family.teaching import learn_prior
-from bkt_core.family.variant import WIDE_BOX, ForgettingBounds, Variant
 from bkt_core.fitting.options import FitOptions
 from bkt_core.fitting.shrinkage import choose_teachers
+from bkt_core.params import WIDE_BOX
+from bkt_core.variant import ForgettingBounds, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

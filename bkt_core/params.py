@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import BktError, InvalidParamsError, UnknownSettingsError
+from bkt_core.variant import ForgettingBounds, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,6 +109,10 @@ class Bounds:
         return tuple(touched)
 
 
+#: The bounds of the four probabilities in the seeded versions beyond v2.
+WIDE_BOX = Bounds(L0_max=0.95)
+
+
 @dataclass(frozen=True, slots=True)
 class AlgoParams:
     """The settings of one algorithm version, as stored in `algo_params`."""
@@ -121,6 +126,10 @@ class AlgoParams:
     require_learned_better_than_unlearned: bool = True
     #: Least expected gain of mastery over ten opportunities.
     min_learning_gain: float = 0.05
+    #: The parts of the model family that are on.
+    variant: Variant = field(default_factory=Variant)
+    #: The bounds of p_F; None for a version without forgetting.
+    bounds_of_F: ForgettingBounds | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -131,6 +140,11 @@ class AlgoParams:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise BktError(f"{name} must be in [{low:g}, {high:g}], got {value!r}.")
+        if self.variant.forgetting != (self.bounds_of_F is not None):
+            raise BktError(
+                "An algorithm has bounds of p_F if and only if its variant has forgetting, "
+                f"got forgetting {self.variant.forgetting} and bounds {self.bounds_of_F}."
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Return every setting in the form that `from_json` reads."""
@@ -138,15 +152,21 @@ class AlgoParams:
             f"default_{name.removeprefix('p_')}": value
             for name, value in self.defaults.as_dict().items()
         }
-        return defaults | {
-            "mastery_threshold": self.mastery_threshold,
-            "min_attempts_for_fit": self.min_attempts_for_fit,
-            "constraints": {one.name: getattr(self.bounds, one.name) for one in fields(Bounds)},
-            "degeneracy_checks": {
-                _STATES_DIFFER: self.require_learned_better_than_unlearned,
-                "min_learning_gain": self.min_learning_gain,
-            },
-        }
+        box = asdict(self.bounds) | (asdict(self.bounds_of_F) if self.bounds_of_F else {})
+        variant = {} if self.variant.is_plain else {"variant": self.variant.as_json()}
+        return (
+            defaults
+            | variant
+            | {
+                "mastery_threshold": self.mastery_threshold,
+                "min_attempts_for_fit": self.min_attempts_for_fit,
+                "constraints": box,
+                "degeneracy_checks": {
+                    _STATES_DIFFER: self.require_learned_better_than_unlearned,
+                    "min_learning_gain": self.min_learning_gain,
+                },
+            }
+        )
 
     @classmethod
     def from_json(cls, params: Mapping[str, Any]) -> AlgoParams:
@@ -156,7 +176,15 @@ class AlgoParams:
         """
         require_known_settings(params)
         base = cls()
-        box = _section(params, "constraints")
+        variant = Variant.from_json(_section(params, "variant"))
+        edges = _section(params, "constraints")
+        box = {key: _number(edges, key, 0.0) for key in edges}
+        of_F = {key: box.pop(key) for key in _BOUNDS_OF_F & box.keys()}
+        if of_F and not variant.forgetting:
+            raise BktError(
+                f"{', '.join(sorted(of_F))} under constraints bounds p_F, which only a variant "
+                'with forgetting has; add `"variant": {"forgetting": true}` or remove it.'
+            )
         checks = _section(params, "degeneracy_checks")
         defaults = (
             _number(params, f"default_{name.removeprefix('p_')}", value)
@@ -164,7 +192,7 @@ class AlgoParams:
         )
         return cls(
             defaults=BktParams(*defaults),
-            bounds=Bounds(**{key: _number(box, key, 0.0) for key in box}),
+            bounds=Bounds(**box),
             mastery_threshold=_number(params, "mastery_threshold", base.mastery_threshold),
             min_attempts_for_fit=_whole(
                 params, "min_attempts_for_fit", base.min_attempts_for_fit
@@ -173,14 +201,20 @@ class AlgoParams:
                 checks.get(_STATES_DIFFER, base.require_learned_better_than_unlearned)
             ),
             min_learning_gain=_number(checks, "min_learning_gain", base.min_learning_gain),
+            variant=variant,
+            bounds_of_F=ForgettingBounds(**of_F) if variant.forgetting else None,
         )
 
 
+_BOUNDS_OF_F = frozenset(one.name for one in fields(ForgettingBounds))
+#: The parts of the family that this release fits and replays.
+_PARTS = frozenset(("forgetting",))
 _STATES_DIFFER = "require_learned_better_than_unlearned"
 #: The settings that are objects, and the keys of each.
 _SECTIONS = {
-    "constraints": frozenset(one.name for one in fields(Bounds)),
+    "constraints": frozenset(one.name for one in fields(Bounds)) | _BOUNDS_OF_F,
     "degeneracy_checks": frozenset((_STATES_DIFFER, "min_learning_gain")),
+    "variant": _PARTS,
 }
 _SETTINGS = frozenset(
     (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bkt_core.family.variant import Variant
+    from bkt_core.variant import Variant
 
 KEY_ORDER = ("concept_id", "user_id", "attempted_at", "attempt_id")
 #: A stamp holds so many outcomes.

@@ -15,7 +15,7 @@ from bkt_core.family import kernels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bkt_core.family.variant import Variant
+    from bkt_core.variant import Variant
 
 #: The column of an attempt without a stamp: no outcome, nothing before.
 NO_STAMP = (1, 0, 0)

@@ -12,11 +12,11 @@ from bkt_core.family.params import FAMILY_NAMES, FamilyParams
 from bkt_core.family.posteriors import posteriors_of
 from bkt_core.family.prior import FamilyPrior, usual_prior
 from bkt_core.family.uncertainty import uncertainty_of, without_questions
-from bkt_core.family.variant import ForgettingBounds, Variant
 from bkt_core.fitting.engine import check_training_sets, outcome_of
 from bkt_core.fitting.likelihood import MARGIN, box_of
 from bkt_core.fitting.starts import draw_starts
 from bkt_core.params import BktParams
+from bkt_core.variant import ForgettingBounds, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

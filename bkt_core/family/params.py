@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bkt_core.errors import InvalidInputError, InvalidParamsError
 from bkt_core.params import PARAM_NAMES, BktParams
@@ -38,6 +38,26 @@ class FamilyParams:
             if not math.isfinite(value):
                 raise InvalidInputError(name=name, value=value, expected="a finite weight")
 
+    @property
+    def p_L0(self) -> float:
+        """P(known before the first attempt)."""
+        return self.base.p_L0
+
+    @property
+    def p_T(self) -> float:
+        """P(learned at an attempt)."""
+        return self.base.p_T
+
+    @property
+    def p_S(self) -> float:
+        """P(wrong given known), before any multiplier."""
+        return self.base.p_S
+
+    @property
+    def p_G(self) -> float:
+        """P(right given unknown), before any multiplier."""
+        return self.base.p_G
+
     def as_tuple(self) -> tuple[float, float, float, float, float]:
         """Return the five values in the order of `FAMILY_NAMES`; p_F is 0 if it is None."""
         return (*self.base.as_tuple(), 0.0 if self.p_F is None else self.p_F)
@@ -54,3 +74,19 @@ class FamilyParams:
         return cls(
             BktParams(*(values[name] for name in PARAM_NAMES)), values.get("p_F"), weights
         )
+
+
+#: The parameters of a concept in any version: four probabilities, or those of the family.
+Params: TypeAlias = BktParams | FamilyParams
+
+
+def base_of(params: Params) -> BktParams:
+    """Return the four probabilities."""
+    return params.base if isinstance(params, FamilyParams) else params
+
+
+def params_from_dict(values: Mapping[str, Any]) -> Params:
+    """Read what `as_dict` of either class wrote."""
+    if values.keys() <= set(PARAM_NAMES):
+        return BktParams(**values)
+    return FamilyParams.from_dict(values)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bkt_core.family.prior import FamilyPrior
-    from bkt_core.family.variant import ForgettingBounds
     from bkt_core.params import Bounds
     from bkt_core.sequences import AttemptSequences
+    from bkt_core.variant import ForgettingBounds
 
     Floats = NDArray[np.float64]
 

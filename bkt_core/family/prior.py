@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bkt_core.family.variant import Variant
+    from bkt_core.variant import Variant
 
     Floats = NDArray[np.float64]
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bkt_core.family.variant import ForgettingBounds, Variant
     from bkt_core.fitting.options import FitOptions
     from bkt_core.sequences import AttemptSequences
+    from bkt_core.variant import ForgettingBounds, Variant
 
     Floats = NDArray[np.float64]
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from bkt_core import AlgoParams, BktParams, Bounds
 from bkt_core.errors import BktError, InvalidParamsError
 from bkt_core.params import FALLBACK_PARAMS, PARAM_NAMES
+from bkt_core.variant import ForgettingBounds, Variant
 from tests.strategies import bkt_params
 
 #: The JSON of version v1, as the contract gives it.
@@ -71,9 +72,26 @@ def test_the_settings_of_a_version_are_read_from_its_json():
     assert read.mastery_threshold == 0.9
 
 
+def test_a_variant_with_forgetting_has_bounds_of_its_own():
+    forgets = SEEDED | {
+        "variant": {"forgetting": True},
+        "constraints": SEEDED["constraints"] | {"F_max": 0.2},
+    }
+    read = AlgoParams.from_json(forgets)
+    assert read.variant == Variant(forgetting=True)
+    assert read.bounds_of_F == ForgettingBounds(F_min=0.0, F_max=0.2)
+    assert AlgoParams.from_json(read.as_json()) == read
+    assert "variant" not in AlgoParams().as_json()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"constraints": {"F_max": 0.1}},
+        {"variant": {"multigs": True}},
+        {"variant": {"questions": True}},
+        {"variant": {"forgetting": "yes"}},
+        {"variant": True},
         {"constraints": {"L0_mxa": 0.9}},
         {"constraints": {"L0_max": "wide"}},
         {"constraints": None},

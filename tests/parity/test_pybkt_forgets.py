@@ -12,9 +12,9 @@ from bkt_core import BktParams, Bounds, draw_lengths
 from bkt_core.family.engine import MapEngine
 from bkt_core.family.params import FamilyParams
 from bkt_core.family.replay import simulate
-from bkt_core.family.variant import ForgettingBounds, Variant
 from bkt_core.fitting.options import FitOptions
 from bkt_core.fitting.pybkt_engine import new_model, run_pybkt
+from bkt_core.variant import ForgettingBounds, Variant
 
 pytestmark = pytest.mark.parity
 

@@ -13,9 +13,10 @@ from bkt_core.family.params import FAMILY_NAMES, FamilyParams
 from bkt_core.family.prior import FamilyPrior
 from bkt_core.family.replay import multipliers, simulate
 from bkt_core.family.stamped import StampedSequences
-from bkt_core.family.variant import WIDE_BOX, ForgettingBounds, Variant
 from bkt_core.fitting.engine import FitOutcome
 from bkt_core.fitting.options import FitOptions
+from bkt_core.params import WIDE_BOX
+from bkt_core.variant import ForgettingBounds, Variant
 
 pytestmark = pytest.mark.slow
 

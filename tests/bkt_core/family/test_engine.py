@@ -22,10 +22,11 @@ from bkt_core.family.posteriors import distinct, posteriors_of
 from bkt_core.family.prior import FamilyPrior, learned_from, usual_prior
 from bkt_core.family.replay import simulate
 from bkt_core.family.teaching import learn_prior
-from bkt_core.family.variant import WIDE_BOX, ForgettingBounds, Variant
 from bkt_core.fitting.em_engine import EmEngine
 from bkt_core.fitting.engine import FitOutcome, Stop
 from bkt_core.fitting.options import FitOptions
+from bkt_core.params import WIDE_BOX
+from bkt_core.variant import ForgettingBounds, Variant
 from tests.oracles import family as oracle
 from tests.strategies import as_lists, as_sequences, users
 

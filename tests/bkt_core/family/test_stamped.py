@@ -24,9 +24,10 @@ from bkt_core.family.prior import usual_prior
 from bkt_core.family.replay import multipliers, simulate
 from bkt_core.family.stamped import StampedSequences
 from bkt_core.family.teaching import learn_prior
-from bkt_core.family.variant import WIDE_BOX, ForgettingBounds, Variant
 from bkt_core.fitting.engine import Stop
 from bkt_core.fitting.options import FitOptions
+from bkt_core.params import WIDE_BOX
+from bkt_core.variant import ForgettingBounds, Variant
 from tests.oracles import family as oracle
 from tests.strategies import as_lists, users
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import BktError
-from bkt_core.params import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +34,15 @@ class Variant:
             )
         return cls(**{key: bool(value) for key, value in values.items()})
 
+    def as_json(self) -> dict[str, bool]:
+        """Return the parts that are on; empty for v1 and v2."""
+        return {one.name: True for one in fields(self) if getattr(self, one.name)}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no part is on: four probabilities, as v1 and v2 have them."""
+        return not self.as_json()
+
     @property
     def multiplies(self) -> bool:
         """Whether attempts have odds multipliers."""
@@ -47,13 +55,9 @@ class Variant:
         return (*names, "w_gap", "w_first") if self.gap else names
 
 
-#: The bounds of v3, v4 and v5; forgetting has bounds of its own.
-WIDE_BOX = Bounds(L0_max=0.95)
-
-
 @dataclass(frozen=True, slots=True)
 class ForgettingBounds:
-    """The bounds of p_F in a fit; the field names are keys of `algo_params`."""
+    """The bounds of p_F in a fit; field names are keys of `constraints` in `algo_params`."""
 
     F_min: float = 0.0
     F_max: float = 0.1
