@@ -61,6 +61,7 @@ class ServingSettings(Section):
     retrain_deployment: str
     recompute_deployment: str
     rollback_deployment: str
+    activate_deployment: str
     max_children: int = Field(ge=1, le=16)
 
     @property

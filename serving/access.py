@@ -39,6 +39,7 @@ ACCESS: Mapping[str, Mapping[Role, Reach]] = MappingProxyType(
         "start_recompute": {Role.ADMIN: Reach.ANY},
         "start_retrain": {Role.ADMIN: Reach.ANY},
         "start_rollback": {Role.ADMIN: Reach.ANY},
+        "start_activation": {Role.ADMIN: Reach.ANY},
         "follow_launch": {Role.ADMIN: Reach.ANY},
         "list_runs": {Role.ADMIN: Reach.ANY},
         "follow_run": {Role.ADMIN: Reach.ANY},

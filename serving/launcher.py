@@ -32,11 +32,16 @@ END_SECONDS = 10
 
 
 class Command(StrEnum):
-    """The commands that can be started, by their names on the command line."""
+    """The commands that can be started."""
 
     RETRAIN = "retrain"
     RECOMPUTE = "recompute"
     ROLLBACK = "rollback"
+    ACTIVATE = "activate"
+
+
+#: Words of the commands whose names are in a group.
+_GROUPED = {Command.ACTIVATE: ("algo", "activate")}
 
 
 class Status(StrEnum):
@@ -49,10 +54,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command and its flags; a flag with the value True has no value, names may repeat."""
+    """A command and its flags; a flag with the value True has no value, names may repeat.
+
+    `positional` are named values that the command line takes without their names.
+    """
 
     command: Command
     flags: tuple[tuple[str, str | bool], ...] = ()
+    positional: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +100,12 @@ class Launcher(Protocol):
 
 
 def arguments(order: Order) -> list[str]:
-    """Return the arguments of the command line; a value cannot be taken for a flag."""
+    """Return the arguments of the command line; the value of a flag cannot be taken for one."""
     flags = [
         f"--{name}" if value is True else f"--{name}={value}" for name, value in order.flags
     ]
-    return [order.command.value, *flags, "--json"]
+    words = _GROUPED.get(order.command, (order.command.value,))
+    return [*words, *(value for _, value in order.positional), *flags, "--json"]
 
 
 def bkt_command() -> list[str]:

@@ -127,10 +127,10 @@ class LauncherByCommand:
 
 
 def parameters(order: Order) -> dict[str, Any]:
-    """Return the parameter `request` of a flow; flags that may repeat become lists."""
-    request: dict[str, Any] = {}
+    """Return the parameter `request` of a flow; values of repeatable flags become lists."""
+    request: dict[str, Any] = dict(order.positional)
     for name, value in order.flags:
-        if name in _LISTS:
+        if name in _LISTS and value is not True:
             request.setdefault(_LISTS[name], []).append(value)
         else:
             request[name] = value

@@ -78,6 +78,7 @@ def _launcher(settings: ServingSettings) -> Launcher:
         Command.RETRAIN: settings.retrain_deployment,
         Command.RECOMPUTE: settings.recompute_deployment,
         Command.ROLLBACK: settings.rollback_deployment,
+        Command.ACTIVATE: settings.activate_deployment,
     }
     deployments = {command: name for command, name in named.items() if name}
     api_url = os.environ.get("PREFECT_API_URL")

@@ -13,6 +13,7 @@ from serving.access import GuardedRoute, visit_of
 from serving.launcher import Command, Launch, Order
 from serving.problems import printable
 from serving.routes.admin_schemas import (
+    ActivateRequest,
     LaunchId,
     LaunchResponse,
     RecomputeMasteryRequest,
@@ -76,6 +77,15 @@ async def start_rollback(body: RollbackRequest, request: Request) -> Response:
         flags.append(("release", True))
     flags.append(("actor", actor_of(request)))
     return await _launched(request, Order(Command.ROLLBACK, tuple(flags)))
+
+
+@router.post("/admin/activate", status_code=202, response_model=LaunchResponse)
+async def start_activation(body: ActivateRequest, request: Request) -> Response:
+    """Put another algorithm version in force on evidence, or on a person's approval."""
+    flags: list[tuple[str, str | bool]] = [("approve", True)] if body.approve else []
+    flags.append(("actor", actor_of(request)))
+    positional = (("version", body.version),)
+    return await _launched(request, Order(Command.ACTIVATE, tuple(flags), positional))
 
 
 @router.get("/admin/launches/{launch_id}", response_model=LaunchResponse)

@@ -11,6 +11,8 @@ from serving.schemas import MAX_CONCEPTS, ApiModel, Id, Moment, Serial
 
 #: The id of a run, which is a hash.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+#: The name of an algorithm version; it cannot be taken for a flag.
+VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 LaunchId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -71,11 +73,23 @@ class RollbackRequest(ApiModel):
         return self
 
 
+class ActivateRequest(ApiModel):
+    """Put another algorithm version in force; the former one is activated to go back."""
+
+    version: VersionName
+    approve: StrictBool = Field(
+        False,
+        description="A person has looked at the comparison: activate whatever the evidence "
+        "says. Otherwise the launch fails with exit code 3 if the version is shown to be worse "
+        "or moves too many users across the mastery threshold.",
+    )
+
+
 class LaunchResponse(ApiModel):
     """Work that was started, and its state."""
 
     launch_id: str
-    command: Literal["retrain", "recompute", "rollback"]
+    command: Literal["retrain", "recompute", "rollback", "activate"]
     via: Literal["process", "prefect"]
     status: Literal["running", "done", "failed"]
     started_at: datetime

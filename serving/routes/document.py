@@ -42,6 +42,7 @@ _OF_OPERATION = {
     "start_recompute": {"429", "502"},
     "start_retrain": {"429", "502"},
     "start_rollback": {"429", "502"},
+    "start_activation": {"429", "502"},
     "issue_development_token": {"403"},
 }
 _SPECIAL = {

@@ -42,6 +42,7 @@ CALLS = {
     "start_recompute": ("POST", "/admin/recompute", {"everything": True}),
     "start_retrain": ("POST", "/admin/retrain", {}),
     "start_rollback": ("POST", "/admin/rollback", {"concept_id": "fractions"}),
+    "start_activation": ("POST", "/admin/activate", {"version": "v2"}),
     "follow_launch": ("GET", "/admin/launches/launch-0", None),
     "list_runs": ("GET", "/runs", None),
     "follow_run": ("GET", "/runs/run-1", None),

@@ -249,6 +249,12 @@ def test_an_erased_user(api, engine):
         ("/admin/rollback", {"run_id": "r", "release": True}),
         ("/admin/rollback", {"concept_id": "c", "to": 3, "release": True}),
         ("/admin/rollback", {"run_id": "--to=default"}),
+        ("/admin/activate", {}),
+        ("/admin/activate", {"version": ""}),
+        ("/admin/activate", {"version": "--approve"}),
+        ("/admin/activate", {"version": "v2\n"}),
+        ("/admin/activate", {"version": "v" * 65}),
+        ("/admin/activate", {"version": "v2", "approve": "yes"}),
     ],
 )
 def test_admin_requests_that_say_too_much_or_too_little(plain_api, path, body):

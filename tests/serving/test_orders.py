@@ -12,7 +12,12 @@ import yaml
 from cyclopts import CycloptsError
 
 from flows.cli.app import build_app
-from flows.runs.requests import RecomputeRequest, RetrainRequest, RollbackRequest
+from flows.runs.requests import (
+    ActivateRequest,
+    RecomputeRequest,
+    RetrainRequest,
+    RollbackRequest,
+)
 from serving.launcher import Command, arguments
 from serving.prefect_launcher import parameters
 
@@ -23,9 +28,10 @@ REQUESTS = {
     Command.RETRAIN: RetrainRequest,
     Command.RECOMPUTE: RecomputeRequest,
     Command.ROLLBACK: RollbackRequest,
+    Command.ACTIVATE: ActivateRequest,
 }
 #: The flows that admin requests start.
-COMMANDS_OF = {"nightly", "recompute", "rollback"}
+COMMANDS_OF = {"nightly", "recompute", "rollback", "activate-version"}
 #: Every admin request that is right, and the flags it becomes.
 ORDERS = [
     ("retrain", {}, ()),
@@ -52,6 +58,8 @@ ORDERS = [
     ),
     ("rollback", {"concept_id": "c", "release": True}, (("concept", "c"), ("release", True))),
     ("rollback", {"run_id": "r1"}, (("run", "r1"),)),
+    ("activate", {"version": "v2"}, ()),
+    ("activate", {"version": "v2", "approve": True}, (("approve", True),)),
 ]
 
 
@@ -61,8 +69,10 @@ def test_admin_requests_become_orders(plain_api, path, body, flags):
     answer = plain_api.post(f"/admin/{path}", body, "admin", sub="olga")
     assert answer.status_code == 202
     (order,) = plain_api.launcher.orders
-    asked_by = (("actor", "olga"),) if path == "rollback" else ()
+    asked_by = (("actor", "olga"),) if path in {"rollback", "activate"} else ()
     assert (order.command, order.flags) == (path, flags + asked_by)
+    named = (("version", body["version"]),) if path == "activate" else ()
+    assert order.positional == named
     followed = plain_api.get(f"/admin/launches/{answer.json()['launch_id']}", "admin")
     assert followed.json() == answer.json()
 
@@ -81,8 +91,10 @@ def test_an_order_is_what_the_flow_and_the_command_line_take(plain_api, path, bo
     for name, value in bound.arguments.items():
         given |= asdict(value) if is_dataclass(value) else {name: value}
     for names, field in ((("concept", "concepts"), "concepts"), (("approve",), "approve")):
-        told = [concept for name in names for concept in given.get(name, ())]
-        assert told == list(getattr(request, field, ()))
+        told = next((given[name] for name in names if given.get(name)), ())
+        asked = getattr(request, field, None) or ()
+        assert told is asked is True or list(told) == list(asked)
+    assert given.get("version") == getattr(request, "version", None)
     for flag in ("user", "to", "run", "full", "release", "actor"):
         assert (given.get(flag) or None) == (getattr(request, flag, None) or None)
 
@@ -114,8 +126,13 @@ def test_the_deployments_that_the_settings_tell_of_exist():
     described = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     existing = {f"{_flow_name(one['entrypoint'])}/{one['name']}" for one in described}
     for path in ("conf/default.toml", "docs/api.md"):
-        told = set(re.findall(r"[`\"](\w+/[\w-]+)[`\"]", (ROOT / path).read_text()))
-        assert {"nightly/manual", "recompute/recompute", "rollback/rollback"} <= told, path
+        told = set(re.findall(r"[`\"]([\w-]+/[\w-]+)[`\"]", (ROOT / path).read_text()))
+        assert {
+            "nightly/manual",
+            "recompute/recompute",
+            "rollback/rollback",
+            "activate-version/activate",
+        } <= told, path
         assert {name for name in told if name.split("/")[0] in COMMANDS_OF} <= existing, path
 
 
