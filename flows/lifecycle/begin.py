@@ -9,6 +9,7 @@ from bkt_core.fitting.engines import engine_named
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm, algorithm
 from flows.lifecycle.stages import Extracted
+from flows.runs.events import attempts_read
 from flows.runs.known_concepts import refuse_unattempted_concepts
 from flows.runs.plan import RunPlan, begin_run
 from flows.runs.requests import FitRequest, RetrainRequest
@@ -47,4 +48,5 @@ def plan_night(
         at=datetime.now(UTC),
     )
     extract.file_under(plan.run_dir)
+    attempts_read(plan.run_id, extract)
     return plan

@@ -10,7 +10,7 @@ from bkt_core.evaluation.checks import Decision
 from datasets.extracts.extraction import open_extract
 from datasets.store.connections.engines import reading
 from datasets.store.runs.runs import RunStatus, finish_run
-from flows.evidence.evidence import finished, write_evidence
+from flows.evidence.evidence import PAGE, finished, write_evidence
 from flows.lifecycle.stages import SNAPSHOT_MARK, count_decisions, count_origins
 from flows.reports.artifacts import publish_run
 from flows.reports.page import write_page
@@ -80,7 +80,7 @@ def close_run(
                 at=datetime.now(UTC),
                 outcome=outcome,
             )
-    run_ended(summary)
+    run_ended(summary, plan.run_dir / PAGE)
     return summary
 
 

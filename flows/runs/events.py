@@ -11,9 +11,23 @@ from flows.runs.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from datasets.extracts.extraction import Extract
     from flows.evidence.evidence import RunEvidence
     from flows.runs.summary import RunSummary
+
+
+def attempts_read(run_id: str, extract: Extract) -> None:
+    """Log the rows of the extraction, and by which rules rows were quarantined."""
+    event(
+        "attempts read",
+        logging.WARNING if extract.rows.quarantined else logging.INFO,
+        run=run_id,
+        **extract.rows.as_dict(),
+        reasons=dict(extract.reasons),
+        concepts=extract.concepts.num_rows,
+    )
 
 
 def shard_done(report: Mapping[str, Any]) -> None:
@@ -37,7 +51,10 @@ def shard_lost(shard: int, tries: int, error: Exception) -> None:
 
 
 def concepts_judged(evidence: RunEvidence) -> None:
-    """Log one line per concept that was rejected, with its checks, or that failed."""
+    """Log one line per concept that was rejected, with its checks, or that failed.
+
+    A last line counts all decisions.
+    """
     stopped = evidence.concepts.filter(pl.col("decision").is_in(["rejected", "failed"]))
     for row in stopped.select("concept_id", "decision", "reason", "why").iter_rows(named=True):
         level = logging.WARNING if row["decision"] == "rejected" else logging.ERROR
@@ -45,10 +62,12 @@ def concepts_judged(evidence: RunEvidence) -> None:
             f"concept {row['decision']}", level, concept=row["concept_id"],
             checks=row["reason"], why=row["why"],
         )  # fmt: skip
+    counts = evidence.concepts["decision"].value_counts(sort=True)
+    event("concepts judged", **{row["decision"]: row["count"] for row in counts.to_dicts()})
 
 
-def run_ended(summary: RunSummary) -> None:
-    """Log the end of a run, with its counts."""
+def run_ended(summary: RunSummary, report: Path) -> None:
+    """Log the end of a run, with its counts and the place of its report."""
     event(
         "run ends",
         status=summary.status,
@@ -58,4 +77,5 @@ def run_ended(summary: RunSummary) -> None:
         states=dict(summary.states),
         seconds=summary.seconds.get("total"),
         mlflow_run_id=summary.mlflow_run_id,
+        report=str(report),
     )

@@ -1,7 +1,8 @@
 """The event log of a run: one line per event, as text or JSON, to stderr or a file.
 
+A Prefect flow run has the events in its own log as well (`flows/runs/flow_run_log.py`).
 Facts are keys and values, not sentences. Every line names its run. Secrets of the settings are
-removed from every line before it is written.
+removed from every line before it is written or sent.
 """
 
 from __future__ import annotations
@@ -50,13 +51,16 @@ class RunLog:
     """The open log of one run."""
 
     def __init__(self, settings: Settings, lines: logging.Formatter) -> None:
-        self._to_run = settings.log.to == "run"
+        own = settings.log
+        self._to_run = own.to == "run"
         self._lines = lines
-        stderr = _handler(logging.StreamHandler(sys.stderr), lines)
+        self._level = OFF if own.level == "off" else logging.getLevelName(own.level.upper())
+        stderr = self._leveled(logging.StreamHandler(sys.stderr))
         self._handler: logging.Handler = stderr
         if self._to_run:  # lines before the run has a folder are buffered
-            self._handler = MemoryHandler(BEFORE_THE_NAME, OFF, stderr)
-        self._suffix = "jsonl" if settings.log.format == "json" else "txt"
+            self._handler = self._leveled(MemoryHandler(BEFORE_THE_NAME, OFF, stderr))
+        self._suffix = "jsonl" if own.format == "json" else "txt"
+        self._page = _flow_run_page(settings)
 
     def named(self, run_id: str, folder: Path) -> None:
         """Set the id and folder of the run; write the buffered lines."""
@@ -64,7 +68,12 @@ class RunLog:
         if isinstance(self._handler, MemoryHandler):
             folder.mkdir(parents=True, exist_ok=True)
             file = logging.FileHandler(folder / f"log.{self._suffix}", encoding="utf-8")
-            self._replace(_handler(file, self._lines))
+            self._replace(self._leveled(file))
+
+    def _leveled(self, handler: logging.Handler) -> logging.Handler:
+        handler.setFormatter(self._lines)
+        handler.setLevel(self._level)
+        return handler
 
     def _replace(self, handler: logging.Handler) -> None:
         waiting, self._handler = self._handler, handler
@@ -75,22 +84,25 @@ class RunLog:
         waiting.close()
 
     def open(self) -> None:
-        """Start writing."""
+        """Start writing, also to the log of the flow run, if the run is in one."""
         LOGGER.addHandler(self._handler)
+        if self._page is not None:
+            LOGGER.addHandler(self._page)
+        LOGGER.setLevel(min(h.level for h in (self._handler, self._page) if h is not None))
 
     def close(self) -> None:
         """Write the buffered lines and close the log."""
-        LOGGER.removeHandler(self._handler)
-        self._handler.close()
+        for handler in (self._handler, self._page):
+            if handler is not None:
+                LOGGER.removeHandler(handler)
+                handler.close()
 
 
 @contextmanager
 def run_log(settings: Settings, kind: str, asked: BaseModel) -> Iterator[RunLog]:
     """Open the log of one run; log its start and its end."""
-    own = settings.log
-    log = RunLog(settings, LINES[own.format](secrets_of(settings)))
+    log = RunLog(settings, LINES[settings.log.format](secrets_of(settings)))
     level, propagates = LOGGER.level, LOGGER.propagate
-    LOGGER.setLevel(OFF if own.level == "off" else own.level.upper())
     LOGGER.propagate = False  # Prefect's handler of all loggers would repeat every line
     token = _run_id.set(None)
     log.open()
@@ -109,11 +121,6 @@ def run_log(settings: Settings, kind: str, asked: BaseModel) -> Iterator[RunLog]
         _run_id.reset(token)
         LOGGER.setLevel(level)
         LOGGER.propagate = propagates
-
-
-def _handler(handler: logging.Handler, lines: logging.Formatter) -> logging.Handler:
-    handler.setFormatter(lines)
-    return handler
 
 
 class JsonLines(logging.Formatter):
@@ -148,7 +155,27 @@ class TextLines(JsonLines):
         return hide(line, self._secrets)
 
 
+class EventLines(JsonLines):
+    """Formats each event without time, level and run, which Prefect's page shows."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the event with its facts."""
+        return hide(record.getMessage(), self._secrets)
+
+
 LINES: Mapping[str, type[JsonLines]] = {"json": JsonLines, "text": TextLines}
+
+
+def _flow_run_page(settings: Settings) -> logging.Handler | None:
+    """Return a handler for the log of the flow run; only processes with Prefect have one."""
+    if "prefect.context" not in sys.modules:
+        return None
+    from flows.runs.flow_run_log import flow_run_log
+
+    handler = flow_run_log()
+    if handler is not None:
+        handler.setFormatter(EventLines(secrets_of(settings)))
+    return handler
 
 
 def _moment(record: logging.LogRecord) -> datetime:
