@@ -1,4 +1,4 @@
-"""A switch whose commit has an unknown outcome is looked up, never assumed."""
+"""What is put in force, and that an unknown outcome is looked up, never assumed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from datasets.store.params.events import history
 from datasets.store.params.skill_params import params_of_run
 from datasets.store.params.switching import Switch, SwitchRequest, switch_many
 from datasets.store.runs.runs import start_run
-from flows.evidence.decisions import ConceptDecision
-from flows.promote_params import promote_batch
+from flows import promote_params
+from flows.evidence.decisions import DECISIONS, ConceptDecision, write_decisions
+from flows.promote_params import WINNERS_AT_ONCE, promote_batch
 from flows.runs.plan import RunPlan
 from tests.datasets.store.writing import challenger
 from tests.moments import STARTED
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-pytestmark = pytest.mark.parametrize(
+    from bkt_settings.pipeline import Settings
+
+postgres_only = pytest.mark.parametrize(
     "database_kind", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
 
@@ -78,6 +81,7 @@ def cut_at_commit(engine: Engine, *, after: bool, times: int) -> Engine:
     return fragile
 
 
+@postgres_only
 @pytest.mark.parametrize(
     ("after", "came"), [(True, Switch.ALREADY_DONE), (False, Switch.PROMOTED)]
 )
@@ -92,6 +96,7 @@ def test_a_switch_cut_at_its_commit_is_done_exactly_once(
         assert len(history(conn, "fractions")) == 1
 
 
+@postgres_only
 def test_a_switch_that_is_always_cut_gives_up(engine: Engine, plan: RunPlan):
     fragile = cut_at_commit(engine, after=False, times=3)
     with pytest.raises(DBAPIError):
@@ -101,6 +106,7 @@ def test_a_switch_that_is_always_cut_gives_up(engine: Engine, plan: RunPlan):
         assert params_of_run(conn, "run-1") == {}
 
 
+@postgres_only
 def test_a_concept_that_is_held_waits_and_the_others_do_not(engine: Engine, plan: RunPlan):
     """Those whose locks are free are switched at once; the held one when it is let go."""
     other = replace(DECIDED, concept_id="roots")
@@ -119,6 +125,7 @@ def test_a_concept_that_is_held_waits_and_the_others_do_not(engine: Engine, plan
     }
 
 
+@postgres_only
 def test_a_concept_that_stays_held_is_waited_for_alone(engine: Engine, plan: RunPlan):
     other = replace(DECIDED, concept_id="roots")
     with ThreadPoolExecutor(1) as pool, engine.connect() as import_of_roots:
@@ -139,6 +146,7 @@ def _promoted(engine: Engine) -> list[str]:
         return list(params_of_run(conn, "run-1"))
 
 
+@postgres_only
 def test_a_switch_is_not_repeated_without_the_run_lock(engine: Engine, plan: RunPlan):
     """The connection that was cut was all of the server's: the lock went as well."""
     asked = []
@@ -152,3 +160,59 @@ def test_a_switch_is_not_repeated_without_the_run_lock(engine: Engine, plan: Run
     with pytest.raises(RunLockLostError):
         promote_batch(fragile, plan, [DECIDED], check)
     fragile.dispose()
+
+
+def test_the_stage_puts_winners_in_force_and_records_what_was_tested(
+    settings: Settings, engine: Engine, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+):
+    """One more winner than fit into one transaction; one that another run overtook."""
+    kept = replace(DECIDED, decision=Decision.KEPT, challenger=None)
+    decisions = [
+        replace(DECIDED, concept_id=f"c{number:02}") for number in range(WINNERS_AT_ONCE)
+    ] + [
+        replace(DECIDED, concept_id="overtaken", expected_param_id=99),
+        replace(kept, concept_id="kept", reasons=({"name": "n"},)),
+        replace(kept, concept_id="untested", untested=True),
+    ]
+    write_decisions(plan.run_dir / DECISIONS, decisions, is_repeatable=True)
+    batches = []
+
+    def counted(engine, plan, winners, check):
+        batches.append(len(winners))
+        return promote_batch(engine, plan, winners, check)
+
+    monkeypatch.setattr(promote_params, "promote_batch", counted)
+    done = promote_params.promote_params.fn(settings, plan, lambda: None)
+    won = [decided.concept_id for decided in decisions[:WINNERS_AT_ONCE]]
+    assert batches == [50, 1]
+    assert list(done.promoted) == won
+    assert done.kept_after_all == {"overtaken": "incumbent_changed"}
+    with reading(engine) as conn:
+        assert sorted(params_of_run(conn, "run-1")) == won
+        events = {
+            name: history(conn, name) for name in ("c00", "overtaken", "kept", "untested")
+        }
+    assert [len(one) for one in events.values()] == [1, 1, 1, 0]
+    assert events["kept"][0].decision.value == "kept"
+
+
+def test_a_concept_without_a_challenger_cannot_be_switched(engine: Engine, plan: RunPlan):
+    with pytest.raises(ValueError, match="'fractions' has no challenger"):
+        promote_batch(engine, plan, [replace(DECIDED, challenger=None)], lambda: None)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("other")])
+def test_only_a_lost_connection_is_tried_again(
+    engine: Engine, plan: RunPlan, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+):
+    """An error of the database on a connection that still stands is raised at once."""
+    tries = []
+
+    def failing(*_args: object, **_more: object) -> None:
+        tries.append(1)
+        raise error or DBAPIError("SELECT 1", None, RuntimeError("no"))
+
+    monkeypatch.setattr(promote_params, "switch_many", failing)
+    with pytest.raises((ValueError, DBAPIError)):
+        promote_batch(engine, plan, [DECIDED], lambda: None)
+    assert len(tries) == 1

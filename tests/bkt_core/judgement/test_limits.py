@@ -82,6 +82,32 @@ def test_a_champion_is_held_from_both_limits_on(crossing, n_users, held):
     assert moves_few_users(replace(one, champion=None), LIMITS, is_approved=False).passed
 
 
+@pytest.mark.parametrize(
+    ("up", "down", "champion", "approved", "told"),
+    [
+        (0, 0, True, False, "No user would cross the mastery threshold."),
+        (3, 2, True, False, "3 users would gain mastery and 2 lose it, 50% of 10; "
+                            "more than 25% wait for a person."),
+        (3, 2, True, True, "3 users would gain mastery and 2 lose it, 50% of 10; approved."),
+        (3, 2, False, False, "3 users would gain mastery and 2 lose it, 50% of 10; "
+                             "no limit on a first promotion."),
+        (0, 1, True, False, "0 users would gain mastery and 1 lose it, 10% of 10."),
+    ],
+)  # fmt: skip
+def test_the_impact_is_told_with_what_follows_from_it(up, down, champion, approved, told):
+    moved = Impact(n_users=10, mastered_before=0, up=up, down=down)
+    one = evidence(champion=Champion(params=SOUND) if champion else None, moved=moved)
+    check = moves_few_users(one, LIMITS, is_approved=approved)
+    assert (check.sentence, check.measured) == (told, (up + down) / 10)
+
+
+def test_without_an_impact_or_without_users_nobody_crosses():
+    check = moves_few_users(evidence(), LIMITS, is_approved=False)
+    assert (check.measured, check.passed) == (0.0, True)
+    assert check.sentence == "No user would cross the mastery threshold."
+    assert Impact(n_users=0, mastered_before=0, up=0, down=0).share == 0.0
+
+
 @pytest.mark.parametrize(("step", "passed"), [(0.125, True), (0.0625, False)])
 def test_parameters_have_moved_from_the_limit_on(step, passed):
     before = BktParams(0.25, 0.25, 0.25, 0.25)

@@ -143,9 +143,23 @@ def test_a_champion_is_scored_without_the_fold_of_its_own_seed():
     assert against.rival_scores == score(sequences.correct, expected)
 
 
-def test_a_champion_without_fold_parameters_is_scored_in_sample_and_the_report_says_so():
-    evidence = _evidence(SOUND, Champion(params=POOR))
+@pytest.mark.parametrize(
+    "champion",
+    [
+        Champion(params=POOR),
+        Champion(params=POOR, fold_seed=1),
+        Champion(params=POOR, fold_params=(SOUND,) * 5),
+    ],
+)
+def test_a_champion_without_seed_or_folds_is_scored_in_sample_and_the_report_says_so(champion):
+    from bkt_core.evaluation.metrics import score
+    from bkt_core.replay import predict
+
+    evidence = _evidence(SOUND, champion)
     assert evidence.against_champion.rival_in_sample
+    sequences = simulated(SOUND, n_users=300, length=6, seed=3)
+    expected = score(sequences.correct, predict(sequences, POOR))
+    assert evidence.against_champion.rival_scores == expected
     verdict = _verdict(evidence)
     sentences = [check.sentence for check in verdict.report.checks]
     assert any("scored on users it was fitted on" in sentence for sentence in sentences)

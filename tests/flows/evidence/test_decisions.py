@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import ValidationError
 
-from bkt_core.evaluation.checks import Decision
+from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
+from bkt_core.judgement.evidence import Champion, ConceptEvidence, Verdict
 from bkt_core.params import BktParams
 from datasets.store.params.skill_params import Challenger
 from flows.evidence.decisions import (
     ConceptDecision,
+    concept_decision,
     read_decisions,
     read_repeatable,
     write_decisions,
 )
 from flows.lifecycle.stages import (
     NOTHING_PROMOTED,
+    NOTHING_RECOMPUTED,
+    Extracted,
     Fitted,
     Promoted,
     count_decisions,
@@ -61,6 +67,51 @@ def test_what_is_written_is_read(tmp_path: Path):
     write_decisions(file, decisions, is_repeatable=False)
     assert read_decisions(file) == decisions
     assert read_repeatable(file) is None
+
+
+class _Fit:
+    """What a decision takes from a concept's fit."""
+
+    concept_id, n_attempts, n_users = "c", 7, 3
+
+    def __init__(self, params: BktParams | None) -> None:
+        self.params = params
+
+    def metrics(self) -> dict[str, object]:
+        """The scores of the fit."""
+        return {"auc": 0.7}
+
+
+def decided_on(params: BktParams | None, *failed: Check, champion: Champion | None = None):
+    """The decision on a fit, given the checks that failed."""
+    evidence = ConceptEvidence(
+        fit=_Fit(params), champion=champion, against_champion=None, impact=None, report=None
+    )
+    verdict = Verdict(evidence=evidence, report=GateReport(failed), adjusted_p=None)
+    return concept_decision(
+        verdict, untested=False, fit_key="k", settings_digest="s", fitted_at=AT,
+        data_from=None, data_to=AT,
+    )  # fmt: skip
+
+
+def test_only_a_winner_with_parameters_has_a_challenger():
+    """A winner's row names the fit and the settings it came from."""
+    params = CHALLENGER.params
+    lost = Check("not_worse", False, 0.0, 1.0, Severity.COMPARE, "Worse.")
+    won = decided_on(params)
+    assert won.decision is Decision.PROMOTED
+    assert won.challenger.params == params
+    assert won.challenger.metrics == {"auc": 0.7, "fit_key": "k", "settings_digest": "s"}
+    kept = decided_on(params, lost)
+    assert (kept.decision, kept.challenger) == (Decision.KEPT, None)
+    assert kept.reasons == (lost.as_json(),)
+    assert decided_on(None).challenger is None
+
+
+def test_a_decision_expects_the_row_that_it_was_made_against():
+    champion = Champion(params=CHALLENGER.params, param_id=7)
+    assert decided_on(None, champion=champion).expected_param_id == 7
+    assert decided_on(None).expected_param_id is None
 
 
 def test_winners_that_kept_what_they_had_count_as_kept():
@@ -107,3 +158,24 @@ def test_a_run_is_unchanged_only_if_nothing_is_new(origins, decision, is_new, un
     assert fitted.is_unchanged is unchanged
     assert fitted.is_empty is (not origins)
     assert fitted.has_news is (bool(origins) and not unchanged)
+
+
+@pytest.mark.parametrize(
+    ("origins", "dry_run", "logged"),
+    [([Origin.FITTED], False, True), ([Origin.FITTED], True, False), ([], False, False)],
+)
+def test_a_run_with_news_is_logged_unless_it_is_dry(origins, dry_run, logged):
+    fitted = Fitted(
+        origins=tuple(origins), decisions=(), evidence=None, seconds={}, data_is_new=True
+    )
+    assert fitted.goes_to_mlflow(SimpleNamespace(dry_run=dry_run)) is logged
+
+
+def test_the_result_of_a_stage_cannot_be_changed(tmp_path: Path):
+    extracted = Extracted(root=tmp_path, session=tmp_path)
+    with pytest.raises(ValidationError, match="frozen"):
+        extracted.root = tmp_path / "other"
+
+
+def test_a_stage_that_did_not_run_did_nothing():
+    assert (NOTHING_RECOMPUTED.replayed, NOTHING_RECOMPUTED.snapshotted) == (0, 0)
