@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
+    Integer,
     SmallInteger,
     String,
     UniqueConstraint,
@@ -20,6 +22,10 @@ from datasets.store.schema.types import BigId, Id
 
 class AttemptRow(Base):
     """One attempt of one user at one concept.
+
+    The stamp (`recent_outcomes`, `n_before`, `n_right_before`) is what was known of the user's
+    earlier attempts, at any concept, when the row was written; it is never rewritten. Null: the
+    row, or the user's attempt before it, was written by a release that had no stamps.
 
     On PostgreSQL the column `xact_id` holds the id of the transaction that wrote the row, so
     that an incremental extraction can find new rows.
@@ -35,6 +41,7 @@ class AttemptRow(Base):
         *finite("attempted_at"),
         *finite("created_at"),
         Index("ix_attempts_key", "user_id", "concept_id", "attempted_at", "id"),
+        Index("ix_attempts_moment", "user_id", "attempted_at"),
         {"sqlite_autoincrement": True},
     )
 
@@ -47,6 +54,13 @@ class AttemptRow(Base):
     correct: Mapped[int] = mapped_column(SmallInteger)
     attempted_at: Mapped[datetime]
     created_at: Mapped[datetime]
+    #: The same in all rows of an attempt at several concepts; null in rows of earlier releases.
+    attempt_code: Mapped[int | None] = mapped_column(BigInteger)
+    #: The last outcomes as bits, newest lowest, a 1 above the oldest; 1: none yet.
+    recent_outcomes: Mapped[int | None] = mapped_column(BigInteger)
+    #: Numbers of attempts of the user at earlier moments, and of right ones among them.
+    n_before: Mapped[int | None] = mapped_column(Integer)
+    n_right_before: Mapped[int | None] = mapped_column(Integer)
 
 
 class AttemptRewriteRow(Base):

@@ -58,12 +58,15 @@ def objects(engine: Engine) -> dict[str, tuple[str, ...]]:
 
 
 def _clauses(sql: str) -> tuple[str, ...]:
-    """The lines of a CREATE, sorted: models and migration may list constraints apart.
+    """The parts of a CREATE, sorted: models and migration may list constraints apart.
 
-    SQLite quotes the name of a table that a migration copied.
+    SQLite quotes the name of a table that a migration copied, and appends an added column to
+    the last line.
     """
-    plain = sql.replace('"', "")
-    return tuple(sorted(re.sub(r"\s+", " ", line).strip(" ,") for line in plain.splitlines()))
+    plain = re.sub(r"\)( WITHOUT ROWID)?$", r"\n)\1", sql.replace('"', "").strip())
+    parts = re.split(r"\n|, (?=[a-z_]+ (?:BIGINT|INTEGER)\b)", plain)
+    clauses = (re.sub(r"\s+", " ", part).strip(" ,") for part in parts)
+    return tuple(sorted(filter(None, clauses)))
 
 
 def test_a_migrated_schema_is_the_schema_of_the_models(empty_engine: Engine):
