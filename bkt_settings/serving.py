@@ -57,6 +57,7 @@ class ServingSettings(Section):
     max_batch: int = Field(ge=1, le=10_000)
     max_page: int = Field(ge=1, le=10_000)
     params_cache_seconds: float = Field(ge=0)
+    night_metrics_seconds: float = Field(ge=0)
 
     retrain_deployment: str
     recompute_deployment: str

@@ -19,6 +19,7 @@ from datasets.sequences.readers import shard_rows
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import active_params
+from datasets.store.runs.runs import note_outcome
 from flows.evidence.drift import Monitored, drift_table, drifted_concept
 from flows.extract_attempts import extract_attempts
 from flows.lifecycle.deployed import deployed
@@ -74,6 +75,9 @@ def monitor_params(engine: Engine, settings: Settings, extract: Extract) -> Moni
         )
         table = drift_table(verdicts)
         write_frame(folder / TABLE, table)
+        n_drifted = sum(verdict.drifted for verdict in verdicts)
+        with engine.begin() as conn:
+            note_outcome(conn, run_id, {"scored": len(verdicts), "drifted": n_drifted})
     drifted = sorted(
         (verdict for verdict in verdicts if verdict.drifted),
         key=lambda verdict: -abs(verdict.drift.excess),

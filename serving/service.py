@@ -11,6 +11,7 @@ from serving.access import AccessControl
 from serving.database import Database
 from serving.launcher import Command, Launcher, ProcessLauncher
 from serving.metrics import Metrics
+from serving.nights import NightMetrics
 from serving.params_cache import ParamsCache
 from serving.prefect_launcher import LauncherByCommand, PrefectLauncher
 from serving.tokens import Tokens
@@ -35,6 +36,7 @@ class Service:
     database: Database
     access: AccessControl
     metrics: Metrics
+    nights: NightMetrics
     cache: ParamsCache
     launcher: Launcher
     clock: Callable[[], datetime]
@@ -59,13 +61,15 @@ def build_service(
     """Create a service from its settings; nothing is connected yet."""
     own = settings.serving
     metrics = Metrics()
+    database = Database(
+        settings.database, connections=own.database_connections, metrics=metrics
+    )
     return Service(
         settings=own,
-        database=Database(
-            settings.database, connections=own.database_connections, metrics=metrics
-        ),
+        database=database,
         access=AccessControl(Tokens(own), learners_submit=own.learners_submit),
         metrics=metrics,
+        nights=NightMetrics(metrics.registry, database, max_age=own.night_metrics_seconds),
         cache=ParamsCache(own.params_cache_seconds),
         launcher=launcher or _launcher(own),
         clock=clock,

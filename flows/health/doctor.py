@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bkt_core.errors import BktError
+from bkt_core.errors import BktError, UsageError
 from flows.health.findings import Examination, Finding, fail
 from flows.health.machine import MACHINE
 from flows.health.services import SERVICES
 from flows.health.versions import NAME, examine_versions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bkt_settings.pipeline import Settings
 
+#: Every check, by the name that `--check` takes.
+EXAMINATIONS: dict[str, Examination] = {**MACHINE, **SERVICES, NAME: examine_versions}
 
-def examine(settings: Settings, *, debug: bool = False) -> list[Finding]:
-    """Run all checks; an error in one of them does not hide the others.
+
+def examine(
+    settings: Settings, *, only: Sequence[str] = (), debug: bool = False
+) -> list[Finding]:
+    """Run all checks, or those in `only`; an error in one of them does not hide the others.
 
     With `debug`, unexpected errors are raised with their traceback.
     """
+    unknown = [name for name in only if name not in EXAMINATIONS]
+    if unknown:
+        raise UsageError(
+            f"--check takes {', '.join(EXAMINATIONS)}; {unknown[0]!r} is none of them."
+        )
     return [
         finding
-        for name, examination in {**MACHINE, **SERVICES, NAME: examine_versions}.items()
+        for name, examination in EXAMINATIONS.items()
+        if not only or name in only
         for finding in _examined(name, examination, settings, debug=debug)
     ]
 

@@ -63,7 +63,9 @@ async def readiness(request: Request) -> Response:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Return counts and times for Prometheus; labels contain no ids."""
-    return Response(_service(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    service = _service(request)
+    await service.nights.refresh()
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -96,6 +96,15 @@ def finish_run(
     conn.execute(update(RunRow).where(RunRow.run_id == run_id).values(**values))
 
 
+def note_outcome(conn: Connection, run_id: str, outcome: dict[str, Any]) -> None:
+    """Store what an unfinished run found; the run keeps it when it is closed as done."""
+    known = conn.execute(
+        select(RunRow.manifest).where(RunRow.run_id == run_id)
+    ).scalar_one_or_none()
+    manifest = {**(known or {}), "outcome": outcome}
+    conn.execute(update(RunRow).where(RunRow.run_id == run_id).values(manifest=manifest))
+
+
 def find_run(conn: Connection, run_id: str) -> Run | None:
     """Return the run with that id; None if there is none."""
     return next(iter(_runs(conn, RunRow.run_id == run_id)), None)

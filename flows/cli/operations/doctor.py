@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.text import Text
 
 from bkt_settings.pipeline import load_settings
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
-def doctor(*, output: Output = DEFAULT_OUTPUT) -> int:
-    """Check this installation; exit 1 if something would break a run."""
-    findings = examine(load_settings(), debug=output.debug)
+def doctor(
+    *,
+    check: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Check this installation; exit 1 if something would break a run.
+
+    Parameters
+    ----------
+    check
+        Only this check, for a probe; may be repeated.
+    """
+    findings = examine(load_settings(), only=check, debug=output.debug)
     n_failed = sum(finding.level is Level.FAIL for finding in findings)
     payload = {"ok": not n_failed, "checks": [finding.as_json() for finding in findings]}
     output.give(payload, lambda console: show_findings(console, findings))

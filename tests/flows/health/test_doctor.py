@@ -14,7 +14,7 @@ import pytest
 from bkt_settings.pipeline import load_settings
 from flows.cli.app import run
 from flows.health import machine as doctor_machine
-from flows.health.doctor import _examined, examine
+from flows.health.doctor import EXAMINATIONS, _examined, examine
 from flows.health.findings import Level
 from flows.health.kernels import is_compiled, kernels_of
 from tests.flows.support.examining import faulty, found
@@ -42,6 +42,22 @@ def test_a_fresh_installation_is_sound_after_init(
     remedies = [c["remedy"] for c in told["checks"] if c["verdict"] != "ok"]
     assert all(remedy and remedy.endswith(".") for remedy in remedies)
     assert {path.name: path.read_bytes() for path in bkt_home.iterdir()} == before
+
+
+@pytest.mark.usefixtures("bkt_home")
+def test_a_probe_asks_for_the_checks_that_it_wants(capsys: pytest.CaptureFixture[str]):
+    """One JSON object on stdout, exit 1 where a check fails; a misspelt name is usage."""
+    probe = ["doctor", "--json", "--check", "database", "--check", "python"]
+    assert run(probe) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert not told["ok"]
+    assert {check["name"] for check in told["checks"]} == {"database", "python"}
+    assert run(["init"]) == 0
+    capsys.readouterr()
+    assert run(probe) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+    assert run(["doctor", "--check", "databse"]) == 2
+    assert "'databse' is none of them" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("bkt_home")
@@ -151,7 +167,7 @@ def test_an_examination_that_breaks_hides_no_other(
     def breaks(_settings: object) -> object:
         raise ZeroDivisionError("nobody thought of this")
 
-    monkeypatch.setitem(doctor_machine.MACHINE, "disk", breaks)
+    monkeypatch.setitem(EXAMINATIONS, "disk", breaks)
     findings = {finding.name: finding for finding in examine(load_settings())}
     assert findings["disk"].level is Level.FAIL
     assert "nobody thought of this" in findings["disk"].message
