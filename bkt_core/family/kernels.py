@@ -497,3 +497,54 @@ def climb(
         gradient[:], complete[:] = gradient_after, complete_after
         n_steps += 1
         history[n_steps] = value
+
+
+# ── Stamps: what was known of a user when an attempt was written ─────────────────────────
+
+#: A stamp holds so many outcomes.
+MOST_RECENT = 62
+_MARK, _KEPT = 1 << MOST_RECENT, (1 << (MOST_RECENT - 1)) - 1
+
+
+@kernel
+def stamp_rows(
+    user: Counts,
+    moment: Counts,
+    counted: NDArray[np.bool_],
+    correct: Outcomes,
+    is_new: NDArray[np.bool_],
+    stamps: Counts,
+) -> None:
+    """Fill the stamps (n_rows, 3) of new rows; 0 outcomes stand for no stamp.
+
+    Rows are sorted by user, moment and id; `counted` marks the first row of each attempt.
+    """
+    recent, n, n_right = 1, 0, 0
+    first = 0
+    while first < user.size:
+        if first == 0 or user[first] != user[first - 1]:
+            recent, n, n_right = 1, 0, 0
+        stop, found, missing = first, -1, False
+        while stop < user.size and moment[stop] == moment[first]:
+            if stamps[stop, 0] != 0:
+                found = stop
+            elif not is_new[stop]:
+                missing = True
+            stop += 1
+        if found >= 0:
+            recent, n, n_right = stamps[found, 0], stamps[found, 1], stamps[found, 2]
+        elif missing:
+            recent = 0
+        for i in range(first, stop):
+            if is_new[i] and stamps[i, 0] == 0 and recent != 0:
+                stamps[i, 0], stamps[i, 1], stamps[i, 2] = recent, n, n_right
+        for i in range(first, stop):
+            if counted[i] and recent != 0:
+                if recent >= _MARK:
+                    recent = (recent & _KEPT) << 1 | _MARK
+                else:
+                    recent <<= 1
+                recent |= correct[i]
+                n += 1
+                n_right += correct[i]
+        first = stop
