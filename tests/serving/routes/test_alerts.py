@@ -12,7 +12,7 @@ import yaml
 from tests.serving.calling import new_api
 from tests.serving.test_nights import a_night, samples
 
-RULES = Path(__file__).resolve().parents[2] / "docs" / "alerts.yaml"
+RULES = Path(__file__).resolve().parents[3] / "docs" / "alerts.yaml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 DOCS = RULES.parent
