@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 
 from bkt_core.model import update_mastery
 from datasets.store.attempts.erasure import require_not_erased
 from datasets.store.attempts.keys import keys_of_attempt
+from datasets.store.attempts.stamps import stamp_of_new
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_attempt
 from datasets.store.errors import DatabaseError, ErasedUserError, IdempotencyConflictError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from bkt_core.family.stamps import Stamp
     from bkt_core.params import BktParams
     from datasets.store.attempts.new_attempt import NewAttempt
     from datasets.store.states.reads import State
@@ -90,8 +92,9 @@ def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Reco
     reached("online: locked")
     states = {concept: _locked_state(conn, attempt.user_id, concept, at) for concept in keys}
     reached("online: state locked")
+    history = stamp_of_new(conn, attempt.user_id, attempt.attempted_at)
     return tuple(
-        _record_at(conn, attempt, concept, key, states[concept], at)
+        _record_at(conn, attempt, history, concept, key, states[concept], at)
         for concept, key in keys.items()
     )
 
@@ -112,13 +115,15 @@ def lock_states(
 def _record_at(
     conn: Connection,
     attempt: NewAttempt,
+    history: Stamp | None,
     concept_id: str,
     key: str,
     state: State,
     at: datetime,
 ) -> Recorded:
     stamp = in_force(conn, concept_id)
-    attempt_id = _insert_unless_stored(conn, attempt, concept_id, key, at)
+    row = attempt.row(concept_id, key, history, at=at)
+    attempt_id = _insert_unless_stored(conn, attempt, row)
     if attempt_id is None:
         return _duplicate(conn, attempt, concept_id, key, state, stamp, at)
     reached("online: attempt inserted")
@@ -199,7 +204,7 @@ def _locked_state(conn: Connection, user_id: str, concept_id: str, at: datetime)
 
 
 def _insert_unless_stored(
-    conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
+    conn: Connection, attempt: NewAttempt, row: dict[str, Any]
 ) -> int | None:
     """Insert the attempt and return its id; None if it is already stored.
 
@@ -207,12 +212,12 @@ def _insert_unless_stored(
     deletes that attempt before it is read.
     """
     for _ in range(MAX_TRIES):
-        attempt_id = _insert(conn, attempt, concept_id, key, at)
+        attempt_id = _insert(conn, row)
         if attempt_id is not None:
             return attempt_id
-        stored = conn.execute(_OWNER, {"key": key}).one_or_none()
+        stored = conn.execute(_OWNER, {"key": row["idempotency_key"]}).one_or_none()
         if stored is not None:
-            if (stored.user_id, stored.concept_id) != (attempt.user_id, concept_id):
+            if (stored.user_id, stored.concept_id) != (attempt.user_id, row["concept_id"]):
                 raise IdempotencyConflictError(key=attempt.idempotency_key)
             return None
     raise DatabaseError(
@@ -221,23 +226,9 @@ def _insert_unless_stored(
     )
 
 
-def _insert(
-    conn: Connection, attempt: NewAttempt, concept_id: str, key: str, at: datetime
-) -> int | None:
+def _insert(conn: Connection, row: dict[str, Any]) -> int | None:
     """Insert the attempt and return its id; None if its key is already stored."""
-    inserted = conn.execute(
-        INSERT_ATTEMPT[conn.dialect.name],
-        {
-            "source": attempt.source,
-            "idempotency_key": key,
-            "user_id": attempt.user_id,
-            "question_id": attempt.question_id,
-            "concept_id": concept_id,
-            "correct": int(attempt.correct),
-            "attempted_at": attempt.attempted_at,
-            "created_at": at,
-        },
-    )
+    inserted = conn.execute(INSERT_ATTEMPT[conn.dialect.name], row)
     found: int | None = inserted.scalar_one_or_none()
     return found
 

@@ -12,7 +12,8 @@ from datasets.store.states.sweep import VERSION_START
 
 _ATTEMPT_COLUMNS = (
     "source", "idempotency_key", "user_id", "question_id", "concept_id", "correct",
-    "attempted_at", "created_at",
+    "attempted_at", "created_at", "attempt_code", "recent_outcomes", "n_before",
+    "n_right_before",
 )  # fmt: skip
 _STATE_VALUES = (
     "p_mastery", "n_attempts", "last_attempt_at", "last_attempt_id", "last_question_id",
