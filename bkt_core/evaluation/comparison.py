@@ -123,14 +123,9 @@ def sign_flip_p(differences: NDArray[np.float64]) -> float:
         return 1.0
     moving = sizes > 0.0
     sizes, total = sizes[moving] / largest, float(differences[moving].sum()) / largest
-    least = 0.5**sizes.size
-    if total >= float(sizes.sum()) * (1.0 - 1e-12):
-        return max(least, 5e-324)
-    if sizes.size <= MAX_ENUMERATED:
-        return _enumerated_p(sizes, total)
-    if total < 0.0:  # work in the upper tail, where the approximation is evaluated
-        return 1.0 - max(least, _saddlepoint_p(sizes, -total))
-    return max(least, _saddlepoint_p(sizes, total))
+    if total < 0.0 and sizes.size > MAX_ENUMERATED:  # approximated in the upper tail alone
+        return 1.0 - _upper_tail(sizes, -total)
+    return _upper_tail(sizes, total)
 
 
 def adjusted_p(p_values: Sequence[float]) -> list[float]:
@@ -147,6 +142,16 @@ def adjusted_p(p_values: Sequence[float]) -> list[float]:
     return values
 
 
+def _upper_tail(sizes: NDArray[np.float64], total: float) -> float:
+    """Return P(sum of signs x sizes >= total)."""
+    least = 0.5**sizes.size
+    if total >= float(sizes.sum()) * (1.0 - 1e-12):
+        return max(least, 5e-324)
+    if sizes.size <= MAX_ENUMERATED:
+        return _enumerated_p(sizes, total)
+    return max(least, _saddlepoint_p(sizes, total))
+
+
 def _enumerated_p(sizes: NDArray[np.float64], total: float) -> float:
     sums = np.zeros(1)
     for size in sizes.tolist():
@@ -157,7 +162,9 @@ def _enumerated_p(sizes: NDArray[np.float64], total: float) -> float:
 def _saddlepoint_p(sizes: NDArray[np.float64], total: float) -> float:
     """Approximate P(sum of signs x sizes >= total) for total >= 0.
 
-    The cumulant generating function of the sum is sum(log cosh(t x size)).
+    The cumulant generating function of the sum is sum(log cosh(t x size)). The result is at
+    most the bound of Chernoff (1952), which the approximation exceeds where a few tiny
+    differences oppose all others.
     """
     deviation = math.sqrt(float(np.square(sizes).sum()))
     if total <= NORMAL_BELOW * deviation:
@@ -169,7 +176,7 @@ def _saddlepoint_p(sizes: NDArray[np.float64], total: float) -> float:
     v = t * math.sqrt(float((np.square(sizes) * (1.0 - np.square(tanh))).sum()))
     density = math.exp(-0.5 * r * r) / math.sqrt(2.0 * math.pi)
     p = _normal_tail(r) + density * (1.0 / v - 1.0 / r) if v > 0.0 else 0.0
-    return min(max(p, 0.0), 0.5)
+    return min(max(p, 0.0), 0.5, math.exp(-0.5 * r * r))
 
 
 def _saddlepoint(sizes: NDArray[np.float64], total: float) -> float:
