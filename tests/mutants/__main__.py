@@ -18,11 +18,13 @@ import random
 import select
 import signal
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NoReturn
 
 from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.preloading import preload
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240
+#: A file system in memory, for the temporary files of tests.
+MEMORY = Path("/dev/shm")
 LEAST_SCORE = 0.9
 #: Packages: modules that decide, and the tests that are about them.
 PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -133,23 +137,36 @@ def survives(mutant: Mutant | None, tests: Sequence[str]) -> bool:
 
 
 def _passes(mutant: Mutant | None, tests: Sequence[str], chosen: str) -> bool:
-    """Whether some of the tests pass, in a child of this process."""
-    child = os.fork()
-    if child == 0:
+    """Whether some of the tests pass, in a child of this process with its own folder."""
+    with TemporaryDirectory(
+        prefix="bkt-mutant-", dir=MEMORY if MEMORY.is_dir() else None
+    ) as own:
+        child = os.fork()
+        if child == 0:
+            _end_with(mutant, tests, chosen, own)
+        give_up_at = time.monotonic() + SECONDS
+        while time.monotonic() < give_up_at:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status) in (0, 5)  # 5: no test was chosen
+            select.select([], [], [], 0.02)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return False  # a mutant that never ends is noticed
+
+
+def _end_with(mutant: Mutant | None, tests: Sequence[str], chosen: str, own: str) -> NoReturn:
+    """Run the tests and end this process, whatever the mutant raises."""
+    code = 1
+    try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
-        os._exit(_run(mutant, tests, chosen))
-    give_up_at = time.monotonic() + SECONDS
-    while time.monotonic() < give_up_at:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status) in (0, 5)  # 5: no test was chosen
-        select.select([], [], [], 0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False  # a mutant that never ends is noticed
+        os.environ["TMPDIR"] = tempfile.tempdir = own
+        code = _run(mutant, tests, chosen)
+    finally:
+        os._exit(code)
 
 
 def _run(mutant: Mutant | None, tests: Sequence[str], chosen: str) -> int:
@@ -162,9 +179,10 @@ def _run(mutant: Mutant | None, tests: Sequence[str], chosen: str) -> int:
             return 1
     return int(
         pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", chosen, "-m",
+            ["-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider",
+             "-p", "no:xdist", "-k", chosen, "-m",
              "not slow and not parity and not harness and not full_size",
-             "-W", "ignore::pytest.PytestAssertRewriteWarning", *_nearest_first(mutant, tests)]
+             *_nearest_first(mutant, tests)]
         )
     )  # fmt: skip
 
@@ -211,6 +229,9 @@ def _measure(name: str, each: int, seed: int, only: str | None) -> float:
         if survives(mutant, tests):
             left += 1
             print(f"    survived: {mutant.path}, {mutant.site}", flush=True)
+    if not survives(None, tests):
+        print(f"{name}: the tests fail without a mutant by now; the sample says nothing.")
+        return math.nan
     score = 1.0 - left / max(len(chosen), 1)
     print(
         f"{name:<12} {len(chosen) - left} of {len(chosen)} noticed ({score:.0%}), "
@@ -229,7 +250,6 @@ def main() -> int:
     parser.add_argument("--only", help="a module or a line, such as tally.py:41")
     parser.add_argument("packages", nargs="*", default=list(PACKAGES))
     options = parser.parse_args()
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     preload(tuple(pattern for name in options.packages for pattern in PACKAGES[name][0]))
     with ExitStack() as stack:
         if "BKT_TEST_DATABASE_URL" not in os.environ:

@@ -6,4 +6,47 @@ reported, so that this list does not outlive the code.
 
 from __future__ import annotations
 
-EQUIVALENT: dict[str, dict[str, str]] = {}
+_COMPARISON = "bkt_core/evaluation/comparison.py"
+_TALLY = "bkt_core/evaluation/tally.py"
+
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "bkt_core/judgement/verdict_checks.py": {
+        "share, crossing = (0.0, 1) if moved is None else (moved.share, moved.crossing)": (
+            "Without an impact the share is 0, so that the number is not looked at."
+        ),
+    },
+    _COMPARISON: {
+        "NEWTON_STEPS = 61": "Newton's method has ended long before.",
+        "if total > float(sizes.sum()) * (1.0 - 1e-12):": (
+            "The tolerance is far above rounding: no sum lies on its edge."
+        ),
+        "if total <= 0.0 and sizes.size > MAX_ENUMERATED:  # approximated in the upper tail alone": (  # noqa: E501
+            "The tail at 0 is one half on either side."
+        ),
+        "adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 2.0)": (
+            "The largest p-value is scaled by 1, and is a minimum of all before it."
+        ),
+        "sums = np.zeros(2)": "Every pattern is counted twice, and divided by twice as many.",
+        "return float(np.count_nonzero(sums > total - 1e-9)) / sums.size": (
+            "The tolerance is far above rounding: no sum lies on its edge."
+        ),
+        "if slope <= 0.0 or missing < 1e-12 * total:": "One more step of Newton's method.",
+        "if slope <= 0.0 or missing <= 1e-12 / total:": "A few more steps of Newton's method.",
+    },
+    _TALLY: {
+        "return counts.reshape(-2, 2)": "NumPy infers the dimension of any negative number.",
+        "np.bincount(when * 2 + right[early], minlength=2 * CURVE_LENGTH).reshape(-2, 2),": (
+            "NumPy infers the dimension of any negative number."
+        ),
+        "columns = np.array(rows).reshape(-2, width).T": (
+            "NumPy infers the dimension of any negative number."
+        ),
+        "whole = np.zeros(3 * TALLY_BINS, dtype=np.int64)": "No key reaches the added room.",
+        "own = np.where(np.diff(whole.keys >> 1, prepend=-2) == 0, np.roll(wrong, 1), 0)": (
+            "The first key differs from either number."
+        ),
+        'return base64.b64encode(zlib.compress(values.astype("<i4").tobytes(), 7)).decode("ascii")': (  # noqa: E501
+            "Another effort of compression; what is unpacked is the same."
+        ),
+    },
+}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
+from importlib.metadata import entry_points
 
 #: Slow to import, and none of it is mutated.
 LIBRARIES = (
     "numpy", "numba", "polars", "pyarrow", "sqlalchemy", "alembic", "sklearn.metrics",
-    "psycopg", "hypothesis", "_pytest.assertion", "pydantic", "pydantic_settings",
-    "scipy.stats",
+    "psycopg", "hypothesis", "pydantic", "pydantic_settings", "scipy.stats",
 )  # fmt: skip
 OF_FLOWS = ("prefect", "mlflow.tracking")
 OF_SERVING = ("fastapi", "jwt", "cryptography.hazmat.primitives.asymmetric.ec")
@@ -32,10 +33,14 @@ def preload(patterns: tuple[str, ...]) -> None:
         libraries += OF_SERVING
     for library in libraries:
         importlib.import_module(library)
+    for plugin in entry_points(group="pytest11"):
+        plugin.load()
     _compile()
     for name in [name for name in sys.modules if name.split(".")[0] in PRODUCT]:
         if name not in COMPILED:
             del sys.modules[name]
+    gc.collect()
+    gc.freeze()  # a child collects only what it made itself
 
 
 def _compile() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,7 @@ def test_an_unusable_fit_is_rejected_with_the_measured_value(fit, name):
     assert report.decision is Decision.REJECTED
     assert failed[name].sentence in report.reasons
     assert failed[name].measured is not None or name == "identifiable"
+    assert not any(check.passed for check in failed.values())
 
 
 def test_an_unbounded_fit_that_was_clipped_says_so():
@@ -102,6 +105,58 @@ def test_a_warning_never_decides(fit, name):
     report = GateReport(warn_checks(fit, (fit_of(), None), LIMITS))
     assert [check.name for check in report.warnings] == [name]
     assert report.decision is Decision.PROMOTED
+
+
+def test_what_no_fit_shows_has_no_spread():
+    """Without restarts, folds and intervals there is nothing to warn of."""
+    fit = fit_of(start_spread={}, intervals={})
+    measured = {check.name: check.measured for check in warn_checks(fit, (None,), LIMITS)}
+    assert measured == dict.fromkeys(
+        ("off_bounds", "starts_agree", "folds_agree", "intervals_narrow"), 0.0
+    )
+
+
+@pytest.mark.parametrize(("over", "passed"), [(0.0, True), (0.125, False)])
+def test_a_warning_is_given_above_its_limit(over, passed):
+    limits = GateLimits(warn_start_spread=0.25, warn_fold_spread=0.25, warn_interval_width=0.25)
+    fit = fit_of(start_spread={"p_T": 0.25 + over}, intervals={"p_T": (0.125, 0.375 + over)})
+    folds = (fit_of(BktParams(0.3, 0.125, 0.1, 0.2)), fit_of(
+        BktParams(0.3, 0.375 + over, 0.1, 0.2)
+    ))  # fmt: skip
+    checks = {check.name: check for check in warn_checks(fit, folds, limits)}
+    for name in ("starts_agree", "folds_agree", "intervals_narrow"):
+        check = checks[name]
+        assert (check.passed, check.measured, check.limit) == (passed, 0.25 + over, 0.25)
+
+
+def test_intervals_are_told_with_those_that_are_missing():
+    checks = warn_checks(fit_of(intervals={"p_T": (0.125, 0.25), "p_S": None}), (), LIMITS)
+    assert checks[-1].sentence == (
+        "95 % intervals: T 0.125 to 0.250, S none; the widest is 0.125 wide."
+    )
+
+
+def test_a_bound_that_is_left_is_measured_by_how_far():
+    inside, outside = (
+        next(c for c in fit_checks(fit_of(BktParams(L0, 0.15, 0.1, 0.2)), ALGO)
+             if c.name == "inside_bounds")
+        for L0 in (0.5, 0.625)
+    )  # fmt: skip
+    assert (inside.measured, inside.limit) == (0.0, 0.0)
+    assert inside.sentence == "The parameters are inside the bounds."
+    assert outside.measured == 0.125
+    assert "up to 0.12 outside" in outside.sentence
+    assert warn_checks(fit_of(), (), LIMITS)[0].limit == 0.0
+
+
+def test_the_limits_are_those_that_the_settings_document():
+    """Another default here would promote or hold back what nobody decided on."""
+    assert asdict(GateLimits()) == {
+        "worse_level": 0.05, "min_users_first_promotion": 5, "false_discovery_rate": 0.05,
+        "stale_after_days": 90.0, "stale_margin": 0.002, "min_parameter_change": 1e-4,
+        "max_crossing_share": 0.2, "min_crossing_users": 10, "warn_start_spread": 0.01,
+        "warn_fold_spread": 0.2, "warn_interval_width": 0.3,
+    }  # fmt: skip
 
 
 def test_folds_that_disagree_are_a_warning():

@@ -70,6 +70,13 @@ def test_attempts_without_a_prediction_are_left_out(pairs):
     assert score(more, np.append(p_correct, [np.nan, np.nan])) == score(correct, p_correct)
 
 
+@pytest.mark.parametrize("p", [0.5, np.nextafter(0.5, 1.0)])
+def test_predictions_that_differ_in_the_last_bit_are_no_tie(p):
+    correct = np.array([0, 1], dtype=np.int8)
+    assert score(correct, np.array([p, np.nextafter(p, 1.0)])).auc == 1.0
+    assert score(correct, np.array([p, p])).auc == 0.5
+
+
 def test_calibration_error_is_the_mean_gap_over_widths():
     """Ten attempts predicted .30 with five right, ten predicted .70 with seven right."""
     p_correct = np.repeat([0.30, 0.70], 10)

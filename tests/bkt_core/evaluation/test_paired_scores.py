@@ -129,3 +129,17 @@ def test_equal_predictions_differ_nowhere_and_nothing_is_defined_without_attempt
     )
     assert none.n_attempts == 0
     assert {(one.a, one.b, one.interval) for one in none.scores.values()} == {(None,) * 3}
+
+
+def test_one_user_has_scores_but_no_errors():
+    pairs = without_others(drawn(), 0)
+    found = paired_scores(pairs)
+    assert found.n_users == 1
+    assert {one.standard_error for one in found.scores.values()} == {None}
+    assert {one.interval for one in found.scores.values()} == {None}
+    assert found.scores["log_loss"].a == pytest.approx(plain(pairs, pairs.p_a)["log_loss"])
+
+
+def without_others(pairs: PairedPredictions, user: int) -> PairedPredictions:
+    own = pairs.users == user
+    return PairedPredictions(*(getattr(pairs, name)[own] for name in pairs.__slots__))

@@ -11,6 +11,7 @@ from bkt_core.evaluation.metrics import score
 from bkt_core.evaluation.tally import CURVE_LENGTH, Tally, add_tallies, pool, tally
 from bkt_core.params import BktParams
 from bkt_core.replay import predict
+from bkt_core.sequences import AttemptSequences
 from tests.bkt_core.evaluation.fits import simulated
 
 #: Predictions within one width count as ties; of 24,000 attempts that is chance of this size.
@@ -83,3 +84,49 @@ def test_a_tally_survives_json_text():
     again = Tally.from_json(json.loads(json.dumps(counted.as_json())))
     for name in Tally.__slots__:
         assert getattr(again, name).tolist() == getattr(counted, name).tolist()
+
+
+def _pairs(outcomes: list[int], p: list[float]):
+    """Two users of the same length."""
+    half = len(p) // 2
+    sequences = AttemptSequences(np.array(outcomes, np.int8), np.array([0, half, len(p)]))
+    return sequences, np.array(p)
+
+
+def test_keys_are_twice_the_bin_and_one_more_for_right():
+    """Stored fits hold these keys: 2^16 bins, and 1 itself is in the last of them."""
+    counted = tally(*_pairs([1, 0, 1, 0, 1, 1], [0.25, 0.5, 1.0, 1.0, 0.0, 0.25]))
+    assert counted.keys.tolist() == [1, 2 * 16_384 + 1, 2 * 32_768, 131_070, 131_071]
+    assert counted.counts.tolist() == [1, 2, 1, 1, 1]
+    assert counted.calibration_counts[[0, 5, 10, 19]].tolist() == [
+        [0, 1], [0, 2], [1, 0], [1, 1],
+    ]  # fmt: skip
+    assert (counted.calibration_counts.shape, CURVE_LENGTH) == ((20, 2), 20)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "p"),
+    [
+        ([1, 0, 0, 0], [0.2, 0.1, 0.3, 0.2]),
+        ([0, 1, 1, 1], [0.2, 0.1, 0.3, 0.2]),
+        ([1, 0, 1, 0, 0, 1], [0.5, 0.5, 0.5, 0.25, 0.75, 0.75]),
+        ([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5]),
+        ([0, 1], [0.0, 0.0]),
+        ([1, 1], [0.3, 0.4]),
+        ([0, 0], [0.3, 0.4]),
+    ],
+)
+def test_the_pooled_area_of_a_few_attempts_is_exact(outcomes, p):
+    """Ties, a single attempt of one outcome, and only one outcome."""
+    sequences, p = _pairs(outcomes, p)
+    own = score(sequences.correct, p)
+    pooled = pool([own], [tally(sequences, p)])
+    assert pooled.auc == own.auc
+    assert pooled.accuracy == own.accuracy
+    assert pooled.calibration_error == pytest.approx(own.calibration_error, abs=1e-15)
+
+
+def test_one_attempt_has_scores():
+    sequences = AttemptSequences(np.array([1], np.int8), np.array([0, 1]))
+    own = score(sequences.correct, np.array([0.75]))
+    assert pool([own], [tally(sequences, np.array([0.75]))]) == own
