@@ -90,9 +90,13 @@ class UnknownAlgorithmError(BadInputError):
     """There is no algorithm version of that name."""
 
     def __init__(self, *, version: str | None, known: tuple[str, ...]) -> None:
-        asked = f"version {version!r}" if version else "an ACTIVE version"
-        super().__init__(
-            f"The database must hold {asked} of the algorithm, it has "
-            f"{', '.join(known) or 'none'}; run `bkt init` to seed it."
-        )
+        there = ", ".join(known) or "none"
+        if version is None or not known:
+            asked = f"version {version!r}" if version else "an ACTIVE version"
+            said = f"The database must hold {asked} of the algorithm, it has {there}; "
+            said += "run `bkt init` to seed it."
+        else:
+            said = f"There is no algorithm version {version!r}, the database has {there}; "
+            said += "`bkt algo list --all` shows them, `bkt algo add` adds one."
+        super().__init__(said)
         self.version = version

@@ -79,8 +79,15 @@ class RunFacts:
         return self.kind == "retrain" and self.tags.get("dry_run") != "true"
 
     def decided(self, decision: str) -> str:
-        """Return a decision in words: "would be promoted" if winners are not put in force."""
-        return "would be promoted" if decision == "promoted" and not self.promotes else decision
+        """Return a decision in words: "would be promoted" if no row is written.
+
+        Winners of a candidate become its rows, which serve nobody: "promoted under v2".
+        """
+        if decision != "promoted" or self.promotes:
+            return decision
+        if self.kind == "candidate":
+            return f"promoted under {self.tags['algo_version']}"
+        return "would be promoted"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -114,7 +114,10 @@ def users_sentence(evidence: RunEvidence) -> str:
     promoted = evidence.concepts.filter(pl.col("decision") == "promoted")
     held = evidence.concepts.filter(pl.col("reason").str.contains("impact"))
     up, down = int(promoted["users_up"].sum()), int(promoted["users_down"].sum())
-    lift = "lift" if evidence.facts.promotes else "would lift"
+    facts = evidence.facts
+    lift = "lift" if facts.promotes else "would lift"
+    if facts.kind == "candidate":
+        lift = f"would, with {facts.tags['algo_version']} in force, lift"
     sentence = (
         f"The promotions {lift} {up:,} mastery states above "
         f"{evidence.facts.mastery_threshold:g} and drop {down:,} below it"

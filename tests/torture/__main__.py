@@ -24,7 +24,7 @@ from datasets.store.params.seeds import seed as seed_database
 from datasets.store.schema.revision import upgrade
 from datasets.store.states.replays import warm_up
 from tests.postgres_server import PostgresServer, postgres_server
-from tests.torture.phase import PhaseResult, Plan, flips, run_apart, run_phase
+from tests.torture.phase import PhaseResult, Plan, activated, run_apart, run_phase
 from tests.torture.world import BEGAN, NEW_USERS, World
 
 BAD_DESIGNS = {
@@ -200,7 +200,8 @@ def _report(database: str, outcome: PhaseResult, plan: Plan) -> bool:
         f"({outcome.imported:,} in files, {outcome.attempts / outcome.seconds:.0f} a second) "
         f"and {outcome.faults:,} faults in {outcome.seconds:.0f} s "
         f"({outcome.random_kills} kills at random, {outcome.server_crashes} server crashes, "
-        f"{int(outcome.ledger.deadlocks.sum())} deadlocks), {flips(outcome.ledger)} activations"
+        f"{int(outcome.ledger.deadlocks.sum())} deadlocks), "
+        f"{activated(outcome.ledger, plan)} activations"
     )
     say("  fault point                     reached   killed")
     for i, point in enumerate(FAULT_POINTS):
@@ -219,7 +220,7 @@ def _report(database: str, outcome: PhaseResult, plan: Plan) -> bool:
     enough = (
         outcome.attempts >= plan.attempts
         and outcome.faults >= plan.faults
-        and flips(outcome.ledger) >= plan.activations
+        and activated(outcome.ledger, plan) >= plan.activations
     )
     if not enough:
         say(

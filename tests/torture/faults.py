@@ -36,6 +36,8 @@ LONG_DAWDLE = 0.1
 LONG_DAWDLE_SECONDS = 3.0
 #: And behind the question which row is active: a flip must wait for whoever has asked.
 DAWDLES = {"online: began": LONG_DAWDLE_SECONDS, "online: attempt inserted": 0.3}
+#: Between two attempts of a writer once enough were acknowledged.
+CALM_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Ledger:
     killed: NDArray[np.int64]  # (n_slots, n_points)
     deadlocks: NDArray[np.int64]  # (n_slots,)
     missed: NDArray[np.int64]  # (n_slots,), old-stamped states right after a sweep
-    flags: NDArray[np.int64]  # [stopping, armed]
+    flags: NDArray[np.int64]  # [stopping, armed, calm]
 
     @classmethod
     def shared(cls, n_slots: int) -> Ledger:
@@ -61,7 +63,7 @@ class Ledger:
             (n_slots, n_points),
             (n_slots,),
             (n_slots,),
-            (2,),
+            (3,),
         ]
         arrays = []
         for shape in shapes:
@@ -78,6 +80,15 @@ class Ledger:
     def armed(self) -> bool:
         """Whether children die at fault points."""
         return bool(self.flags[1])
+
+    @property
+    def pause(self) -> float:
+        """Seconds that writers wait between two attempts."""
+        return CALM_SECONDS if self.flags[2] else 0.0
+
+    def calm(self) -> None:
+        """Let writers slow down: enough was written, and a longer log delays each sweep."""
+        self.flags[2] = 1
 
     def stop(self) -> None:
         """Let children end their work, and kill none of them."""

@@ -12,7 +12,6 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from datasets.store.connections.fault_points import FAULT_POINTS
 from tests.torture.activations import activate_forever
 from tests.torture.batches import retrain_forever, roll_back_forever
 from tests.torture.erasures import erase_forever
@@ -54,7 +53,7 @@ class Plan:
     rollbacks: int = 1
     erasers: int = 1
     activators: int = 2
-    #: Flips that must have been committed before it is enough.
+    #: Activations that must have come to their end before it is enough.
     activations: int = 0
     server_crashes: int = 0
     #: Seconds between two random kills; 0: none, and no child dies at a fault point.
@@ -269,13 +268,14 @@ def _enough(
     if time.monotonic() - began > plan.seconds:
         return True
     attempts = sum(int(ledger.acknowledged[slot]) for slot in (*online, *imports))
+    if attempts >= plan.attempts:
+        ledger.calm()
     faults = int(ledger.killed.sum()) + other_faults
     unhit = plan.every_point and bool((ledger.killed.sum(axis=0) == 0).any())
     done = attempts >= plan.attempts and faults >= plan.faults and not unhit and not crash_at
-    return done and flips(ledger) >= plan.activations
+    return done and activated(ledger, plan) >= plan.activations
 
 
-def flips(ledger: Ledger) -> int:
-    """Activations whose transaction came to its commit; repetitions of one count once."""
-    point = FAULT_POINTS.index("activate: recorded")
-    return int(ledger.reached[:, point].sum() - ledger.killed[:, point].sum())
+def activated(ledger: Ledger, plan: Plan) -> int:
+    """Activations that came to their end; the children of the last slots count them."""
+    return int(ledger.units[ledger.units.size - plan.activators :].sum())

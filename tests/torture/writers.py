@@ -51,6 +51,7 @@ def write_online(world: World, ledger: Ledger, slot: int) -> None:
             continue
         reached("online: committed")
         ledger.acknowledged[slot] += 1
+        time.sleep(ledger.pause)
     engine.dispose()
 
 
@@ -77,6 +78,7 @@ async def _service(world: World, ledger: Ledger, first: int) -> None:
                 continue
             reached("online: committed")
             ledger.acknowledged[slot] += 1
+            await asyncio.sleep(ledger.pause)
 
     await asyncio.gather(*(task(first + i) for i in range(ASYNC_TASKS)))
     await engine.dispose()
@@ -98,7 +100,7 @@ def import_files(world: World, ledger: Ledger, slot: int) -> None:
             cut_off(error, ledger, slot, engine)
             continue
         ledger.acknowledged[slot] += IMPORT_ROWS
-        time.sleep(0.2)
+        time.sleep(0.2 + 10 * ledger.pause)
     engine.dispose()
 
 

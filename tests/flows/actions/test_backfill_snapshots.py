@@ -14,13 +14,16 @@ from bkt_settings.pipeline import load_settings
 from datasets.store.attempts.new_attempt import NewAttempt
 from datasets.store.connections.engines import reading
 from datasets.store.online.recording import record
+from datasets.store.params.activation import flip_version
+from datasets.store.params.algorithms import algorithm
 from datasets.store.params.rollback import roll_back
+from datasets.store.params.switching import switch
 from datasets.store.runs.runs import RunStatus, list_runs, start_run
 from datasets.store.states import point_in_time
 from datasets.store.states.snapshots import mastery_as_of, write_snapshots
 from datasets.store.states.sweep import sweep
 from flows.actions.backfill_snapshots import backfill_days
-from tests.datasets.store.writing import forget_runs, promote
+from tests.datasets.store.writing import challenger, forget_runs, promote
 
 if TYPE_CHECKING:
     from datetime import date
@@ -217,6 +220,60 @@ def test_as_known_is_judged_by_the_version_of_the_time(settings: Settings, quiet
         conn.execute(text("DELETE FROM mastery_snapshot"))
     backfill_days(settings, DAYS, as_known=True, params_of=None)
     assert rows_by_day(quiet_days) == written
+
+
+@pytest.fixture
+def days_of_activations(quiet_days: Engine) -> tuple[Engine, list[date]]:
+    """Five more days: rows of a candidate, v2 in force, a night under it, and back."""
+    days = [(FIRST + timedelta(days=n)).date() for n in range(5, 10)]
+    for n, (day, version) in enumerate(zip(days, ("", "v2", "", "v1", ""), strict=True), 5):
+        at = FIRST + timedelta(days=n)
+        for user in ("ann", "bob"):
+            _answer(quiet_days, f"{user}-{n}", user, at, n % 2)
+        if version:
+            noon = at + timedelta(hours=3)
+            with quiet_days.begin() as conn:
+                run_id = f"to-{version}"
+                start_run(conn, run_id=run_id, kind="activate", at=noon)
+                flip_version(conn, run_id=run_id, version=version, at=noon, actor="test")
+            sweep(quiet_days, at=noon)
+        _answer(quiet_days, f"carl-{n}", "carl", at + timedelta(hours=6), 1)
+        if n in (5, 7):  # a night under a candidate, and one while v2 is in force
+            evening = at + timedelta(hours=11)
+            kind = "candidate" if n == 5 else "retrain"
+            _fit_under_v2(
+                quiet_days, f"fit-{n}", "sums" if n == 5 else "products", kind, evening
+            )
+        _night(quiet_days, day, n, at + timedelta(hours=12))
+    return quiet_days, days
+
+
+def _fit_under_v2(engine: Engine, run_id: str, concept: str, kind: str, at: datetime) -> None:
+    with engine.begin() as conn:
+        start_run(conn, run_id=run_id, kind=kind, at=at)
+        switch(
+            conn,
+            run_id=run_id,
+            concept_id=concept,
+            algo_version_id=algorithm(conn, "v2").id,
+            challenger=challenger(BktParams(0.6, 0.2, 0.1, 0.15)),
+            expected_incumbent=None,
+            at=at,
+        )
+
+
+def test_as_known_is_judged_by_the_version_of_each_day_across_activations(
+    settings: Settings, days_of_activations: tuple[Engine, list[date]]
+):
+    """The very rows, under v1, then v2 with what nights had fitted of it, then v1 again."""
+    engine, days = days_of_activations
+    written = rows_by_day(engine)
+    versions = {str(day): {row[6] for row in written if row[0] == str(day)} for day in days}
+    assert list(versions.values()) == [{1}, {2}, {2}, {1}, {1}]
+    with engine.begin() as conn:
+        conn.execute(text("DELETE FROM mastery_snapshot"))
+    backfill_days(settings, [*DAYS, *days], as_known=True, params_of=None)
+    assert rows_by_day(engine) == written
 
 
 def test_what_makes_no_sense_is_refused_and_leaves_no_row(

@@ -80,7 +80,10 @@ def test_a_file_that_means_nothing_is_refused(
 ):
     (home / name).write_text(content)
     assert said in refusal(capsys, "add", "v9", str(home / name))
-    assert "v1, v2" in refusal(capsys, "show", "v9")
+    advice = refusal(capsys, "show", "v9")
+    assert "v1, v2" in advice
+    assert "bkt algo list" in advice
+    assert "bkt init" not in advice
     assert "in force" in refusal(capsys, "retire", "v1")
 
 

@@ -127,6 +127,16 @@ def test_what_puts_nothing_in_force_says_what_would_be_promoted(evidence):
         )
 
 
+def test_the_rows_of_a_candidate_are_told_as_those_of_its_version(evidence):
+    """They are written, and serve nobody before an activation."""
+    tags = dict(evidence.facts.tags, algo_version="v2")
+    facts = replace(evidence.facts, kind="candidate", tags=tags)
+    told = _printed(show_report, replace(evidence, facts=facts))
+    assert "promoted under v2 (" in told
+    assert "would be promoted" not in told
+    assert "The promotions would, with v2 in force, lift" in " ".join(told.split())
+
+
 def test_a_concept_that_waits_for_a_person_tells_how_it_is_let_pass(evidence):
     """Whatever its id is, the flag can be copied into a shell."""
     (row,) = evidence.concepts.filter(pl.col("concept_id") == AWKWARD).to_dicts()
