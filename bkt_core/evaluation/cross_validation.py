@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bkt_core.family.params import Params
     from bkt_core.fitting.engine import FitEngine, FitResult
     from bkt_core.fitting.options import FitOptions
-    from bkt_core.params import BktParams
     from bkt_core.sequences import AttemptSequences
 
 #: Cross-validation needs at least this many usable folds.
@@ -72,7 +72,7 @@ def cross_validate(
 
 
 def predict_by_fold(
-    sequences: AttemptSequences, folds: NDArray[np.int8], params: Sequence[BktParams | None]
+    sequences: AttemptSequences, folds: NDArray[np.int8], params: Sequence[Params | None]
 ) -> NDArray[np.float64]:
     """Predict P(correct) before each attempt, (n_attempts,), fold `k` with `params[k]`.
 

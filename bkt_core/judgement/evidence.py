@@ -14,12 +14,14 @@ from bkt_core.params import BktParams
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bkt_core.family.params import Params
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Champion:
     """The fitted parameters in force, with the information needed to score them again."""
 
-    params: BktParams
+    params: Params
     fold_seed: int | None = None
     #: Parameters fitted without each fold of `fold_seed`; empty if the row does not have them.
     fold_params: tuple[BktParams | None, ...] = ()
@@ -30,7 +32,7 @@ class Champion:
     @classmethod
     def from_metrics(
         cls,
-        params: BktParams,
+        params: Params,
         metrics: Mapping[str, Any],
         *,
         age_days: float | None = None,

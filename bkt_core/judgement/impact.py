@@ -12,7 +12,7 @@ from bkt_core.replay import replay
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
     from bkt_core.sequences import AttemptSequences
 
 
@@ -46,7 +46,7 @@ class Impact:
 
 
 def impact(
-    sequences: AttemptSequences, *, before: BktParams, after: BktParams, threshold: float
+    sequences: AttemptSequences, *, before: Params, after: Params, threshold: float
 ) -> Impact:
     """Replay all users with both parameter sets and count those who cross `threshold`."""
     mastered_before = replay(sequences, before) >= threshold

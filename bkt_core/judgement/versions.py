@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.concept_fit import ConceptFit
+    from bkt_core.family.params import Params
     from bkt_core.judgement.evidence import Champion
-    from bkt_core.params import AlgoParams, BktParams
+    from bkt_core.params import AlgoParams
     from bkt_core.sequences import AttemptSequences
 
 
@@ -35,11 +36,11 @@ class VersionParams:
     """The parameters of one version for one concept."""
 
     source: Source
-    params: BktParams
+    params: Params
     #: The mastery threshold of the version.
     threshold: float
     #: Parameters fitted without each fold of `fold_seed`; None: no prediction for the fold.
-    fold_params: tuple[BktParams | None, ...] = ()
+    fold_params: tuple[Params | None, ...] = ()
     fold_seed: int = 0
 
     def predict(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
     from datasets.extracts.files import Extract
     from datasets.sequences.readers import ConceptAttempts
 
@@ -40,7 +40,7 @@ class _Shard:
 class StagedStates:
     """Staged states by concept; query in the order of `in_order`, or shards are read again."""
 
-    def __init__(self, extract: Extract, params: Mapping[str, BktParams]) -> None:
+    def __init__(self, extract: Extract, params: Mapping[str, Params]) -> None:
         self._extract, self._params = extract, params
         ids = extract.concepts["concept_id"].to_pylist()
         self._codes = {concept_id: code for code, concept_id in enumerate(ids)}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bkt_core.evaluation.metrics import Scores
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
     from datasets.attempt_files.options import FileOptions
     from datasets.imports.plan import RowRules
 
@@ -51,8 +51,8 @@ def evaluate_file(
     options: FileOptions,
     rules: RowRules,
     *,
-    params: Mapping[str, BktParams],
-    defaults: BktParams,
+    params: Mapping[str, Params],
+    defaults: Params,
 ) -> FileScores:
     """Predict every attempt of a file from the attempts before it, and pool the scores.
 

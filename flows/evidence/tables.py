@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.concept_fit import Evidence
+    from bkt_core.family.params import Params
     from bkt_core.judgement.evidence import Verdict
-    from bkt_core.params import BktParams
 
 #: Columns of the table of concepts, the same in every run.
 CONCEPT_SCHEMA: dict[str, type[pl.DataType]] = {
@@ -86,7 +86,7 @@ CURVE_SCHEMA: dict[str, type[pl.DataType]] = {
 def concept_table(
     verdicts: Sequence[Verdict],
     *,
-    defaults: BktParams,
+    defaults: Params,
     origins: Mapping[str, str],
     errors: Mapping[str, str],
 ) -> pl.DataFrame:
@@ -135,7 +135,7 @@ def curve_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
 
 
 def _concept_row(
-    verdict: Verdict, defaults: BktParams, origins: Mapping[str, str]
+    verdict: Verdict, defaults: Params, origins: Mapping[str, str]
 ) -> dict[str, Any]:
     one = verdict.evidence
     fit, champion, moved = one.fit, one.champion, one.impact
@@ -207,5 +207,5 @@ def _rival_columns(evidence: Evidence, champion: Comparison | None) -> dict[str,
     return row
 
 
-def _letters(prefix: str, params: BktParams) -> dict[str, float]:
+def _letters(prefix: str, params: Params) -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in params.as_dict().items()}

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import polars as pl
     from mlflow.tracking import MlflowClient
 
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
     from flows.evidence.evidence import RunEvidence
     from flows.tracking.values import MonitoringReport
 
@@ -82,8 +82,8 @@ def register_parameters(
     experiment: str,
     model_name: str,
     *,
-    params: Mapping[str, BktParams],
-    defaults: BktParams,
+    params: Mapping[str, Params],
+    defaults: Params,
     mlflow_run_id: str | None = None,
 ) -> int | None:
     """Point the alias `champion` to the version with these parameters; return its number.

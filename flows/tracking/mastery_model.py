@@ -19,7 +19,7 @@ from mlflow.pyfunc.model import (
 )
 from numpy.typing import NDArray
 
-from bkt_core.params import BktParams
+from bkt_core.family.params import params_from_dict
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
 
@@ -34,8 +34,10 @@ class MasteryModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the parameters."""
         content = json.loads(Path(context.artifacts["parameters"]).read_text(encoding="utf-8"))
-        self.defaults = BktParams(**content["defaults"])
-        self.concepts = {name: BktParams(**p) for name, p in content["concepts"].items()}
+        self.defaults = params_from_dict(content["defaults"])
+        self.concepts = {
+            name: params_from_dict(own) for name, own in content["concepts"].items()
+        }
 
     def predict(
         self,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
     from flows.evidence.evidence import RunEvidence
 
 RUN_TAG = "bkt.run_id"
@@ -116,7 +116,7 @@ def _rows_of(evidence: RunEvidence) -> int:
     return int(counted if counted is not None else evidence.concepts["n_attempts"].sum())
 
 
-def model_content(params: Mapping[str, BktParams], defaults: BktParams) -> dict[str, Any]:
+def model_content(params: Mapping[str, Params], defaults: Params) -> dict[str, Any]:
     """Return the parameters in force in the form of the model's file."""
     return {
         "defaults": defaults.as_dict(),

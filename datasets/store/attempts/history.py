@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
 
     Outcomes = np.ndarray[tuple[int], np.dtype[np.int8]]
 
@@ -40,7 +40,7 @@ class AttemptHistory:
     moments: tuple[datetime, ...]
     index_of: dict[str, int]  # by the key of the attempt's row
 
-    def place(self, key: str, params: BktParams) -> Place:
+    def place(self, key: str, params: Params) -> Place:
         """Return the attempt with that key, at its position in the history."""
         at = self.index_of[key]
         others = np.delete(self.outcomes, at)

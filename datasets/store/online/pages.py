@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, exists, or_, select
 
-from datasets.store.online.queries import LETTERS, letters_of
+from datasets.store.params.columns import PARAM_COLUMNS, params_of_row
 from datasets.store.schema.tables import (
     MasteryStateRow,
     PromotionEventRow,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class ParamsEvent:
     run_id: str | None
     from_param_id: int | None
     to_param_id: int | None
-    to_params: BktParams | None
+    to_params: Params | None
     reasons: list[Any]
 
 
@@ -55,7 +55,7 @@ def history_page(
 ) -> tuple[ParamsEvent, ...]:
     """Return decisions on a concept older than an event id, newest first."""
     query = (
-        select(PromotionEventRow.__table__, *LETTERS)
+        select(PromotionEventRow.__table__, *PARAM_COLUMNS)
         .outerjoin(SkillParamsRow, SkillParamsRow.id == PromotionEventRow.to_param_id)
         .where(PromotionEventRow.concept_id == concept_id)
     )
@@ -71,7 +71,7 @@ def history_page(
             run_id=row.run_id,
             from_param_id=row.from_param_id,
             to_param_id=row.to_param_id,
-            to_params=letters_of(row) if row.to_param_id is not None else None,
+            to_params=params_of_row(row) if row.to_param_id is not None else None,
             reasons=row.reasons,
         )
         for row in rows

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Integer, and_, bindparam, func, insert, literal, select
 
-from bkt_core.params import FALLBACK_PARAMS, AlgoParams, BktParams
+from bkt_core.params import FALLBACK_PARAMS, AlgoParams
 from datasets.store.connections.locks import lock_attempt
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY, Algorithm, active_algorithm
+from datasets.store.params.columns import PARAM_COLUMNS, params_of_row
 from datasets.store.params.in_force import InForce
 from datasets.store.schema.tables import (
     AlgoParamsRow,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from bkt_core.family.params import Params
+
 
 class ParamSource(StrEnum):
     """The level of the hierarchy that parameters come from (docs/tables.md)."""
@@ -43,7 +46,7 @@ class ConceptParams:
     """The parameters in force for one concept, and where they come from."""
 
     concept_id: str
-    params: BktParams
+    params: Params
     level: ParamSource
     algo_version: str
     param_id: int | None
@@ -62,9 +65,6 @@ class MasteryThen:
     written_at: datetime | None  # None without attempts
 
 
-LETTERS = (SkillParamsRow.p_l0, SkillParamsRow.p_t, SkillParamsRow.p_s, SkillParamsRow.p_g)
-
-
 def _is_active_for(version_id: Any, concept_id: Any) -> Any:  # noqa: ANN401 - columns or values
     return and_(
         SkillParamsRow.algo_version_id == version_id,
@@ -75,7 +75,7 @@ def _is_active_for(version_id: Any, concept_id: Any) -> Any:  # noqa: ANN401 - c
 
 #: Built once, because building a statement costs more than executing it.
 _STATES = (
-    select(*STATE_COLUMNS, MasteryStateRow.updated_at, SkillParamsRow.id, *LETTERS)
+    select(*STATE_COLUMNS, MasteryStateRow.updated_at, SkillParamsRow.id, *PARAM_COLUMNS)
     .outerjoin(SkillParamsRow, _is_active_for(bindparam("version"), MasteryStateRow.concept_id))
     .where(MasteryStateRow.user_id == bindparam("user"))
     .order_by(MasteryStateRow.concept_id)
@@ -92,7 +92,7 @@ def concept_params(conn: Connection, concept_id: str) -> ConceptParams:
             SkillParamsRow.id,
             SkillParamsRow.run_id,
             SkillParamsRow.fitted_at,
-            *LETTERS,
+            *PARAM_COLUMNS,
         )
         .select_from(AlgoVersionRow)
         .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
@@ -102,7 +102,7 @@ def concept_params(conn: Connection, concept_id: str) -> ConceptParams:
     if row is None:
         raise UnknownAlgorithmError(version=None, known=())
     if row.id is not None:
-        params, level = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g), ParamSource.CONCEPT
+        params, level = params_of_row(row), ParamSource.CONCEPT
     elif row.params is not None:
         params, level = AlgoParams.from_json(row.params).defaults, ParamSource.ALGORITHM
     else:
@@ -238,10 +238,5 @@ def _now(
     )
 
 
-def _params(row: Any, algorithm: Algorithm) -> BktParams:  # noqa: ANN401 - a row with LETTERS
-    return algorithm.params.defaults if row.id is None else letters_of(row)
-
-
-def letters_of(row: Any) -> BktParams:  # noqa: ANN401 - a row with LETTERS
-    """Return the four parameters of a row."""
-    return BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
+def _params(row: Any, algorithm: Algorithm) -> Params:  # noqa: ANN401 - with PARAM_COLUMNS
+    return algorithm.params.defaults if row.id is None else params_of_row(row)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 
-from bkt_core.model import update_mastery
+from bkt_core.replay import step
 from datasets.store.attempts.erasure import require_not_erased
 from datasets.store.attempts.keys import keys_of_attempt
 from datasets.store.attempts.stamps import stamp_of_new
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from bkt_core.family.params import Params
     from bkt_core.family.stamps import Stamp
-    from bkt_core.params import BktParams
     from datasets.store.attempts.new_attempt import NewAttempt
     from datasets.store.states.reads import State
 
@@ -67,7 +67,7 @@ class Recorded:
     outcome: RecordOutcome
     mastery: Mastery
     key: str  # key of the row in `attempts`
-    params: BktParams  # the parameters in force, with which mastery was computed
+    params: Params  # the parameters in force, with which mastery was computed
     #: Mastery and P(correct) just before the attempt; None for duplicates and after a replay.
     p_mastery_prior: float | None = None
     p_correct: float | None = None
@@ -129,13 +129,10 @@ def _record_at(
     reached("online: attempt inserted")
     prior = p_correct = None
     if is_current(state, stamp) and _is_last(attempt, attempt_id, state):
-        letters = stamp.params
-        step = update_mastery(
-            state.p_mastery, int(attempt.correct), letters.p_T, letters.p_S, letters.p_G
-        )
-        prior, p_correct = state.p_mastery, step.p_correct
+        update = step(state.p_mastery, int(attempt.correct), stamp.params)
+        prior, p_correct = state.p_mastery, update.p_correct
         new = Replayed(
-            step.p_L_next,
+            update.p_L_next,
             state.n_attempts + 1,
             in_utc(attempt.attempted_at),
             attempt_id,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, select
 
-from bkt_core.params import AlgoParams, BktParams, require_known_settings
+from bkt_core.params import AlgoParams, require_known_settings
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY
+from datasets.store.params.columns import PARAM_COLUMNS, params_of_row
 from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
 
 if TYPE_CHECKING:
@@ -18,16 +19,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from bkt_core.family.params import Params
+
 _COLUMNS = (
     AlgoVersionRow.id.label("algo_version_id"),
     AlgoParamsRow.params,
     SkillParamsRow.id.label("param_id"),
     SkillParamsRow.concept_id,
     SkillParamsRow.run_id,
-    SkillParamsRow.p_l0,
-    SkillParamsRow.p_t,
-    SkillParamsRow.p_s,
-    SkillParamsRow.p_g,
+    *PARAM_COLUMNS,
 )
 _OF_CONCEPTS = {
     one: (
@@ -55,7 +55,7 @@ class InForce:
 
     algo_version_id: int
     param_id: int | None
-    params: BktParams
+    params: Params
     run_id: str | None
 
 
@@ -88,5 +88,4 @@ def _defaults(row: Row[Any]) -> InForce:
 
 
 def _fitted(row: Row[Any]) -> InForce:
-    params = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
-    return InForce(row.algo_version_id, row.param_id, params, row.run_id)
+    return InForce(row.algo_version_id, row.param_id, params_of_row(row), row.run_id)

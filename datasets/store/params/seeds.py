@@ -47,9 +47,17 @@ CANDIDATE_PARAMS: dict[str, Any] = {
     "constraints": {**SEEDED_PARAMS["constraints"], "L0_max": 0.95},
 }
 
+#: Forgetting between two attempts at a concept (docs/algorithms.md, section 13).
+FORGETTING_VERSION = "v3"
+FORGETTING_PARAMS: dict[str, Any] = {
+    **CANDIDATE_PARAMS,
+    "variant": {"forgetting": True},
+    "constraints": {**CANDIDATE_PARAMS["constraints"], "F_min": 0.0, "F_max": 0.1},
+}
+
 
 def seed(conn: Connection, *, at: datetime) -> None:
-    """Insert `v1` as the ACTIVE version and `v2` as a CANDIDATE, if they are missing.
+    """Insert `v1` as the ACTIVE version, `v2` and `v3` as CANDIDATEs, if they are missing.
 
     A database in which another version is ACTIVE keeps that one.
     """
@@ -60,7 +68,11 @@ def seed(conn: Connection, *, at: datetime) -> None:
     ).first()
     status = "CANDIDATE" if has_active else "ACTIVE"
     _seed_version(conn, SEEDED_VERSION, SEEDED_PARAMS, status=status, at=at)
-    _seed_version(conn, CANDIDATE_VERSION, CANDIDATE_PARAMS, status="CANDIDATE", at=at)
+    for version, params in (
+        (CANDIDATE_VERSION, CANDIDATE_PARAMS),
+        (FORGETTING_VERSION, FORGETTING_PARAMS),
+    ):
+        _seed_version(conn, version, params, status="CANDIDATE", at=at)
 
 
 def _seed_version(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
-from bkt_core.params import BktParams
+from datasets.store.params.columns import params_of_row
 from datasets.store.schema.tables import SkillParamsRow
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+    from bkt_core.family.params import Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class StoredParams:
     param_id: int
     concept_id: str
     algo_version_id: int
-    params: BktParams
+    params: Params
     metrics: dict[str, Any]
     n_attempts: int
     n_users: int
@@ -43,7 +45,7 @@ class StoredParams:
 class Challenger:
     """Fitted parameters that may be put in force."""
 
-    params: BktParams
+    params: Params
     n_attempts: int
     n_users: int
     fitted_at: datetime
@@ -99,7 +101,7 @@ def _stored(conn: Connection, *conditions: Any) -> list[StoredParams]:  # noqa: 
             param_id=row.id,
             concept_id=row.concept_id,
             algo_version_id=row.algo_version_id,
-            params=BktParams(row.p_l0, row.p_t, row.p_s, row.p_g),
+            params=params_of_row(row),
             metrics=row.metrics,
             n_attempts=row.n_attempts,
             n_users=row.n_users,

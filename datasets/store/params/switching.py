@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concept, lock_free_concepts
+from datasets.store.params.columns import columns_of_params
 from datasets.store.params.events import (
     EventDecision,
     NewEvent,
@@ -263,14 +264,10 @@ def _insert(
 
 def _row(request: SwitchRequest, shared: _Switching) -> dict[str, Any]:
     challenger = request.challenger
-    params = challenger.params
     return {
         "concept_id": request.concept_id,
         "algo_version_id": shared.algo_version_id,
-        "p_l0": params.p_L0,
-        "p_t": params.p_T,
-        "p_s": params.p_S,
-        "p_g": params.p_G,
+        **columns_of_params(challenger.params),
         "metrics": challenger.metrics,
         "n_attempts": challenger.n_attempts,
         "n_users": challenger.n_users,

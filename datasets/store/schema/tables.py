@@ -126,6 +126,7 @@ class SkillParamsRow(Base):
             for name in ("p_l0", "p_t", "p_s", "p_g")
         ),
         CheckConstraint("p_s + p_g < 1", name="slip_and_guess_leave_room"),
+        CheckConstraint("p_f >= 0 AND p_f < 1", name="p_f_in_0_1"),
         UniqueConstraint("run_id", "concept_id"),
         Index(
             "uq_bkt_skill_params_active",
@@ -145,6 +146,12 @@ class SkillParamsRow(Base):
     p_t: Mapped[float]
     p_s: Mapped[float]
     p_g: Mapped[float]
+    p_f: Mapped[float | None]
+    w_recent: Mapped[float | None]
+    w_long: Mapped[float | None]
+    w_share: Mapped[float | None]
+    w_gap: Mapped[float | None]
+    w_first: Mapped[float | None]
     metrics: Mapped[dict[str, Any]] = mapped_column(Json)
     n_attempts: Mapped[int] = mapped_column(BigId)
     n_users: Mapped[int] = mapped_column(BigId)

@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 from sqlalchemy import select, text
 
-from bkt_core.model import update_mastery
 from bkt_core.params import FALLBACK_PARAMS
-from bkt_core.replay import predict, replay
+from bkt_core.replay import predict, replay, step
 from bkt_core.sequences import AttemptSequences
 from datasets.store.connections.copy_rows import fill_temporary
 from datasets.store.schema.tables import AttemptRow
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from polars._typing import PolarsDataType
     from sqlalchemy import Connection
 
-    from bkt_core.params import BktParams
+    from bkt_core.family.params import Params
 
 _LOG_OF_KEYS = text(
     "SELECT k.user_id, a.id, a.correct, a.attempted_at FROM replay_key k JOIN attempts a "
@@ -64,10 +63,10 @@ def warm_up() -> None:
     one = _one_user(np.ones(1, dtype=np.int8))
     replay(one, FALLBACK_PARAMS)
     predict(one, FALLBACK_PARAMS)
-    update_mastery(0.5, 1, 0.1, 0.1, 0.1)
+    step(0.5, 1, FALLBACK_PARAMS)
 
 
-def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParams) -> Replayed:
+def replay_one(conn: Connection, user_id: str, concept_id: str, params: Params) -> Replayed:
     """Replay all attempts of one user at one concept."""
     rows = conn.execute(
         select(
@@ -90,7 +89,7 @@ def replay_one(conn: Connection, user_id: str, concept_id: str, params: BktParam
 
 
 def replay_keys(
-    conn: Connection, concept_id: str, user_ids: list[str], params: BktParams
+    conn: Connection, concept_id: str, user_ids: list[str], params: Params
 ) -> pl.DataFrame:
     """Replay many users at one concept; return a frame of `REPLAYED`, one row per user."""
     users = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String})
@@ -103,7 +102,7 @@ def replay_keys(
 
 
 def replay_pairs(
-    conn: Connection, pairs: pl.DataFrame, params: Mapping[str, BktParams]
+    conn: Connection, pairs: pl.DataFrame, params: Mapping[str, Params]
 ) -> pl.DataFrame:
     """Replay pairs of concept and user, each with the parameters of its concept.
 
@@ -125,7 +124,7 @@ def replay_pairs(
 
 
 def _replayed_pairs(
-    rows: list[tuple[str, str, int, int, Any]], params: Mapping[str, BktParams]
+    rows: list[tuple[str, str, int, int, Any]], params: Mapping[str, Params]
 ) -> pl.DataFrame:
     """Replay the log of many concepts, sorted by concept and user, concept by concept."""
     if not rows:
@@ -158,7 +157,7 @@ def _replayed_pairs(
     )
 
 
-def _replayed(rows: list[tuple[str, int, int, Any]], params: BktParams) -> pl.DataFrame:
+def _replayed(rows: list[tuple[str, int, int, Any]], params: Params) -> pl.DataFrame:
     if not rows:
         return pl.DataFrame(schema=REPLAYED)
     users, ids, outcomes, moments = zip(*rows, strict=True)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from sqlalchemy import select, text
 
 from bkt_core.params import AlgoParams
+from bkt_core.variant import ForgettingBounds, Variant
 from datasets.store.params.algorithms import active_algorithm, algorithm
 from datasets.store.params.seeds import seed
 from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow
@@ -21,17 +22,22 @@ def stored_rows(engine):
         return versions.all(), params.all()
 
 
-def test_v1_is_in_force_and_v2_stands_beside_it_with_more_room_for_l0(engine):
+def test_v1_is_in_force_v2_has_more_room_for_l0_and_v3_forgets(engine):
     with engine.begin() as conn:
-        active, candidate = active_algorithm(conn), algorithm(conn, "v2")
+        active = active_algorithm(conn)
+        candidate, forgetting = algorithm(conn, "v2"), algorithm(conn, "v3")
     versions, _params = stored_rows(engine)
     assert [(row.version, row.status) for row in versions] == [
         ("v1", "ACTIVE"),
         ("v2", "CANDIDATE"),
+        ("v3", "CANDIDATE"),
     ]
     assert (active.version, active.params) == ("v1", AlgoParams())
     wider = replace(AlgoParams().bounds, L0_max=0.95)
     assert candidate.params == replace(active.params, bounds=wider)
+    assert forgetting.params == replace(
+        candidate.params, variant=Variant(forgetting=True), bounds_of_F=ForgettingBounds()
+    )
 
 
 def test_seeding_again_changes_no_row(engine):

@@ -1,0 +1,46 @@
+"""The columns of `bkt_skill_params` that hold parameters, and the parameters of a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bkt_core.family.params import WEIGHT_NAMES, FamilyParams
+from bkt_core.params import BktParams
+from datasets.store.schema.tables import SkillParamsRow
+
+if TYPE_CHECKING:
+    from bkt_core.family.params import Params
+
+#: The four probabilities, then what only some versions have, which is null in the others.
+PARAM_COLUMNS = (
+    SkillParamsRow.p_l0,
+    SkillParamsRow.p_t,
+    SkillParamsRow.p_s,
+    SkillParamsRow.p_g,
+    SkillParamsRow.p_f,
+    *(getattr(SkillParamsRow, name) for name in WEIGHT_NAMES),
+)
+
+
+def params_of_row(row: Any) -> Params:  # noqa: ANN401 - a row with `PARAM_COLUMNS`
+    """Return the parameters of a row, in the class that its version replays with."""
+    base = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
+    weights = {
+        name: value for name in WEIGHT_NAMES if (value := getattr(row, name)) is not None
+    }
+    if row.p_f is None and not weights:
+        return base
+    return FamilyParams(base, row.p_f, weights)
+
+
+def columns_of_params(params: Params) -> dict[str, float | None]:
+    """Return the value of each column of `PARAM_COLUMNS`, by name."""
+    values = params.as_dict()
+    return {
+        "p_l0": params.p_L0,
+        "p_t": params.p_T,
+        "p_s": params.p_S,
+        "p_g": params.p_G,
+        "p_f": values.get("p_F"),
+        **{name: values.get(name) for name in WEIGHT_NAMES},
+    }
