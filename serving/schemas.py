@@ -84,12 +84,17 @@ class ApiModel(BaseModel):
 
 
 class BKTParams(ApiModel):
-    """The four BKT parameters."""
+    """The BKT parameters of a concept."""
 
     p_L0: Probability
     p_T: Probability
     p_S: Probability
     p_G: Probability
+    p_F: Probability | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Lost between two attempts at the concept; absent from versions without.",
+    )
 
 
 class Attempt(ApiModel):

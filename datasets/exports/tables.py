@@ -88,9 +88,9 @@ _SCHEMAS: Mapping[Table, pa.Schema] = MappingProxyType(
             [
                 ("param_id", pa.int64()), ("concept_id", pa.string()),
                 ("algo_version", pa.string()), ("p_L0", pa.float64()), ("p_T", pa.float64()),
-                ("p_S", pa.float64()), ("p_G", pa.float64()), ("n_attempts", pa.int64()),
-                ("n_users", pa.int64()), ("fitted_at", _TIME), ("run_id", pa.string()),
-                ("is_active", pa.bool_()), ("metrics", pa.string()),
+                ("p_S", pa.float64()), ("p_G", pa.float64()), ("p_F", pa.float64()),
+                ("n_attempts", pa.int64()), ("n_users", pa.int64()), ("fitted_at", _TIME),
+                ("run_id", pa.string()), ("is_active", pa.bool_()), ("metrics", pa.string()),
             ]
         ),
         Table.EVENTS: pa.schema(
@@ -160,8 +160,8 @@ def _query(conn: Connection, table: Table, filters: Filters) -> Select[*tuple[An
     if table is Table.PARAMETERS:
         p = SkillParamsRow
         query = select(
-            p.id, p.concept_id, version, p.p_l0, p.p_t, p.p_s, p.p_g, p.n_attempts, p.n_users,
-            p.fitted_at, p.run_id, p.is_active, p.metrics,
+            p.id, p.concept_id, version, p.p_l0, p.p_t, p.p_s, p.p_g, p.p_f, p.n_attempts,
+            p.n_users, p.fitted_at, p.run_id, p.is_active, p.metrics,
         ).join_from(p, AlgoVersionRow, AlgoVersionRow.id == p.algo_version_id)  # fmt: skip
         if not filters.all_rows:
             query = query.where(p.is_active, p.algo_version_id == active_algorithm(conn).id)

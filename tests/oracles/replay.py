@@ -9,7 +9,8 @@ LOW, HIGH = 1e-10, 1.0 - 1e-10
 #: What a concept without fitted parameters gets.
 DEFAULTS = (0.1, 0.1, 0.1, 0.25)
 
-Params = tuple[float, float, float, float]
+#: L0, T, S, G; where the version forgets F follows, where it does not nothing or None.
+Params = tuple[float | None, ...]
 
 
 def clamp(p: float) -> float:
@@ -26,8 +27,11 @@ def step(p: float, correct: int, t: float, s: float, g: float) -> tuple[float, f
 
 def mastery(outcomes: list[int], params: Params) -> float:
     """After the last of a user's attempts at one concept, from p_L0."""
-    p, t, s, g = params
+    p, t, s, g, *more = params
+    f = next(iter(more), None)
     p = clamp(p)
-    for correct in outcomes:
+    for i, correct in enumerate(outcomes):
+        if i > 0 and f is not None:
+            p = clamp(p * (1.0 - f))
         p, _ = step(p, correct, t, s, g)
     return p

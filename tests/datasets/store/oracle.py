@@ -10,7 +10,7 @@ from tests.oracles.replay import DEFAULTS, mastery
 def expected_states(conn: Connection) -> dict[tuple[str, str], tuple[float, int, int | None]]:
     """(user, concept) -> (p_mastery, n_attempts, param_id), from attempts and active rows."""
     active = {
-        row.concept_id: (row.id, (row.p_l0, row.p_t, row.p_s, row.p_g))
+        row.concept_id: (row.id, (row.p_l0, row.p_t, row.p_s, row.p_g, row.p_f))
         for row in conn.execute(
             text(
                 "SELECT p.* FROM bkt_skill_params p JOIN algo_versions v "

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from bkt_core.family.params import Params
+
 PARAMS = BktParams(p_L0=0.3, p_T=0.15, p_S=0.08, p_G=0.22)
 UNASKED = -1
 
 
-def challenger(params: BktParams = PARAMS) -> Challenger:
+def challenger(params: Params = PARAMS) -> Challenger:
     return Challenger(params=params, n_attempts=10, n_users=3, fitted_at=STARTED)
 
 
@@ -33,7 +35,7 @@ def promote(
     engine: Engine,
     run_id: str,
     concept_id: str,
-    params: BktParams = PARAMS,
+    params: Params = PARAMS,
     *,
     expected: int | None = UNASKED,
     at: datetime = STARTED,

@@ -22,7 +22,7 @@ TABLES = (
 )
 
 ACTIVE = text(
-    "SELECT concept_id, p_l0, p_t, p_s, p_g FROM bkt_skill_params p JOIN algo_versions v "
+    "SELECT concept_id, p_l0, p_t, p_s, p_g, p_f FROM bkt_skill_params p JOIN algo_versions v "
     "ON v.id = p.algo_version_id WHERE p.is_active AND v.status = 'ACTIVE'"
 )
 LOG = text("SELECT user_id, concept_id, correct FROM attempts ORDER BY attempted_at, id")

@@ -73,7 +73,9 @@ def expected(conn):
         text("SELECT * FROM bkt_skill_params WHERE is_active AND algo_version_id = :version"),
         {"version": version},
     )
-    fitted = {row.concept_id: (row.id, (row.p_l0, row.p_t, row.p_s, row.p_g)) for row in rows}
+    fitted = {
+        row.concept_id: (row.id, (row.p_l0, row.p_t, row.p_s, row.p_g, row.p_f)) for row in rows
+    }
     outcomes = {}
     for row in conn.execute(text("SELECT * FROM attempts ORDER BY attempted_at, id")):
         outcomes.setdefault((row.user_id, row.concept_id), []).append(row.correct)

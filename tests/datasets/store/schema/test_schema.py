@@ -61,10 +61,10 @@ def _clauses(sql: str) -> tuple[str, ...]:
     """The parts of a CREATE, sorted: models and migration may list constraints apart.
 
     SQLite quotes the name of a table that a migration copied, and appends an added column to
-    the last line.
+    the last line, with its constraint.
     """
     plain = re.sub(r"\)( WITHOUT ROWID)?$", r"\n)\1", sql.replace('"', "").strip())
-    parts = re.split(r"\n|, (?=[a-z_]+ (?:BIGINT|INTEGER)\b)", plain)
+    parts = re.split(r"\n|, (?=[a-z_]+ (?:BIGINT|INTEGER|FLOAT)\b)| (?=CONSTRAINT )", plain)
     clauses = (re.sub(r"\s+", " ", part).strip(" ,") for part in parts)
     return tuple(sorted(filter(None, clauses)))
 

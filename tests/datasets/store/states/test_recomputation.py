@@ -8,10 +8,12 @@ import polars as pl
 import pytest
 from sqlalchemy import text
 
+from bkt_core.family.params import FamilyParams
 from bkt_core.params import BktParams
 from datasets.store.attempts.erasure import erase_user, lift
 from datasets.store.connections.engines import reading
 from datasets.store.online.recording import record
+from datasets.store.states.reads import read_mastery
 from datasets.store.states.snapshots import mastery_as_of, write_snapshots
 from datasets.store.states.sweep import STAGED, outstanding, sweep
 from tests.datasets.store.online.test_recording import (
@@ -23,6 +25,7 @@ from tests.datasets.store.oracle import expected_states, stored_states
 from tests.datasets.store.writing import import_rows, promote
 from tests.moments import STARTED
 
+FORGETTING = FamilyParams(BktParams(p_L0=0.3, p_T=0.15, p_S=0.08, p_G=0.22), p_F=0.07)
 ROWS = [
     {"user": f"u{i % 7}", "concept": f"c{i % 3}", "correct": i * 5 % 7 % 2, "minutes": i}
     for i in range(90)
@@ -102,6 +105,26 @@ def test_ids_of_attempts_follow_the_order_of_the_file(engine):
     with reading(engine) as conn:
         keys = conn.execute(text("SELECT idempotency_key FROM attempts ORDER BY id")).scalars()
         assert list(keys) == [f"k{i * 7919 % 500}" for i in range(500)]
+
+
+def test_a_row_that_forgets_is_replayed_by_every_path(engine):
+    promote(engine, "run-1", "c1", FORGETTING)
+    import_rows(engine, ROWS[:60])
+    sweep(engine, at=STARTED)
+    assert_states_equal_their_replay(engine)
+    for i, minutes in enumerate((200, 201, 30)):  # two at the end, one late
+        write(engine, attempt(f"online-{i}", user="u1", concepts=("c1",), minutes=minutes))
+    write(engine, attempt("new", user="nobody", concepts=("c1",)))
+    assert_states_equal_their_replay(engine)
+    import_rows(engine, ROWS[60:])
+    with reading(engine) as conn:
+        seen = {one.concept_id: one.p_mastery for one in read_mastery(conn, "u1")}
+        assert seen["c1"] == expected_states(conn)["u1", "c1"][0]
+    sweep(engine, at=STARTED, staged_chunk=1, replay_chunk=1)
+    assert_states_equal_their_replay(engine)
+    promote(engine, "run-2", "c1")  # back to four probabilities
+    sweep(engine, at=STARTED)
+    assert_states_equal_their_replay(engine)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])

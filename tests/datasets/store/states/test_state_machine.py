@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from sqlalchemy import text
 
+from bkt_core.family.params import FamilyParams
 from bkt_core.params import BktParams
 from datasets.store.attempts.erasure import erase_user, lift, write_tombstone
 from datasets.store.attempts.new_attempt import NewAttempt
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from bkt_core.family.params import Params
+
 USERS = st.sampled_from(["ann", "bob", "é"])
 CONCEPTS = st.sampled_from(["x", "y"])
 MINUTES = st.integers(0, 20)
@@ -52,6 +55,7 @@ POINTS = (
     "erase: rows deleted",
 )
 PROBABILITY = st.floats(0.05, 0.45)
+FORGETS = st.none() | st.floats(0.0, 0.5)
 
 
 class CrashedError(Exception):
@@ -67,8 +71,8 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.log: list[tuple[str, str, int, int, int]] = []  # user, concept, minute, n, correct
         self.keys: dict[str, tuple[str, str]] = {}
-        self.active: dict[str, tuple[float, float, float, float]] = {}
-        self.rows: dict[str, list[tuple[int, tuple[float, float, float, float]]]] = {}
+        self.active: dict[str, tuple[float, ...]] = {}
+        self.rows: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
         self.pinned: set[str] = set()
         self.erased: set[str] = set()
         self.numbers = count()
@@ -111,13 +115,16 @@ class StoreMachine(RuleBasedStateMachine):
             for row in rows:
                 self._logged(str(row["key"]), user, concept, int(str(row["minutes"])), 1)
 
-    @rule(concept=CONCEPTS, p=st.tuples(PROBABILITY, PROBABILITY, PROBABILITY, PROBABILITY))
-    def promote(self, concept: str, p: tuple[float, float, float, float]) -> None:
+    @rule(concept=CONCEPTS, p=st.tuples(*4 * [PROBABILITY]), forgets=FORGETS)
+    def promote(self, concept: str, p: tuple[float, ...], forgets: float | None) -> None:
         """A run switches a concept and sweeps; its staging never fits."""
+        params: Params = BktParams(*p)
+        if forgets is not None:
+            p, params = (*p, forgets), FamilyParams(BktParams(*p), forgets)
         staged = staged_now(self.engine, concept, p_mastery=0.5)
         staged = staged.with_columns(base_version=staged["base_version"] - 1)  # never matches
         run_id = f"run-{id(self)}-{next(self.numbers)}"
-        outcome = promote(self.engine, run_id, concept, BktParams(*p))
+        outcome = promote(self.engine, run_id, concept, params)
         if concept in self.pinned:
             assert outcome.switch is Switch.PINNED
             return
