@@ -190,6 +190,8 @@ class NewAttempt(dy.Schema):
     concept_id = dy.String()
     correct = dy.Int8(min=0, max=1)
     attempted_at = dy.Datetime(time_unit="us", time_zone="UTC")
+    #: The same in all rows of one attempt at several concepts.
+    attempt_code = dy.Int64()
 
 
 #: A shard: all attempts of some concepts, sorted by `ATTEMPT_ORDER`; codes index the tables.

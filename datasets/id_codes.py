@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +19,7 @@ from datasets.row_kernels import (
     encode,
     fill_slots,
     hash_bytes,
+    hash_texts,
     read_only,
 )
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=np.generic)
 
+#: Layout in which text is one array of bytes with the end of each value.
+_PLAIN = pl.CompatLevel.oldest()
 _INITIAL_IDS = 1 << 12
 _INITIAL_BYTES = 1 << 17
 _NOTHING, _NO_OFFSETS = np.frombuffer(b"", np.uint8), np.frombuffer(bytes(4), np.int32)
@@ -60,6 +64,17 @@ def stable_hash(identifier: str) -> int:
     """
     data = np.frombuffer(identifier.encode(), np.uint8)
     return int(np.uint64(hash_bytes(data, 0, data.size)))
+
+
+def attempt_codes(source: str, attempt_ids: pl.Series) -> pl.Series:
+    """Return the number of each attempt of a source, 64 bits, signed.
+
+    It is stored with the rows of the attempt: never change it.
+    """
+    hashes = np.empty(len(attempt_ids), np.uint64)
+    hash_texts(text_column(attempt_ids.to_arrow(compat_level=_PLAIN)), hashes)
+    hashes ^= np.uint64(stable_hash(source))
+    return pl.Series("attempt_code", hashes.view(np.int64))
 
 
 class IdCodes:

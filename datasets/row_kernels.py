@@ -163,6 +163,13 @@ def hash_bytes(data: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
     return _finished(state ^ np.uint64(stop - start))
 
 
+@kernel
+def hash_texts(column: TextColumn, out: NDArray[np.uint64]) -> None:
+    """The stable hash of each text of a column without nulls, into `out` (n,)."""
+    for row in range(out.size):
+        out[row] = hash_bytes(column.data, column.offsets[row], column.offsets[row + 1])
+
+
 @inlined
 def row_hash(
     concept_hash: np.uint64, user_hash: np.uint64, row_id: int, time: int, correct: int

@@ -14,6 +14,7 @@ import polars as pl
 from datasets.attempt_files.values.ids import LIST_SEPARATOR
 from datasets.contracts import CONFLICTS_IN_FILE, FILE_RULES, FileAttempt, NewAttempt
 from datasets.errors import FileFormatError
+from datasets.id_codes import attempt_codes
 from datasets.identity import with_idempotency_keys
 from datasets.imports.repeats import Repeats, Repetition
 
@@ -162,7 +163,9 @@ def _judge(rows: pl.DataFrame, source: AttemptRows, rules: RowRules) -> _Judged:
     )
     return _Judged(
         rows=rows,
-        good=with_idempotency_keys(good, rules.source),
+        good=with_idempotency_keys(good, rules.source).with_columns(
+            attempt_codes(rules.source, good["attempt_id"])
+        ),
         broken=broken,
         multi_concept=parts.filter(pl.col("row").is_duplicated())["row"].n_unique(),
         skipped=rows.height - kept.height,

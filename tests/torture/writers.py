@@ -11,6 +11,7 @@ import asyncpg
 import polars as pl
 from sqlalchemy.exc import DBAPIError
 
+from datasets.store.attempts.new_attempt import attempt_code
 from datasets.store.attempts.writer import write_attempts
 from datasets.store.connections.engines import make_async_engine, make_engine
 from datasets.store.connections.fault_points import reached
@@ -116,6 +117,7 @@ def frame_of(attempts: list[NewAttempt]) -> pl.DataFrame:
             "concept_id": concept,
             "correct": attempt.correct,
             "attempted_at": attempt.attempted_at,
+            "attempt_code": attempt_code(attempt.idempotency_key),
         }
         for row, attempt in enumerate(attempts)
         for concept in sorted(attempt.concept_ids)

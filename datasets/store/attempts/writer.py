@@ -12,6 +12,7 @@ import polars as pl
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.exc import IntegrityError
 
+from datasets.store.attempts.pending import PendingAttempts
 from datasets.store.connections.copy_rows import add_rows, empty_temporary, fill_temporary
 from datasets.store.connections.database_errors import is_unique_violation
 from datasets.store.connections.fault_points import reached
@@ -40,7 +41,11 @@ _KEYS = {"concept_id": "id", "user_id": "id"}
 _KEY = {"idempotency_key": "id"}
 #: The columns of a line that are written to the log.
 _ATTEMPT = {name: kind for name, kind in INCOMING.items() if name != "row"} | {
-    "created_at": "moment"
+    "created_at": "moment",
+    "attempt_code": "int",
+    "recent_outcomes": "int",
+    "n_before": "int32",
+    "n_right_before": "int32",
 }
 
 _ERASED = text("SELECT user_id FROM erased_user")
@@ -114,9 +119,10 @@ def write_attempts(
 class AttemptWriter:
     """Writes attempts of many users, batch by batch, in one transaction of the caller.
 
-    `finish` marks the states of inserted and corrected attempts as stale; the next sweep or
-    reader replays them. They are marked at the end and in order, because an online update that
-    waits for one state may hold another.
+    `finish` inserts the attempts in the order in which they came, stamped in order of time, and
+    marks the states of inserted and corrected attempts as stale; the next sweep or reader
+    replays them. They are marked at the end and in order, because an online update that waits
+    for one state may hold another.
     """
 
     def __init__(
@@ -129,10 +135,11 @@ class AttemptWriter:
     ) -> None:
         self._conn, self._at = conn, at
         self._corrections, self._actor = corrections, actor
+        self._pending = PendingAttempts()
         empty_temporary(conn, "outdated_state", _KEYS)
 
     def write(self, new: pl.DataFrame) -> pl.DataFrame:
-        """Write a frame of `NewAttempt`, in its order; return a frame with `row` and `outcome`.
+        """Judge a frame of `NewAttempt`; return a frame with `row` and `outcome`.
 
         There is one outcome per line of `new`: `inserted`; `duplicate` (the same is already
         stored); `conflict` (another content is stored); `corrected` (only `correct` differed
@@ -140,14 +147,13 @@ class AttemptWriter:
         conflict or erased, no line of that row is written.
         """
         conn = self._conn
-        incoming = new.select(INCOMING.keys())
+        incoming = new.select(*INCOMING, "attempt_code")
         lock_many_users(conn, incoming["concept_id"].unique().to_list())
         reached("import: locked")
         judged = _judge(conn, incoming, corrections=self._corrections)
         inserted = judged.filter(pl.col("outcome") == "inserted")
         corrected = judged.filter(pl.col("outcome") == "corrected")
-        _insert(conn, inserted, self._at)
-        reached("import: attempts inserted")
+        self._pending.add(inserted)
         _correct(conn, corrected, self._at, self._actor)
         if corrected.height:
             reached("import: attempts corrected")
@@ -156,7 +162,10 @@ class AttemptWriter:
         return judged.select("row", "outcome")
 
     def finish(self) -> None:
-        """Mark the states as stale, and insert those that are missing."""
+        """Insert the attempts; mark the states as stale, and insert those that are missing."""
+        for attempts in self._pending.stamped(self._conn):
+            _insert(self._conn, attempts, self._at)
+        reached("import: attempts inserted")
         _mark(self._conn, self._at)
         reached("import: states marked")
 

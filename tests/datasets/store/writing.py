@@ -9,6 +9,7 @@ import polars as pl
 from sqlalchemy import text
 
 from bkt_core.params import BktParams
+from datasets.store.attempts.new_attempt import attempt_code
 from datasets.store.attempts.writer import write_attempts
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.skill_params import Challenger, active_params
@@ -71,6 +72,10 @@ def attempts_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
             "correct": [row.get("correct", 1) for row in rows],
             "attempted_at": [
                 STARTED + timedelta(minutes=int(str(row.get("minutes", i))))
+                for i, row in enumerate(rows)
+            ],
+            "attempt_code": [
+                attempt_code(str(row.get("attempt", row.get("key", f"k{i}"))))
                 for i, row in enumerate(rows)
             ],
         },

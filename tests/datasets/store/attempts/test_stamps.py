@@ -8,12 +8,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from datasets.store.attempts import pending
 from datasets.store.attempts.new_attempt import NewAttempt, attempt_code
 from datasets.store.attempts.stamps import _ROWS
+from datasets.store.attempts.writer import AttemptWriter
 from datasets.store.connections.engines import reading
 from datasets.store.online.recording import record
+from tests.datasets.store.writing import attempts_frame, import_rows
 from tests.moments import STARTED
-from tests.oracles.stamps import following
+from tests.oracles.stamps import following, stamps_of_user
 
 STAMPS = text(
     "SELECT user_id, concept_id, idempotency_key, recent_outcomes, n_before, n_right_before "
@@ -166,3 +169,131 @@ def test_the_number_of_an_attempt_never_changes():
     """It is stored."""
     assert attempt_code("k0") == -1717783456274901297
     assert attempt_code("k1") != attempt_code("k0")
+
+
+def test_an_import_is_stamped_in_order_of_time(engine):
+    """Not of the file; an attempt at several concepts is one, wherever its lines stand."""
+    import_rows(
+        engine,
+        [
+            {"key": "k3", "minutes": 3, "concept": "c"},
+            {"key": "k1", "minutes": 1, "correct": 0, "concept": "a", "attempt": "one"},
+            {"key": "k0", "minutes": 0, "concept": "a"},
+            {"key": "k2", "minutes": 1, "correct": 0, "concept": "b", "attempt": "one"},
+            {"key": "bob's", "user": "bob", "minutes": 2},
+        ],
+    )
+    assert {key: stamp for (_, key, _), stamp in stamps(engine).items()} == {
+        "k3": (0b110, 2, 1),
+        "k1": (0b11, 1, 1),
+        "k0": (1, 0, 0),
+        "k2": (0b11, 1, 1),
+        "bob's": (1, 0, 0),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_import_goes_on_from_what_is_stored(engine, seed):
+    """Late rows among stored ones too; nothing that is stored changes."""
+    rng = random.Random(seed)  # noqa: S311 - a test's own
+    rows = [
+        {
+            "key": f"k{n}",
+            "user": rng.choice(("ann", "bob", "cy")),
+            "minutes": rng.randint(0, 60),
+            "correct": rng.randint(0, 1),
+            "concept": rng.choice("abc"),
+        }
+        for n in range(200)
+    ]
+    rows.sort(key=lambda row: row["minutes"])
+    import_rows(engine, rows[:120])
+    first = stamps(engine)
+    import_rows(engine, rows[120:160] + rows[20:40])
+    import_rows(engine, sorted(rows, key=lambda row: row["key"]))  # most are duplicates
+    found = stamps(engine)
+    assert first.items() <= found.items()
+    expected = {}
+    for user in ("ann", "bob", "cy"):
+        own = [row for row in rows if row["user"] == user]
+        facts = [(row["minutes"], row["key"], row["correct"]) for row in own]
+        for row, stamp in zip(own, stamps_of_user(facts), strict=True):
+            expected[user, row["key"], row["concept"]] = stamp
+    split = {
+        rows[119]["minutes"],
+        rows[159]["minutes"],
+    }  # moments whose rows came in two imports
+    later = {row["key"] for row in rows if row["minutes"] not in split}
+    assert {k: s for k, s in found.items() if k[1] in later and k in first} == {
+        k: s for k, s in expected.items() if k[1] in later and k in first
+    }
+
+
+def test_an_import_of_late_rows_follows_stored_ones_and_takes_their_stamp(engine):
+    record_one(engine, "k0", correct=0)
+    record_one(engine, "k2", minutes=2)
+    import_rows(
+        engine,
+        [
+            {"key": "k1", "minutes": 1, "concept": "b"},
+            {"key": "k2 too", "minutes": 2, "concept": "b"},
+            {"key": "k3", "minutes": 3, "concept": "b"},
+            {"key": "early", "minutes": -1, "concept": "b"},
+        ],
+    )
+    found = {key: stamp for (_, key, _), stamp in stamps(engine).items()}
+    assert found["early"] == (1, 0, 0)
+    assert found["k1"] == found["k2"] == found["k2 too"] == (0b10, 1, 0)
+    assert found["k3"] == (0b1011, 3, 2)
+
+
+def test_an_import_after_rows_without_a_stamp_has_none(engine):
+    record_one(engine, "k0")
+    record_one(engine, "k2", minutes=2)
+    forget(engine, "idempotency_key = 'k2'")
+    import_rows(
+        engine,
+        [
+            {"key": "k1", "minutes": 1},
+            {"key": "k2 too", "minutes": 2},
+            {"key": "k3", "minutes": 3},
+            {"key": "k4", "minutes": 4},
+        ],
+    )
+    found = {key: stamp for (_, key, _), stamp in stamps(engine).items()}
+    assert found["k1"] == (0b11, 1, 1)
+    assert {found[key] for key in ("k2", "k2 too", "k3", "k4")} == {(None, None, None)}
+
+
+def test_many_batches_wait_in_a_file(engine, monkeypatch):
+    """The rows come back in their order, and the file goes."""
+    monkeypatch.setattr(pending, "KEPT_ROWS", 7)
+    monkeypatch.setattr(pending, "_ROWS_AT_A_TIME", 5)
+    rows = [
+        {"key": f"k{n:02d}", "user": f"u{n % 4}", "minutes": 40 - n, "correct": n % 3 % 2}
+        for n in range(40)
+    ]
+    with engine.begin() as conn:
+        writer = AttemptWriter(conn, at=STARTED)
+        for first in range(0, 40, 6):
+            writer.write(attempts_frame(rows[first : first + 6]))
+        writer.finish()
+    with reading(engine) as conn:
+        keys = [row.idempotency_key for row in conn.execute(STAMPS)]
+    assert keys == [row["key"] for row in rows]
+    found = stamps(engine)
+    for user in range(4):
+        own = [row for row in reversed(rows) if row["user"] == f"u{user}"]
+        expected = stamps_of_user([(r["minutes"], r["key"], r["correct"]) for r in own])
+        assert [found[f"u{user}", r["key"], "fractions"] for r in own] == expected
+
+
+def test_a_correction_changes_what_comes_after_but_no_stamp(engine):
+    record_one(engine, "k0", correct=0)
+    record_one(engine, "k1", minutes=1, correct=0)
+    before = stamps(engine)
+    rows = [{"key": "k1", "minutes": 1, "correct": 1, "concept": "a"}]
+    assert import_rows(engine, rows, corrections=True) == ["corrected"]
+    assert stamps(engine) == before
+    record_one(engine, "k2", minutes=2)
+    assert stamps(engine)["ann", "k2", "a"] == (0b101, 2, 1)
