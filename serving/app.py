@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from bkt_settings.service import load_service_settings
+from bkt_settings.telemetry import open_telemetry
 from datasets.store.states.replays import warm_up
 from serving import problems
 from serving.metrics import Measured
@@ -19,6 +21,7 @@ from serving.routes import operations as operations_routes
 from serving.routes.document import document_of
 from serving.routes.limits import BodyLimit
 from serving.service import build_service, now_utc
+from serving.tracing import Traced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,7 +46,7 @@ def create_app(
     """Create the service, from the given settings or those of conf and the environment."""
     settings = settings or load_service_settings()
     service = build_service(settings, launcher=launcher, clock=clock)
-    own = service.settings
+    own, telemetry = service.settings, open_telemetry("bkt-service")
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -55,6 +58,8 @@ def create_app(
         warm_up()  # so that the first request does not wait for the compiler
         yield
         await service.close()
+        if telemetry is not None:
+            await asyncio.to_thread(telemetry.close)
 
     app = FastAPI(
         title="BKT service",
@@ -75,6 +80,8 @@ def create_app(
     problems.register(app)
     app.add_middleware(BodyLimit, max_bytes=own.max_body_kib * KIB)
     app.add_middleware(Measured, metrics=service.metrics)
+    if telemetry is not None:
+        app.add_middleware(Traced, telemetry=telemetry)
     # FastAPI documents that clients may replace this method to change the document.
     app.openapi = lambda: document_of(app, learners_submit=own.learners_submit)  # type: ignore[method-assign]
     return app

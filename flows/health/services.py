@@ -12,6 +12,7 @@ import httpx
 
 from bkt_core.errors import BktError
 from bkt_settings.redaction import without_secret
+from bkt_settings.telemetry import signals_wanted, why_not
 from datasets.store.connections.engines import make_engine, redacted, require_reachable
 from datasets.store.errors import NotMigratedError
 from datasets.store.schema.revision import head_revision
@@ -185,6 +186,15 @@ def _mlflow_server(settings: Settings) -> Finding:
     return ok("mlflow", f"{shown}, version {own}")
 
 
+def examine_telemetry(_settings: Settings) -> Iterator[Finding]:
+    """Check that a collector which the environment names can be used."""
+    wanted, problem = signals_wanted(), why_not()
+    if problem is not None:
+        yield warn("telemetry", problem, "Nothing is delivered until then; runs go on.")
+    elif wanted:
+        yield ok("telemetry", f"{' and '.join(sorted(wanted))} go to the collector")
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -193,4 +203,5 @@ SERVICES: dict[str, Examination] = {
     "database": examine_database,
     "mlflow": examine_mlflow,
     "prefect": examine_prefect,
+    "telemetry": examine_telemetry,
 }

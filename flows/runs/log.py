@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from bkt_core.errors import BktError
 from bkt_settings.redaction import hide, secrets_of
+from flows.runs.run_trace import run_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,7 +51,9 @@ def event(name: str, /, level: int = logging.INFO, **facts: object) -> None:
 class RunLog:
     """The open log of one run."""
 
-    def __init__(self, settings: Settings, lines: logging.Formatter) -> None:
+    def __init__(
+        self, settings: Settings, lines: logging.Formatter, others: tuple[logging.Handler, ...]
+    ) -> None:
         own = settings.log
         self._to_run = own.to == "run"
         self._lines = lines
@@ -60,7 +63,7 @@ class RunLog:
         if self._to_run:  # lines before the run has a folder are buffered
             self._handler = self._leveled(MemoryHandler(BEFORE_THE_NAME, OFF, stderr))
         self._suffix = "jsonl" if own.format == "json" else "txt"
-        self._page = _flow_run_page(settings)
+        self._others = others
 
     def named(self, run_id: str, folder: Path) -> None:
         """Set the id and folder of the run; write the buffered lines."""
@@ -84,24 +87,28 @@ class RunLog:
         waiting.close()
 
     def open(self) -> None:
-        """Start writing, also to the log of the flow run, if the run is in one."""
-        LOGGER.addHandler(self._handler)
-        if self._page is not None:
-            LOGGER.addHandler(self._page)
-        LOGGER.setLevel(min(h.level for h in (self._handler, self._page) if h is not None))
+        """Start writing."""
+        for handler in (self._handler, *self._others):
+            LOGGER.addHandler(handler)
+        LOGGER.setLevel(min(handler.level for handler in (self._handler, *self._others)))
 
     def close(self) -> None:
         """Write the buffered lines and close the log."""
-        for handler in (self._handler, self._page):
-            if handler is not None:
-                LOGGER.removeHandler(handler)
-                handler.close()
+        for handler in (self._handler, *self._others):
+            LOGGER.removeHandler(handler)
+            handler.close()
 
 
 @contextmanager
 def run_log(settings: Settings, kind: str, asked: BaseModel) -> Iterator[RunLog]:
-    """Open the log of one run; log its start and its end."""
-    log = RunLog(settings, LINES[settings.log.format](secrets_of(settings)))
+    """Open the log of one run; log its start and its end.
+
+    Its events also go to the log of the flow run in progress, and to the collector that the
+    environment names, where there are such.
+    """
+    secrets = secrets_of(settings)
+    others = tuple(filter(None, (_flow_run_page(secrets), run_trace(kind, secrets))))
+    log = RunLog(settings, LINES[settings.log.format](secrets), others)
     level, propagates = LOGGER.level, LOGGER.propagate
     LOGGER.propagate = False  # Prefect's handler of all loggers would repeat every line
     token = _run_id.set(None)
@@ -166,7 +173,7 @@ class EventLines(JsonLines):
 LINES: Mapping[str, type[JsonLines]] = {"json": JsonLines, "text": TextLines}
 
 
-def _flow_run_page(settings: Settings) -> logging.Handler | None:
+def _flow_run_page(secrets: tuple[str, ...]) -> logging.Handler | None:
     """Return a handler for the log of the flow run; only processes with Prefect have one."""
     if "prefect.context" not in sys.modules:
         return None
@@ -174,7 +181,7 @@ def _flow_run_page(settings: Settings) -> logging.Handler | None:
 
     handler = flow_run_log()
     if handler is not None:
-        handler.setFormatter(EventLines(secrets_of(settings)))
+        handler.setFormatter(EventLines(secrets))
     return handler
 
 

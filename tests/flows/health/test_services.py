@@ -14,12 +14,15 @@ from datasets.store.schema.revision import downgrade
 from flows.deployment.api import Planned, PrefectServer
 from flows.health import services as doctor_services
 from flows.health.findings import Level
+from flows.health.services import examine_telemetry
 from tests.flows.support.examining import faulty, found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Engine
+
+    from bkt_settings.pipeline import Settings
 
 
 pytestmark = pytest.mark.usefixtures("no_server")
@@ -165,3 +168,17 @@ def test_a_prefect_server_is_examined(
     finding = found(doctor_services.examine_prefect)[name]
     assert finding.level is verdict
     assert (finding.remedy is None) == (verdict is Level.OK)
+
+
+def test_a_collector_is_told_only_where_one_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    """What cannot be used is a warning: no run fails for it."""
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    assert list(examine_telemetry(settings)) == []
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    (good,) = examine_telemetry(settings)
+    assert (good.level, good.message) == (Level.OK, "metrics and traces go to the collector")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    (bad,) = examine_telemetry(settings)
+    assert (bad.level, "grpc" in bad.message) == (Level.WARN, True)
