@@ -14,14 +14,14 @@ from bkt_settings.service import load_service_settings
 from bkt_settings.telemetry import open_telemetry
 from datasets.store.states.replays import warm_up
 from serving import problems
-from serving.metrics import Measured
+from serving.observation.metrics import Measured
+from serving.observation.tracing import Traced
 from serving.routes import admin as admin_routes
 from serving.routes import learning as learning_routes
 from serving.routes import operations as operations_routes
 from serving.routes.document import document_of
 from serving.routes.limits import BodyLimit
 from serving.service import build_service, now_utc
-from serving.tracing import Traced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from serving.metrics import Metrics
+    from serving.observation.metrics import Metrics
 
 T = TypeVar("T")
 

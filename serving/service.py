@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
+from datasets.store.runs.standing import read_standing
 from serving.access import AccessControl
 from serving.database import Database
 from serving.launcher import Command, Launcher, ProcessLauncher
-from serving.metrics import Metrics
-from serving.nights import NightMetrics
+from serving.observation.metrics import Metrics
+from serving.observation.nights import NightMetrics
 from serving.params_cache import ParamsCache
 from serving.prefect_launcher import LauncherByCommand, PrefectLauncher
 from serving.tokens import Tokens
@@ -19,8 +21,11 @@ from serving.tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from bkt_settings.service import ServiceSettings
     from bkt_settings.serving import ServingSettings
+    from datasets.store.runs.standing import Standing
 
 
 def now_utc() -> datetime:
@@ -69,11 +74,19 @@ def build_service(
         database=database,
         access=AccessControl(Tokens(own), learners_submit=own.learners_submit),
         metrics=metrics,
-        nights=NightMetrics(metrics.registry, database, max_age=own.night_metrics_seconds),
+        nights=NightMetrics(
+            metrics.registry,
+            partial(database.read, _standing),
+            max_age=own.night_metrics_seconds,
+        ),
         cache=ParamsCache(own.params_cache_seconds),
         launcher=launcher or _launcher(own),
         clock=clock,
     )
+
+
+async def _standing(conn: AsyncConnection) -> Standing:
+    return await conn.run_sync(read_standing)
 
 
 def _launcher(settings: ServingSettings) -> Launcher:

@@ -47,7 +47,7 @@ def test_a_collector_that_cannot_be_used_is_told_and_nothing_fails(
 def test_without_a_collector_nothing_of_opentelemetry_is_imported():
     """By the modules that make traces, in a process of its own."""
     program = (
-        "import sys; import flows.runs.log, serving.tracing\n"
+        "import sys; import flows.runs.log, serving.observation.tracing\n"
         "from flows.runs.run_trace import run_trace\n"
         "assert run_trace('retrain', ()) is None\n"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING
 from prometheus_client import Gauge
 
 from bkt_core.errors import BktError
-from datasets.store.runs.standing import read_standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from datasets.store.runs.standing import Standing
-    from serving.database import Database
 
 #: Decisions of a night that a series is kept for.
 DECISIONS = ("promoted", "kept", "rejected", "skipped", "failed")
@@ -32,12 +29,12 @@ class NightMetrics:
     def __init__(
         self,
         registry: CollectorRegistry,
-        database: Database,
+        read: Callable[[], Awaitable[Standing]],
         *,
         max_age: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database, self._max_age, self._clock = database, max_age, clock
+        self._read, self._max_age, self._clock = read, max_age, clock
         self._read_at: float | None = None
         self._one_reader = asyncio.Lock()
         if max_age:
@@ -52,7 +49,7 @@ class NightMetrics:
             if self._read_at is not None and now - self._read_at < self._max_age:
                 return
             with suppress(BktError):  # `bkt_database_up` says so
-                self._set(await self._database.read(_read))
+                self._set(await self._read())
                 self._read_at = now
 
     def _set(self, standing: Standing) -> None:
@@ -93,10 +90,6 @@ class NightMetrics:
     def _put(self, name: str, value: object, **labels: str) -> None:
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(float(str(value)))
-
-
-async def _read(conn: AsyncConnection) -> Standing:
-    return await conn.run_sync(read_standing)
 
 
 def _numbers(values: object) -> Mapping[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from serving.metrics import METHODS, UNROUTED
+from serving.observation.metrics import METHODS, UNROUTED
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.serving.calling import new_api
-from tests.serving.test_nights import a_night, samples
+from tests.serving.observation.test_nights import a_night, samples
 
 RULES = Path(__file__).resolve().parents[3] / "docs" / "alerts.yaml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
