@@ -10,6 +10,7 @@ from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from bkt_core.errors import BadInputError
+from bkt_core.family.params import FamilyParams
 from bkt_core.params import BktParams
 from datasets.store.connections.engines import make_async_engine, reading
 from datasets.store.schema.tables import QuestionConceptRow
@@ -83,6 +84,18 @@ def test_a_first_attempt_begins_at_the_parameters_in_force(engine, database_url)
     assert told.p_mastery_prior == PARAMS.p_L0
     assert told.bkt_metadata.param_id == promoted.param_id
     assert told.p_mastery_new == mastery([0], PARAMS.as_tuple())
+
+
+def test_parameters_that_forget_are_told_and_used(engine, database_url):
+    forgetting = FamilyParams(PARAMS, p_F=0.06)
+    promote(engine, "run-1", "fractions", forgetting)
+    outcomes = [True, False, True]
+    for i, correct in enumerate(outcomes):
+        told = update(database_url, correct, f"k{i}", at=LATER + timedelta(minutes=i))
+    assert told.params_used.model_dump() == PARAMS.as_dict() | {"p_F": 0.06}
+    assert told.p_mastery_new == mastery(outcomes, forgetting.as_tuple())
+    read = in_session(database_url, lambda db: get_active_params(db, "fractions"))
+    assert (read.p_F, read.level) == (0.06, "concept")
 
 
 def test_the_hierarchy_says_which_level_answered(engine, database_url):
@@ -213,7 +226,8 @@ def test_a_repeated_batch_reads_each_history_once(database_url):
 
         @event.listens_for(conn.sync_connection, "before_cursor_execute")
         def note(_conn, _cursor, statement, *_more):
-            if "FROM attempts" in statement and "ORDER BY" in statement:
+            of_a_concept = "attempts.concept_id = " in statement and "ORDER BY" in statement
+            if "FROM attempts" in statement and of_a_concept:
                 histories.append(statement)
 
         return await batch_update_from_attempts(db, "ann", batch, at=LATER)
