@@ -9,7 +9,7 @@
 -- bkt_extraction  only reads: BKT_EXTRACTION_URL of a night, `bkt status`, dashboards
 -- bkt_promotion   nights, backfills, recompute, rollback: never touches an attempt
 -- bkt_service     `bkt serve`: takes attempts, changes no parameters, deletes nothing
--- bkt_import      `bkt import`, corrections included: deletes nothing
+-- bkt_import      `bkt import`, corrections included, and `bkt stamp`: deletes nothing
 -- bkt_erasure     `bkt erase` and `bkt prune`: the only one that deletes
 --
 -- Nobody but the owner may change or delete an event, a correction or the settings of an
@@ -79,6 +79,9 @@ GRANT UPDATE (correct, xact_id) ON attempts TO bkt_import;
 GRANT UPDATE ON bkt_user_skill_state TO bkt_import;
 GRANT USAGE, SELECT ON SEQUENCE attempts_id_seq TO bkt_import;
 GRANT USAGE ON SEQUENCE attempt_correction_id_seq, attempt_rewrites_id_seq TO bkt_import;
+-- `bkt stamp` fills what rows of earlier releases lack.
+GRANT UPDATE (attempt_code, recent_outcomes, n_before, n_right_before) ON attempts
+    TO bkt_import;
 -- An import by query is a run, whose row says how far it came.
 GRANT INSERT ON bkt_run TO bkt_import;
 GRANT UPDATE (status, finished_at, manifest) ON bkt_run TO bkt_import;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from datasets.store.connections.copy_rows import fill_temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from sqlalchemy import Connection
@@ -38,8 +39,7 @@ _STORED = """
     ORDER BY u.code, a.id
 """
 _BATCH_ROWS = 50_000
-#: How PostgreSQL looks users up: it knows nothing of a temporary table.
-_JOINS = ("hashjoin", "mergejoin", "seqscan", "material")
+_SCANS = ("hashjoin", "mergejoin", "seqscan", "material")
 
 
 class StoredLog(NamedTuple):
@@ -84,10 +84,9 @@ def stored_log(
 
 def _read(conn: Connection) -> StoredLog:
     kind = conn.dialect.name
-    _allow_joins(conn, "off")
-    result = conn.execute(text(_STORED.format(moment=_MOMENT[kind])))
-    parts = [_log_of(rows, kind) for rows in result.partitions(_BATCH_ROWS)]
-    _allow_joins(conn, "on")
+    with looked_up(conn):
+        result = conn.execute(text(_STORED.format(moment=_MOMENT[kind])))
+        parts = [_log_of(rows, kind) for rows in result.partitions(_BATCH_ROWS)]
     if not parts:
         return _log_of([], kind)
     return StoredLog._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -107,7 +106,12 @@ def _log_of(rows: Sequence[Sequence[Any]], kind: str) -> StoredLog:
     )
 
 
-def _allow_joins(conn: Connection, state: str) -> None:
-    if conn.dialect.name == "postgresql":
-        for kind in _JOINS:
-            conn.exec_driver_sql(f"SET LOCAL enable_{kind} = {state}")
+@contextmanager
+def looked_up(conn: Connection) -> Iterator[None]:
+    """Let PostgreSQL look up attempts by an index: it knows nothing of a temporary table."""
+    for state in ("off", "on"):
+        if conn.dialect.name == "postgresql":
+            for kind in _SCANS:
+                conn.exec_driver_sql(f"SET LOCAL enable_{kind} = {state}")
+        if state == "off":
+            yield

@@ -24,6 +24,8 @@ FAULT_POINTS = (
     "import: attempts corrected",
     "import: states marked",
     "import: committed",
+    "stamp: batch written",
+    "stamp: batch committed",
     "switch: locked",
     "switch: deactivated",
     "switch: inserted",

@@ -13,6 +13,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -42,6 +43,12 @@ class AttemptRow(Base):
         *finite("created_at"),
         Index("ix_attempts_key", "user_id", "concept_id", "attempted_at", "id"),
         Index("ix_attempts_moment", "user_id", "attempted_at"),
+        Index(
+            "ix_attempts_unstamped",
+            "user_id",
+            postgresql_where=text("recent_outcomes IS NULL"),
+            sqlite_where=text("recent_outcomes IS NULL"),
+        ),
         {"sqlite_autoincrement": True},
     )
 

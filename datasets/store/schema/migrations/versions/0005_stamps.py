@@ -26,9 +26,18 @@ def upgrade() -> None:
     for name, kind in COLUMNS.items():
         op.add_column("attempts", sa.Column(name, kind, nullable=True))
     op.create_index("ix_attempts_moment", "attempts", ["user_id", "attempted_at"])
+    unstamped = sa.text("recent_outcomes IS NULL")
+    op.create_index(
+        "ix_attempts_unstamped",
+        "attempts",
+        ["user_id"],
+        postgresql_where=unstamped,
+        sqlite_where=unstamped,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_attempts_unstamped", "attempts")
     op.drop_index("ix_attempts_moment", "attempts")
     for name in reversed(COLUMNS):
         op.drop_column("attempts", name)
