@@ -67,8 +67,9 @@ def test_arrays_broadcast():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("place", [0, 2, 3, 4])
-def test_a_number_that_is_not_finite_is_refused_by_name(bad, place):
-    arguments = [0.3, 1, 0.1, 0.1, 0.2]
+@pytest.mark.parametrize("correct", [0, 1])
+def test_a_number_that_is_not_finite_is_refused_by_name(bad, place, correct):
+    arguments = [0.3, correct, 0.1, 0.1, 0.2]
     arguments[place] = bad
     name = ("p_L", "correct", "p_T", "p_S", "p_G")[place]
     with pytest.raises(InvalidInputError, match=f"{name} must be a finite number"):

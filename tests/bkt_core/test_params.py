@@ -10,7 +10,7 @@ from hypothesis import given
 
 from bkt_core import AlgoParams, BktParams, Bounds
 from bkt_core.errors import BktError, InvalidParamsError
-from bkt_core.params import FALLBACK_PARAMS, PARAM_NAMES
+from bkt_core.params import FALLBACK_PARAMS, PARAM_NAMES, WIDE_BOX
 from bkt_core.variant import ForgettingBounds, Variant
 from tests.strategies import bkt_params
 
@@ -54,6 +54,13 @@ def test_clipping_moves_only_what_is_outside_and_to_the_edge_that_is_named(param
         )
 
 
+def test_a_bound_is_touched_only_at_the_bound_itself():
+    box = Bounds()
+    assert box.touched_by(BktParams(0.001, 0.5, 0.2, 0.4)) == ("L0_min", "T_max", "G_max")
+    assert box.touched_by(BktParams(0.3, 0.1, 0.1, 0.2)) == ()
+    assert Bounds(L0_max=0.95) == WIDE_BOX
+
+
 def test_a_box_inside_keeps_the_edges_that_are_far_enough_from_0_and_1():
     inside = Bounds(L0_min=0.0, G_max=1.0).inside(1e-10)
     assert inside == Bounds(L0_min=1e-10, G_max=1.0 - 1e-10)
@@ -70,6 +77,19 @@ def test_the_settings_of_a_version_are_read_from_its_json():
     assert read.defaults == BktParams(0.1, 0.1, 0.1, 0.2)
     assert read.bounds == Bounds(L0_max=0.9)
     assert read.mastery_threshold == 0.9
+
+
+def test_the_least_settings_are_settings():
+    """A concept may be fitted from one attempt on, and mastered at any probability."""
+    least = {"min_attempts_for_fit": 1, "mastery_threshold": 0}
+    read = AlgoParams.from_json(SEEDED | least)
+    assert (read.min_attempts_for_fit, read.mastery_threshold) == (1, 0.0)
+
+
+def test_forgetting_and_its_bounds_go_together():
+    for wrong in ({"variant": Variant(forgetting=True)}, {"bounds_of_F": ForgettingBounds()}):
+        with pytest.raises(BktError, match="if and only if"):
+            AlgoParams(**wrong)
 
 
 def test_a_variant_with_forgetting_has_bounds_of_its_own():
@@ -97,7 +117,11 @@ def test_a_variant_with_forgetting_has_bounds_of_its_own():
         {"constraints": None},
         {"degeneracy_checks": {"min_learning_gian": 0.1}},
         {"default_L0": "a tenth"},
+        {"default_L0": True},
+        {"degeneracy_checks": {"min_learning_gain": 1.5}},
         {"min_attempts_for_fit": None},
+        {"min_attempts_for_fit": 2.5},
+        {"min_attempts_for_fit": float("inf")},
         {"mastery_threshold": float("nan")},
         {"mastery_threshold": 1.5},
         {"min_attempts_for_fit": 0},

@@ -17,8 +17,9 @@ RIGHT = ([1, 0, 1], [0, 2, 3])
 @pytest.mark.parametrize(
     ("correct", "offsets", "said"),
     [
-        ([1, 0, 1], [0, 2], "run from 0 to the 3 attempts"),
-        ([1, 0, 1], [1, 3], "run from 0"),
+        ([1, 0, 1], [0, 2], r"run from 0 to the 3 attempts, got \[0\] to \[2\]"),
+        ([1, 0, 1], [1, 3], r"got \[1\] to \[3\]"),
+        ([], [0, 0], "at least one attempt"),
         ([1, 0, 1], [], "run from 0"),
         ([1, 0, 1], [0, 2, 2, 3], "at least one attempt"),
         ([1, 0, 1], [0, 4, 3], "at least one attempt"),
@@ -36,6 +37,18 @@ def test_arrays_of_other_types_are_refused(outcomes, places):
     correct, offsets = RIGHT
     with pytest.raises(InvalidSequencesError, match="int8 outcomes and int64 offsets"):
         AttemptSequences(np.array(correct, outcomes), np.array(offsets, places))
+
+
+def test_nobody_is_nobody():
+    empty = AttemptSequences(np.empty(0, np.int8), np.zeros(1, np.int64))
+    assert (empty.n_users, empty.n_attempts, empty.lengths.tolist()) == (0, 0, [])
+
+
+def test_attempts_cannot_be_changed():
+    sequences = as_sequences([[1, 0], [1]])
+    for array in (sequences.correct, sequences.offsets):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
 
 
 @given(sequences=attempt_sequences(), data=st.data())

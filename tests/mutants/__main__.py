@@ -61,10 +61,15 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("tests/datasets/imports/test_plan.py", "tests/datasets/imports/test_import.py",
          "tests/datasets/attempt_files"),
     ),
-    "store": (
-        ("datasets/store/params/*.py", "datasets/store/states/*.py",
-         "datasets/store/attempts/*.py", "datasets/store/online/recording.py"),
-        ("tests/datasets/store",),
+    "params": (
+        ("datasets/store/params/*.py",),
+        ("tests/datasets/store/params", "tests/datasets/store/attempts"),
+    ),
+    "states": (
+        ("datasets/store/states/*.py", "datasets/store/attempts/*.py",
+         "datasets/store/online/recording.py"),
+        ("tests/datasets/store/states", "tests/datasets/store/attempts",
+         "tests/datasets/store/online"),
     ),
     "access": (("serving/access.py",), ("tests/serving/test_access.py",)),
     "decisions": (
@@ -188,7 +193,7 @@ def _run(mutant: Mutant | None, tests: Sequence[str], chosen: str) -> int:
 
 
 def _nearest_first(mutant: Mutant | None, tests: Sequence[str]) -> list[str]:
-    """The tests, beginning with the file that mirrors the mutated module if there is one."""
+    """The tests, beginning with the file, then the folder, that mirror the mutated module."""
     if mutant is None:
         return list(tests)
     module = Path(mutant.path)
@@ -200,8 +205,9 @@ def _nearest_first(mutant: Mutant | None, tests: Sequence[str]) -> list[str]:
             [ROOT / test] if test.endswith(".py") else (ROOT / test).rglob("test_*.py")
         )
     ]
-    files = sorted(set(files), key=lambda path: (path != ROOT / mirror, path))
-    return [str(path) for path in files]
+    nearest = ROOT / mirror
+    order = sorted(set(files), key=lambda p: (p != nearest, p.parent != nearest.parent, p))
+    return [str(path) for path in order]
 
 
 def _measure(name: str, each: int, seed: int, only: str | None) -> float:

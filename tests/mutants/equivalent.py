@@ -8,8 +8,30 @@ from __future__ import annotations
 
 _COMPARISON = "bkt_core/evaluation/comparison.py"
 _TALLY = "bkt_core/evaluation/tally.py"
+_PARAMS = "datasets/store/params"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    f"{_PARAMS}/rollback.py": {
+        "MAX_ID = 2**63 - 2": "No sequence of ids gets to the last one.",
+        "target = stored_params(conn, to_param_id) if to_param_id < MAX_ID else None": (
+            "No sequence of ids gets to the last one."
+        ),
+    },
+    f"{_PARAMS}/versions.py": {
+        'differ = checks.get("require_learned_better_than_unlearned", False)': (
+            "Only whether it is a truth value is looked at."
+        ),
+    },
+    "bkt_core/params.py": {
+        "box = {key: _number(edges, key, 1.0) for key in edges}": (
+            "No key is missing of those that are there."
+        ),
+    },
+    "bkt_core/evaluation/metrics.py": {
+        "losses: NDArray[np.float64] = -np.log(np.minimum(np.maximum(p_outcome, EPSILON), 2.0))": (  # noqa: E501
+            "A probability is at most 1."
+        ),
+    },
     "bkt_core/judgement/verdict_checks.py": {
         "share, crossing = (0.0, 1) if moved is None else (moved.share, moved.crossing)": (
             "Without an impact the share is 0, so that the number is not looked at."

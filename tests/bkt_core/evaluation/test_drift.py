@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bkt_core.evaluation.comparison import sign_flip_p
 from bkt_core.evaluation.drift import judge_drift, measure_drift
 from bkt_core.params import BktParams
 from bkt_core.replay import predict
@@ -105,6 +106,43 @@ def test_a_user_on_both_sides_is_one_witness():
     assert drift.p_loss == pytest.approx(0.5**3)
     assert (drift.n_attempts, drift.n_users) == (3, 3)
     assert drift.bias == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 3])
+def test_each_user_counts_by_the_share_of_attempts_on_either_side(n_before):
+    """The tests are those of sums by hand; with nothing before, nothing is subtracted."""
+    users = np.array([0, 0, 1, 1, 2])
+    correct = np.array([1, 0, 1, 0, 0], dtype=np.int8)
+    p_correct = np.array([0.9, 0.8, 0.6, 0.7, 0.3])
+    later = np.arange(5) >= n_before
+    drift = measure_drift(
+        "sums", users=users, correct=correct, p_correct=p_correct, later=later
+    )
+    entropy = -(p_correct * np.log(p_correct) + (1 - p_correct) * np.log(1 - p_correct))
+    excess = -np.log(np.where(correct == 1, p_correct, 1 - p_correct)) - entropy
+    residual = correct - p_correct
+    found = {}
+    for name, values in (("loss", excess), ("bias", residual)):
+        share = np.where(later, 1 / (5 - n_before), -1 / max(n_before, 1))
+        centred = (values - (values.mean() if n_before else 0.0)) * share
+        found[name] = np.array([centred[users == user].sum() for user in range(3)])
+    either = sign_flip_p(found["bias"]), sign_flip_p(-found["bias"])
+    assert drift.p_loss == sign_flip_p(found["loss"])
+    assert drift.p_bias == min(1.0, 2 * min(either))
+    assert drift.p == min(1.0, 2 * min(drift.p_loss, drift.p_bias))
+    was_off, was_excess = (
+        values[~later].mean() if n_before else 0.0 for values in (residual, excess)
+    )
+    assert drift.bias == pytest.approx(residual[later].mean() - was_off)
+    assert drift.expected_log_loss == pytest.approx(entropy[later].mean() + was_excess)
+
+
+def test_a_drift_at_the_rate_itself_is_named():
+    drift = replace(drift_between(SOUND, SOUND, seed=1), p_loss=0.025, p_bias=1.0)
+    (verdict,) = judge_drift([drift], false_discovery_rate=0.05)
+    assert (verdict.adjusted_p, verdict.drifted) == (0.05, True)
+    (verdict,) = judge_drift([drift], false_discovery_rate=0.049)
+    assert not verdict.drifted
 
 
 def test_nothing_later_is_no_verdict_and_no_promise_is_the_models_own():

@@ -87,7 +87,9 @@ def test_an_added_version_is_a_candidate_and_never_changes(engine):
         (box_with(G_min=0.5, G_max=0.6), "G_min must be below 0.5"),
         (box_with(T_min=0.5, T_max=0.4), "min < max"),
         (settings_with(default_L0=0), "default_L0 must be between"),
+        (settings_with(default_T=1), "default_T must be between"),
         (settings_with(default_G=0.5), "below 0.5"),
+        (settings_with(default_S=0.5), "below 0.5"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(engine, settings, said):
