@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from bkt_core.engines import engine_named
 from bkt_core.evaluation.concept_fit import ConceptFit, FitPlan, fit_concept
 from bkt_core.evaluation.limits import GateLimits
-from bkt_core.fitting.engines import engine_named
 from bkt_core.fitting.options import FitOptions
 from bkt_core.judgement.evidence import Champion, ConceptEvidence
 from bkt_core.judgement.selection import decide, judge_concept

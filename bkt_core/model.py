@@ -142,21 +142,39 @@ def check_degeneracy(
     p_S: Numbers,
     p_G: Numbers,
     *,
+    p_F: float | None = None,
     min_learning_gain: float = 0.05,
 ) -> RuleReport:
     """Check that the parameters are not degenerate (Baker, Corbett & Aleven 2008).
 
-    The learning gain is the one expected over ten opportunities: (1 - L0)(1 - (1 - T)^10).
+    The learning gain is the one expected over ten opportunities: (1 - L0)(1 - (1 - T)^10). With
+    forgetting it is that of a user who does not know before: where many know before and
+    learning balances forgetting, the mean does not rise, though the parameters mean something.
     """
     given = L0, T, S, G = _floats(p_L0, p_T, p_S, p_G)
     _refuse(given, PARAM_NAMES)
     gain = (1.0 - L0) * (1.0 - (1.0 - T) ** GAIN_OPPORTUNITIES)
+    if p_F is not None:
+        gain = _gain_with_forgetting(T, p_F)
     rules = [
         _must_reach("learning_happens", T, MIN_TRANSITION, "p_T"),
         _must_reach("states_differ", (1.0 - S) - G, MIN_SEPARATION, "(1 - p_S) - p_G"),
         _must_reach("learning_gain", gain, min_learning_gain, "expected learning gain"),
     ]
     return RuleReport(tuple(failure for failure in rules if failure is not None))
+
+
+def _gain_with_forgetting(T: Array, p_F: float) -> Array:
+    """Return the expected mastery, from 0, after ten opportunities.
+
+    It tends to T / (T + F - T F), where what is learned at an opportunity balances what was
+    forgotten before it.
+    """
+    known = np.zeros_like(T)
+    for _ in range(GAIN_OPPORTUNITIES):
+        known = known * (1.0 - p_F)
+        known = known + (1.0 - known) * T
+    return known
 
 
 def _must_exceed(rule: str, p: Array, limit: float, what: str) -> RuleFailure | None:

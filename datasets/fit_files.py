@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bkt_core.engines import AnyPrior
     from bkt_core.evaluation.concept_fit import ConceptFit, FitPlan
-    from bkt_core.fitting.shrinkage import Prior
     from datasets.sequences.readers import Window
 
 
@@ -48,7 +48,7 @@ def settings_digest(
 
 
 def fit_key(
-    concept_id: str, concept_digest: str, settings: str, *, prior: Prior | None = None
+    concept_id: str, concept_digest: str, settings: str, *, prior: AnyPrior | None = None
 ) -> str:
     """Return the name of the fit of one concept's attempts with one settings digest.
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import UsageError
-from bkt_core.fitting.engines import engine_named
 from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import load_settings
 from datasets.sequences.warm_up import compile_row_kernels
@@ -116,7 +115,9 @@ def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
     ):
         _refuse_days_before_the_log(engine, request)
         require_same_versions(settings)
-        compile_kernels(engine_named(request.engine or settings.fit.engine), settings.gates)
+        with reading(engine) as conn:
+            algo = active_algorithm(conn).params
+        compile_kernels(request.engine or settings.fit.engine, settings.gates, algo)
         compile_row_kernels()
 
         def extract_now() -> Extract:

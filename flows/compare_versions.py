@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
 
-from bkt_core.fitting.engines import engine_named
 from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import load_settings
 from datasets.sequences.readers import Window
@@ -82,7 +81,7 @@ def compare_versions(request: CompareRequest) -> Compared:
         asked = request.model_dump(mode="json")
         manifest = {"request": asked, "package_version": PACKAGE_VERSION}
         with recorded(engine, KIND, manifest=manifest) as run_id:
-            compile_kernels(engine_named(named), settings.gates)
+            compile_kernels(named, settings.gates, versions.a.params, versions.b.params)
             compile_row_kernels()
             began = datetime.now(UTC)
             folder = settings.data_dir / "runs" / run_id

@@ -10,7 +10,6 @@ from prefect import flow
 from prefect.utilities.annotations import quote
 
 from bkt_core.errors import BktError
-from bkt_core.fitting.engines import engine_named
 from bkt_core.judgement.selection import decide
 from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import Settings
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from bkt_core.fitting.shrinkage import Prior
+    from bkt_core.engines import AnyPrior
     from datasets.extracts.extraction import Extract
 
 
@@ -69,8 +68,10 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
     if repeated is not None:
         concepts_judged(repeated.evidence)
         return quote(repeated)
+    with open_database(settings) as engine, reading(engine) as conn:
+        algo = algorithm(conn, plan.algo_version).params
     with watch.stage("compile"):
-        compile_kernels(engine_named(plan.engine), settings.gates)
+        compile_kernels(plan.engine, settings.gates, algo)
     require_same_files(settings, plan.extract_root)
     jobs = plan_shards(settings, plan, extract)
     reports: list[dict[str, Any]] = []
@@ -105,7 +106,7 @@ def conclude(
     extract: Extract,
     works: Sequence[ConceptWork],
     seconds: Mapping[str, float],
-    prior: Prior | None = None,
+    prior: AnyPrior | None = None,
 ) -> Fitted:
     """Reach the verdicts of the complete run and write its decisions to disk."""
     known = [work for work in works if work.evidence is not None]
@@ -134,7 +135,7 @@ def conclude(
         started_at=plan.started_at,
         algo=algo,
         tags=tags_of(plan),
-        settings=settings.evidence() | {"prior": prior_facts(prior)},
+        settings=settings.evidence() | {"prior": prior_facts(prior, algo.variant)},
         origins={work.concept_id: work.origin.value for work in works},
         errors={work.concept_id: work.error for work in works if work.error is not None},
     )

@@ -12,8 +12,8 @@ import polars as pl
 from sqlalchemy import text
 
 from benchmarks.data.border import copy_to_file, measured
+from bkt_core.engines import engine_named
 from bkt_core.evaluation.cross_validation import cross_validate
-from bkt_core.fitting.engines import engine_named
 from bkt_core.judgement.warm_up import compile_kernels
 from bkt_core.params import AlgoParams
 from bkt_settings.pipeline import load_settings
@@ -81,7 +81,7 @@ def bare_fits(concepts: Sequence[AttemptSequences]) -> None:
     """Cross-validation and final fit of every concept, as the settings want them, on arrays."""
     settings, algo = load_settings(), AlgoParams()
     engine, options = engine_named("em"), settings.fit.options(algo.bounds)
-    compile_kernels(engine, settings.gates)
+    compile_kernels("em", settings.gates)
 
     def one(sequences: AttemptSequences) -> None:
         folds = (np.arange(sequences.n_users) % settings.fit.folds).astype(np.int8)

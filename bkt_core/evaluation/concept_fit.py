@@ -5,11 +5,12 @@ A `ConceptFit` is stored as a file and reused by any run over the same attempts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bkt_core.engines import AnyPrior, under_prior
 from bkt_core.evaluation.checks import Decision, GateReport
 from bkt_core.evaluation.comparison import Comparison, Rival, compare
 from bkt_core.evaluation.cross_validation import (
@@ -22,16 +23,16 @@ from bkt_core.evaluation.cross_validation import (
 from bkt_core.evaluation.gates import data_checks, folds_check
 from bkt_core.evaluation.metrics import EPSILON, Scores, score
 from bkt_core.evaluation.tally import Tally, tally
-from bkt_core.fitting.engine import FitResult
-from bkt_core.fitting.shrinkage import Prior, ShrinkingEngine
-from bkt_core.params import BktParams, Bounds
+from bkt_core.family.fit import Fit
+from bkt_core.family.params import Params, params_as_stored
+from bkt_core.params import Bounds
 from bkt_core.replay import predict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bkt_core.engines import Engine
     from bkt_core.evaluation.cross_validation import CrossValidation
-    from bkt_core.fitting.engine import FitEngine
     from bkt_core.fitting.options import FitOptions
     from bkt_core.params import AlgoParams
     from bkt_core.sequences import AttemptSequences
@@ -47,21 +48,21 @@ class FitPlan:
     fold_seed: int = 0
     #: Wider bounds in which a fit on a bound is repeated, to measure the cost of the bound.
     wide_bounds: Bounds | None = None
-    #: Prior of the parameters of small concepts; None means that every concept is fitted alone.
-    prior: Prior | None = None
+    #: Prior of small concepts, or in the family of all; None: every concept is fitted alone.
+    prior: AnyPrior | None = None
 
-    def prior_for(self, n_attempts: int) -> Prior | None:
+    def prior_for(self, n_attempts: int) -> AnyPrior | None:
         """Return the prior for a concept with this many attempts, or None."""
-        small = self.prior is not None and self.prior.reaches(n_attempts)
-        return self.prior if small else None
+        reached = self.prior is not None and self.prior.reaches(n_attempts)
+        return self.prior if reached else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """A fit, its cross-validation, and comparisons with the simplest rivals."""
 
-    final: FitResult
-    fold_fits: tuple[FitResult | None, ...]  # (n_folds,); None: the fold cannot be held out
+    final: Fit
+    fold_fits: tuple[Fit | None, ...]  # (n_folds,); None: the fold cannot be held out
     scores: Scores  # of the out-of-fold predictions, all folds pooled
     fold_scores: tuple[Scores | None, ...]
     tally: Tally
@@ -74,7 +75,7 @@ class WideFit:
     """The fit of the same concept in wider bounds, scored on the same folds."""
 
     bounds: Bounds
-    params: BktParams
+    params: Params
     scores: Scores
     tally: Tally
 
@@ -95,12 +96,12 @@ class ConceptFit:
     wide: WideFit | None  # only if the fit is on a bound and wider bounds were requested
 
     @property
-    def params(self) -> BktParams | None:
+    def params(self) -> Params | None:
         """The parameters fitted on all users; None if nothing was fitted."""
         return None if self.evidence is None else self.evidence.final.params
 
     @property
-    def fold_params(self) -> tuple[BktParams | None, ...]:
+    def fold_params(self) -> tuple[Params | None, ...]:
         """The parameters fitted without each fold, (n_folds,)."""
         fits = () if self.evidence is None else self.evidence.fold_fits
         return tuple(None if fit is None else fit.params for fit in fits)
@@ -117,7 +118,7 @@ class ConceptFit:
             "engine": self.engine,
             "fold_seed": self.fold_seed,
             "fold_params": [
-                None if p is None else list(p.as_tuple()) for p in self.fold_params
+                None if p is None else params_as_stored(p) for p in self.fold_params
             ],
             "intervals": final.as_json()["intervals"],
             "standard_errors": dict(final.standard_errors),
@@ -132,13 +133,11 @@ def fit_concept(
     sequences: AttemptSequences,
     user_hashes: NDArray[np.uint64],  # (n_users,)
     *,
-    engine: FitEngine,
+    engine: Engine,
     plan: FitPlan,
 ) -> ConceptFit:
     """Fit and score one concept, or report why there is nothing to fit."""
-    prior = plan.prior_for(sequences.n_attempts)
-    if prior is not None:
-        engine = ShrinkingEngine(engine, prior)
+    engine = under_prior(engine, plan.prior_for(sequences.n_attempts))
     folds = fold_of(user_hashes, seed=plan.fold_seed, n_folds=plan.n_folds)
     report = data_checks(sequences, plan.algo)
     n_usable = len(usable_folds(folds, n_folds=plan.n_folds))
@@ -219,15 +218,16 @@ def _held_out_mean(
 def _wide_fit(
     sequences: AttemptSequences,
     folds: NDArray[np.int8],
-    final: FitResult,
-    engine: FitEngine,
+    final: Fit,
+    engine: Engine,
     plan: FitPlan,
 ) -> WideFit | None:
     """Repeat the fit in the wider bounds if a bound that was hit becomes wider there."""
     box, wide = plan.options.bounds, plan.wide_bounds
     if box is None or wide is None:
         return None
-    if all(getattr(wide, name) == getattr(box, name) for name in final.on_bounds):
+    widened = [name for name, edge in asdict(wide).items() if edge != getattr(box, name)]
+    if not set(widened) & set(final.on_bounds):
         return None
     options = replace(plan.options, bounds=wide)
     found = cross_validate(engine, sequences, folds, n_folds=plan.n_folds, options=options)

@@ -10,8 +10,9 @@ from bkt_core.evaluation.comparison import Comparison
 from bkt_core.evaluation.concept_fit import ConceptFit, Evidence, WideFit
 from bkt_core.evaluation.metrics import Scores
 from bkt_core.evaluation.tally import Tally
-from bkt_core.fitting.engine import FitResult
-from bkt_core.params import BktParams, Bounds
+from bkt_core.family.fit import fit_from_json
+from bkt_core.family.params import params_from_dict
+from bkt_core.params import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +59,9 @@ def _evidence_as_json(evidence: Evidence) -> dict[str, Any]:
 
 def _evidence_from_json(values: Mapping[str, Any]) -> Evidence:
     return Evidence(
-        final=FitResult.from_json(values["final"]),
+        final=fit_from_json(values["final"]),
         fold_fits=tuple(
-            None if fit is None else FitResult.from_json(fit) for fit in values["fold_fits"]
+            None if fit is None else fit_from_json(fit) for fit in values["fold_fits"]
         ),
         scores=Scores.from_json(values["scores"]),
         fold_scores=tuple(
@@ -84,7 +85,7 @@ def _wide_as_json(wide: WideFit) -> dict[str, Any]:
 def _wide_from_json(values: Mapping[str, Any]) -> WideFit:
     return WideFit(
         bounds=Bounds(**values["bounds"]),
-        params=BktParams(**values["params"]),
+        params=params_from_dict(values["params"]),
         scores=Scores.from_json(values["scores"]),
         tally=Tally.from_json(values["tally"]),
     )

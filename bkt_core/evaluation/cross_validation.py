@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bkt_core.engines import Engine
+    from bkt_core.family.fit import Fit
     from bkt_core.family.params import Params
-    from bkt_core.fitting.engine import FitEngine, FitResult
     from bkt_core.fitting.options import FitOptions
     from bkt_core.sequences import AttemptSequences
 
@@ -28,8 +29,8 @@ MIN_USABLE_FOLDS = 2
 class CrossValidation:
     """The fit of one concept on all users, and the fits without each fold."""
 
-    final: FitResult
-    fold_fits: tuple[FitResult | None, ...]  # (n_folds,); None: the fold is not usable
+    final: Fit
+    fold_fits: tuple[Fit | None, ...]  # (n_folds,); None: the fold is not usable
     p_correct: NDArray[np.float64]  # (n_attempts,), out of fold; NaN if the fold is not usable
 
 
@@ -51,7 +52,7 @@ def usable_folds(folds: NDArray[np.int8], *, n_folds: int) -> list[int]:
 
 
 def cross_validate(
-    engine: FitEngine,
+    engine: Engine,
     sequences: AttemptSequences,
     folds: NDArray[np.int8],  # (n_users,)
     *,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+#: The exponential of a larger number overflows.
+LARGEST_LOGIT = 700.0
 #: Between two gradients whose difference makes a row of the Hessian, in logits.
 DIFFERENCE = 1e-5
 #: Newton's steps begin where quasi-Newton ones promise this many nats per attempt or less.
@@ -58,7 +60,7 @@ class Place:
 
 def expit(x: Floats) -> Floats:
     """Probabilities of logits."""
-    return np.asarray(1.0 / (1.0 + np.exp(-x)))
+    return np.asarray(1.0 / (1.0 + np.exp(np.minimum(-x, LARGEST_LOGIT))))
 
 
 def logit(p: Floats) -> Floats:

@@ -57,6 +57,10 @@ class MapEngine:
         self.prior = None if flat else self.typical
         self.forgetting = (bounds_of_F or ForgettingBounds()) if variant.forgetting else None
 
+    def under(self, prior: FamilyPrior) -> MapEngine:
+        """Return an engine of the same version that fits under a prior, from one start."""
+        return MapEngine(self.variant, prior, bounds_of_F=self.forgetting)
+
     def fit(
         self,
         sequences: AttemptSequences,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bkt_core.family.params import FamilyParams
-from bkt_core.fitting.engine import fit_as_json, fit_fields
+from bkt_core.fitting.engine import FitResult, fit_as_json, fit_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,3 +52,12 @@ class FamilyFit:
 
 
 _OF_QUESTIONS = ("question_odds", "question_errors", "question_attempts")
+
+#: A fit of any version.
+Fit: TypeAlias = FitResult | FamilyFit
+
+
+def fit_from_json(values: Mapping[str, Any]) -> Fit:
+    """Read what `as_json` of either class wrote."""
+    is_family = _OF_QUESTIONS[0] in values
+    return FamilyFit.from_json(values) if is_family else FitResult.from_json(values)

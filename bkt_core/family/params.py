@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +11,7 @@ from bkt_core.errors import InvalidInputError, InvalidParamsError
 from bkt_core.params import PARAM_NAMES, BktParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
 #: The probabilities, in the order in which arrays of parameters hold them.
 FAMILY_NAMES = (*PARAM_NAMES, "p_F")
@@ -90,3 +91,22 @@ def params_from_dict(values: Mapping[str, Any]) -> Params:
     if values.keys() <= set(PARAM_NAMES):
         return BktParams(**values)
     return FamilyParams.from_dict(values)
+
+
+def params_as_stored(params: Params) -> list[float] | dict[str, float]:
+    """Return the short form in `bkt_skill_params.metrics`; `params_from_stored` reads it.
+
+    A list of four probabilities, or of five with p_F; values by name where there are weights.
+    """
+    if isinstance(params, FamilyParams) and (params.p_F is None or params.weights):
+        return params.as_dict()
+    return list(params.as_tuple())
+
+
+def params_from_stored(values: Sequence[float] | Mapping[str, Any]) -> Params:
+    """Read what `params_as_stored` returned."""
+    if isinstance(values, Mapping):
+        return FamilyParams.from_dict(values)
+    *letters, p_F = values if len(values) > len(PARAM_NAMES) else (*values, None)
+    base = BktParams(*letters)
+    return base if p_F is None else FamilyParams(base, p_F)

@@ -43,6 +43,11 @@ class FamilyPrior:
                 f"got {self.mean!r}, {self.width!r} and {self.question_width!r}."
             )
 
+    @staticmethod
+    def reaches(n_attempts: int) -> bool:  # noqa: ARG004 - as `fitting.shrinkage.Prior`
+        """Return whether the prior is used for a concept of this size: for every concept."""
+        return True
+
 
 #: Untuned, for where too few concepts can teach: one logit around usual probabilities.
 _USUAL = {

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 #: L0, T, S, G and F stand first in `x`, as logits.
 N_LOGITS = 5
-#: Parameters that attempts under a prior must determine, in sum.
+#: Information of the attempts, in units of the prior's, about the combination of parameters
+#: that they determine best.
 LEAST_DETERMINED = 1.0
 #: Up to so many parameters the whole Hessian is made by differences.
 WHOLE = 100
@@ -70,14 +71,17 @@ def logit_errors(curvature: Floats, free: NDArray[np.bool_]) -> Floats | None:
 def identifiable(best: Climb, errors: Floats, precision: Floats) -> bool:
     """Whether the attempts determine parameters, beyond what the prior says.
 
-    Under a prior: at least one parameter's worth of them (MacKay 1992: the number of free
-    parameters less the trace of prior precision times posterior covariance); the prior answers
-    for the rest. Without one every free parameter must be determined: not seeing the paths may
-    make variances, in units of what known paths would leave, so much larger in sum and no more.
+    Under a prior they must say as much as it does about some combination of the parameters;
+    the prior answers for the rest. Without one every free parameter must be determined: not
+    seeing the paths may make variances, in units of what known paths would leave, so much
+    larger in sum and no more.
     """
     free = ~best.held[: errors.size]
-    if precision.any():
-        return float(np.sum(1.0 - precision[free] * errors[free] ** 2)) >= LEAST_DETERMINED
+    if precision.any() and best.curvature is not None:
+        free &= precision > 0.0
+        width = precision[free] ** -0.5
+        ratios = np.linalg.eigvalsh(best.curvature[np.ix_(free, free)] * np.outer(width, width))
+        return bool(ratios.size) and float(ratios[-1]) - 1.0 >= LEAST_DETERMINED
     complete = best.complete[: errors.size][free]
     return bool(np.all(complete > 0.0)) and (
         float(np.sum(errors[free] ** 2 * complete)) <= LARGEST_INFLATION

@@ -65,33 +65,39 @@ class PyBktEngine:
         results = []
         for seen in training_sets:
             part, climbs = sequences.of_users(seen), list[_Climb]()
-            for start in draw_starts(options).tolist():
+            for row in draw_starts(options).tolist():
                 if climbs and climbs[-1].stopped_by is Stop.TIME_LIMIT:
                     break
-                climbs.append(self._climb(part, BktParams(*start), options, deadline))
+                start = BktParams(*row)
+                model, history, stopped_by = run_to_the_end(
+                    new_model(start), part, options, is_late=lambda: self.clock() >= deadline
+                )
+                climbs.append(_Climb(params_of(model, start), history, stopped_by))
             results.append(_result(part, climbs, options))
         return tuple(results)
 
-    def _climb(
-        self,
-        sequences: AttemptSequences,
-        start: BktParams,
-        options: FitOptions,
-        deadline: float,
-    ) -> _Climb:
-        tolerance = max(options.tolerance, LEAST_TOLERANCE) * sequences.n_attempts
-        history: list[float] = []
-        model, stopped_by = new_model(start), Stop.MAX_STEPS
-        for n_steps in _rounds(options.max_steps, sequences.n_attempts):
-            model, gained = run_pybkt(model, sequences, tolerance=tolerance, n_steps=n_steps)
-            history += gained
-            if gained[1:] and abs(gained[-1] - gained[-2]) <= tolerance:
-                stopped_by = Stop.CONVERGED
-                break
-            if self.clock() >= deadline:
-                stopped_by = Stop.TIME_LIMIT
-                break
-        return _Climb(params_of(model, start), tuple(history), stopped_by)
+
+def run_to_the_end(
+    model: dict[str, Any],
+    sequences: AttemptSequences,
+    options: FitOptions,
+    *,
+    is_late: Callable[[], bool],
+) -> tuple[dict[str, Any], tuple[float, ...], Stop]:
+    """Run pyBKT's EM from a start until it converges or meets a limit.
+
+    Return the model, its log-likelihoods and why it stopped.
+    """
+    tolerance = max(options.tolerance, LEAST_TOLERANCE) * sequences.n_attempts
+    history: list[float] = []
+    for n_steps in _rounds(options.max_steps, sequences.n_attempts):
+        model, gained = run_pybkt(model, sequences, tolerance=tolerance, n_steps=n_steps)
+        history += gained
+        if gained[1:] and abs(gained[-1] - gained[-2]) <= tolerance:
+            return model, tuple(history), Stop.CONVERGED
+        if is_late():
+            return model, tuple(history), Stop.TIME_LIMIT
+    return model, tuple(history), Stop.MAX_STEPS
 
 
 def _rounds(max_steps: int, n_attempts: int) -> Iterator[int]:

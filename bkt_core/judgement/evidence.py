@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
 from bkt_core.evaluation.comparison import Comparison
 from bkt_core.evaluation.concept_fit import ConceptFit
+from bkt_core.family.params import Params, params_from_stored
 from bkt_core.judgement.impact import Impact
-from bkt_core.params import BktParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Champion:
     params: Params
     fold_seed: int | None = None
     #: Parameters fitted without each fold of `fold_seed`; empty if the row does not have them.
-    fold_params: tuple[BktParams | None, ...] = ()
+    fold_params: tuple[Params | None, ...] = ()
     #: Days from the end of its data to the end of the run's; None: unknown, never stale.
     age_days: float | None = None
     param_id: int | None = None
@@ -46,7 +46,9 @@ class Champion:
         return cls(
             params=params,
             fold_seed=metrics.get("fold_seed"),
-            fold_params=tuple(None if row is None else BktParams(*row) for row in stored),
+            fold_params=tuple(
+                row if row is None else params_from_stored(row) for row in stored
+            ),
             age_days=age_days,
             param_id=param_id,
         )

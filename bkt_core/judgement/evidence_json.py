@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.evaluation.checks import GateReport
 from bkt_core.evaluation.comparison import Comparison
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
+from bkt_core.family.params import params_from_dict
 from bkt_core.judgement.evidence import Champion, ConceptEvidence
 from bkt_core.judgement.impact import Impact
-from bkt_core.params import BktParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,9 +54,9 @@ def _champion_as_json(champion: Champion) -> dict[str, Any]:
 
 
 def _champion_from_json(values: Mapping[str, Any]) -> Champion:
-    fold_params = (None if p is None else BktParams(**p) for p in values["fold_params"])
+    fold_params = (None if p is None else params_from_dict(p) for p in values["fold_params"])
     read = dict(values) | {
-        "params": BktParams(**values["params"]),
+        "params": params_from_dict(values["params"]),
         "fold_params": tuple(fold_params),
     }
     return Champion(**read)

@@ -116,8 +116,9 @@ def parameters_moved(evidence: ConceptEvidence, limits: GateLimits) -> Check:
     challenger, champion = evidence.fit.params, evidence.champion
     change = 0.0
     if challenger is not None and champion is not None:
-        pairs = zip(challenger.as_tuple(), champion.params.as_tuple(), strict=True)
-        change = max(abs(new - old) for new, old in pairs)
+        new, old = challenger.as_dict(), champion.params.as_dict()
+        # A parameter that one of them lacks does what 0 would do.
+        change = max(abs(new.get(k, 0.0) - old.get(k, 0.0)) for k in new.keys() | old.keys())
     passed = change >= limits.min_parameter_change
     return Check(
         "parameters_moved",

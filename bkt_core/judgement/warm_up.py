@@ -6,20 +6,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bkt_core.engines import engine_named
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.fitting.options import FitOptions
 from bkt_core.judgement.selection import judge_concept
-from bkt_core.params import AlgoParams
+from bkt_core.params import WIDE_BOX, AlgoParams
 from bkt_core.sequences import AttemptSequences
+from bkt_core.variant import ForgettingBounds, Variant
 
 if TYPE_CHECKING:
+    from bkt_core.engines import Engine
     from bkt_core.evaluation.limits import GateLimits
-    from bkt_core.fitting.engine import FitEngine
+
+#: The simplest version with forgetting.
+FORGETTING = AlgoParams(
+    variant=Variant(forgetting=True), bounds_of_F=ForgettingBounds(), bounds=WIDE_BOX
+)
 
 
-def compile_kernels(engine: FitEngine, limits: GateLimits) -> None:
-    """Fit and judge forty artificial attempts; this calls every kernel that a run needs."""
-    algo = AlgoParams()
+def compile_kernels(engine: str, limits: GateLimits, *algos: AlgoParams) -> None:
+    """Fit and judge forty artificial attempts under each version; v1 if none is given.
+
+    This calls every kernel that a run under these versions needs. Versions with the same
+    variant share their kernels and count as one.
+    """
+    for algo in {one.variant: one for one in algos or (AlgoParams(),)}.values():
+        _fit_and_judge(engine_named(engine, algo), limits, algo)
+
+
+def _fit_and_judge(engine: Engine, limits: GateLimits, algo: AlgoParams) -> None:
     outcomes = np.array([0, 1, 0, 1, 1, 0, 0, 1, 1, 1] * 4, dtype=np.int8)
     sequences = AttemptSequences(outcomes, np.arange(0, 41, 5, dtype=np.int64))
     hashes = np.arange(8, dtype=np.uint64)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.evaluation.checks import Decision
-from bkt_core.params import BktParams
+from bkt_core.family.params import params_from_dict
 from datasets.store.params.skill_params import Challenger
 from datasets.whole_files import read_json, write_json
 
@@ -120,7 +120,7 @@ def _as_json(decision: ConceptDecision) -> dict[str, Any]:
 def _from_json(values: dict[str, Any]) -> ConceptDecision:
     one = values["challenger"]
     challenger = one and Challenger(
-        params=BktParams(**one["params"]),
+        params=params_from_dict(one["params"]),
         n_attempts=one["n_attempts"],
         n_users=one["n_users"],
         fitted_at=datetime.fromisoformat(one["fitted_at"]),

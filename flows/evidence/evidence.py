@@ -129,7 +129,7 @@ def gather_evidence(
         scores=pooled_scores([verdict.evidence for verdict in verdicts]),
         summary={},
     )
-    concepts = concept_table(verdicts, defaults=algo.defaults, origins=origins, errors=errors)
+    concepts = concept_table(verdicts, algo=algo, origins=origins, errors=errors)
     return RunEvidence(facts, concepts, check_table(verdicts), curve_table(verdicts))
 
 

@@ -85,7 +85,7 @@ def _is_widened(fit: ConceptFit, name: str) -> bool:
     if fit.params is None or fit.wide is None:
         return False
     at = fit.params.as_dict()[f"p_{name.split('_')[0]}"]
-    return bool(getattr(fit.wide.bounds, name) != at)
+    return bool(getattr(fit.wide.bounds, name, at) != at)
 
 
 def _bound_cost(name: str, fits: Sequence[ConceptFit]) -> BoundCost:

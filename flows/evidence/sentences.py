@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from bkt_core.family.engine import MapEngine
 from bkt_core.fitting.shrinkage import SHRUNK, SHRUNK_BELOW
 from bkt_core.fitting.uncertainty import Z_95
 from flows.evidence.scalars import DECISIONS
@@ -134,10 +135,15 @@ def prior_sentences(evidence: RunEvidence) -> list[str]:
     fitted = evidence.concepts.filter(pl.col("auc").is_not_null())
     n_shrunk = fitted["engine"].str.ends_with(SHRUNK).sum()
     letters = [
-        f"{name.removeprefix('prior.p_')} {text}"
+        f"{name.removeprefix('prior.').removeprefix('p_')} {text}"
         for name, text in evidence.facts.settings.items()
         if name.startswith("prior.")
     ]
+    if letters and fitted.height and (fitted["engine"] == MapEngine.name).all():
+        return [
+            f"All {fitted.height} fits were drawn towards what large concepts have in common "
+            f"(typical value ± standard deviation in logits: {', '.join(letters)})."
+        ]
     if not n_shrunk:
         return []
     return [

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from bkt_core.evaluation.checks import Severity
+from bkt_core.family.params import FAMILY_NAMES, WEIGHT_NAMES
 from bkt_core.params import PARAM_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.concept_fit import Evidence
     from bkt_core.family.params import Params
     from bkt_core.judgement.evidence import Verdict
+    from bkt_core.params import AlgoParams
+    from bkt_core.variant import Variant
 
-#: Columns of the table of concepts, the same in every run.
+#: Columns of the table of concepts, the same in every run of v1 and v2; the runs of a version
+#: with a variant have those of its other parameters at the end (`concept_schema`).
 CONCEPT_SCHEMA: dict[str, type[pl.DataType]] = {
     "concept_id": pl.String,
     "decision": pl.String,  # of `bkt_promotion_event`, or "failed"
@@ -83,15 +87,30 @@ CURVE_SCHEMA: dict[str, type[pl.DataType]] = {
 }
 
 
+def concept_schema(variant: Variant) -> dict[str, type[pl.DataType]]:
+    """Return the columns of the table of concepts for a version."""
+    names = (*(("p_F",) if variant.forgetting else ()), *variant.weight_names)
+    return CONCEPT_SCHEMA | {
+        column: pl.Float64
+        for name in names
+        for column in (name, f"{name}_low", f"{name}_high", f"old_{name}")
+    }
+
+
+def params_in(columns: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the parameters that a table of concepts has, in their order."""
+    return tuple(name for name in (*FAMILY_NAMES, *WEIGHT_NAMES) if name in columns)
+
+
 def concept_table(
     verdicts: Sequence[Verdict],
     *,
-    defaults: Params,
+    algo: AlgoParams,
     origins: Mapping[str, str],
     errors: Mapping[str, str],
 ) -> pl.DataFrame:
     """Return one row with all values per concept; `errors` has the concepts that failed."""
-    rows = [_concept_row(verdict, defaults, origins) for verdict in verdicts]
+    rows = [_concept_row(verdict, algo.defaults, origins) for verdict in verdicts]
     rows += [
         {
             "concept_id": concept,
@@ -102,7 +121,7 @@ def concept_table(
         }
         for concept, error in errors.items()
     ]
-    return pl.DataFrame(rows, schema=CONCEPT_SCHEMA).sort("concept_id")
+    return pl.DataFrame(rows, schema=concept_schema(algo.variant)).sort("concept_id")
 
 
 def check_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:

@@ -12,17 +12,19 @@ import time
 from types import ModuleType
 from typing import Any
 
-#: Two programs that share no kernel and are compiled in parallel.
+#: Two programs that are compiled in parallel: nights of v1 and v2; rows, and nights of versions
+#: that forget. The kernels of replay, which both need, are small.
 _FIT = (
-    "from bkt_core.fitting.em_engine import EmEngine; "
     "from bkt_core.evaluation.limits import GateLimits; "
     "from bkt_core.judgement.warm_up import compile_kernels; "
-    "compile_kernels(EmEngine(), GateLimits())"
+    "compile_kernels('em', GateLimits())"
 )
 _ROWS = (
     "from datasets.sequences.warm_up import compile_row_kernels; "
     "from datasets.store.states.replays import warm_up; "
-    "compile_row_kernels(); warm_up()"
+    "from bkt_core.evaluation.limits import GateLimits; "
+    "from bkt_core.judgement.warm_up import FORGETTING, compile_kernels; "
+    "compile_row_kernels(); warm_up(); compile_kernels('em', GateLimits(), FORGETTING)"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bkt_core.fitting.engines import engine_named
+from bkt_core.engines import engine_named
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm, algorithm
 from flows.lifecycle.stages import Extracted
@@ -31,11 +31,15 @@ def plan_night(
     request: RetrainRequest | FitRequest,
     extracted: Extracted,
 ) -> RunPlan:
-    """Name the run and move its extraction into its folder."""
+    """Name the run and move its extraction into its folder.
+
+    Raises `UsageError` if the engine has no fits of the version.
+    """
     extract = extracted.open()
     with reading(engine) as conn:
         asked = request.algo if isinstance(request, FitRequest) else None
         version = active_algorithm(conn) if asked is None else algorithm(conn, asked)
+    engine_named(request.engine or settings.fit.engine, version.params)
     kind = "fit" if isinstance(request, FitRequest) else "retrain"
     refuse_unattempted_concepts(request.concepts, extract.concepts["concept_id"].to_pylist())
     plan = begin_run(

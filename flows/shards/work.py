@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bkt_core.engines import engine_named
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.fitting.engine import Stop
-from bkt_core.fitting.engines import engine_named
 from bkt_core.judgement.selection import judge_concept, keep_untested
 from datasets.errors import StorageError
 from datasets.extracts.extraction import open_extract
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bkt_core.engines import Engine
     from bkt_core.evaluation.concept_fit import ConceptFit
     from bkt_core.evaluation.limits import GateLimits
-    from bkt_core.fitting.engine import FitEngine
     from bkt_core.judgement.evidence import Champion
     from datasets.sequences.readers import ConceptAttempts, Window
 
@@ -82,7 +82,7 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
         works = read_works(job.out)
     else:
         extract = open_extract(job.extract_root, job.out.parent)
-        engine = engine_named(job.engine)
+        engine = engine_named(job.engine, job.plan.algo)
         digests = extract.concepts["digest"].to_pylist()
         works = []
         left_out = _left_out(job, extract.users.num_rows)
@@ -138,7 +138,7 @@ def _is_sound(out: Path) -> bool:
 def _work_on(
     attempts: ConceptAttempts,
     digest: str,
-    engine: FitEngine,
+    engine: Engine,
     job: ShardJob,
     seconds: dict[str, float],
 ) -> ConceptWork:
@@ -200,7 +200,7 @@ def _kept_untested(attempts: ConceptAttempts, key: str, job: ShardJob) -> Concep
 def _judged(
     attempts: ConceptAttempts,
     key: str,
-    engine: FitEngine,
+    engine: Engine,
     job: ShardJob,
     seconds: dict[str, float],
 ) -> ConceptWork:
@@ -228,7 +228,7 @@ def _judged(
 
 
 def _fit_of(
-    attempts: ConceptAttempts, key: str, engine: FitEngine, job: ShardJob
+    attempts: ConceptAttempts, key: str, engine: Engine, job: ShardJob
 ) -> tuple[ConceptFit, Origin, bytes | None]:
     fit = None if job.full else read_fit(job.fits_dir, key)
     origin, fit_json = Origin.REUSED, None

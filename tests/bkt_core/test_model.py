@@ -125,6 +125,18 @@ def test_the_learning_gain_is_over_ten_opportunities_and_its_limit_is_an_argumen
     assert bkt_core.check_degeneracy(0.5, 0.1, 0.1, 0.2, min_learning_gain=0.3).passed
 
 
+@pytest.mark.parametrize(("p_T", "p_F"), [(0.1, 0.0), (0.1, 0.05), (0.02, 0.5)])
+def test_the_gain_with_forgetting_is_that_of_a_user_who_does_not_know(p_T, p_F):
+    """From 0 towards T / (T + F - T F), whatever the share that knows before."""
+    limit = p_T / (p_T + p_F - p_T * p_F)
+    gain = limit * (1 - ((1 - p_T) * (1 - p_F)) ** 10)
+    for p_L0 in (0.01, 0.9):
+        report = bkt_core.check_degeneracy(p_L0, p_T, 0.1, 0.2, p_F=p_F, min_learning_gain=0.99)
+        (failure,) = report.failures
+        assert failure.measured == pytest.approx(gain, rel=1e-9)
+    assert bkt_core.check_degeneracy(0.9, p_T, 0.1, 0.2, p_F=p_F, min_learning_gain=0.03).passed
+
+
 def test_rules_over_arrays_report_the_worst_element():
     report = bkt_core.validate_bkt_params(0.1, 0.1, np.array([0.1, 0.7, 0.6]), 0.1)
     assert [(f.rule, f.measured) for f in report.failures] == [("slip_below_half", 0.7)]

@@ -45,7 +45,6 @@ def preload(patterns: tuple[str, ...]) -> None:
 
 def _compile() -> None:
     from bkt_core.evaluation.limits import GateLimits
-    from bkt_core.fitting.em_engine import EmEngine
     from bkt_core.judgement.warm_up import compile_kernels
 
-    compile_kernels(EmEngine(), GateLimits())
+    compile_kernels("em", GateLimits())

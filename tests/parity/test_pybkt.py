@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bkt_core import AttemptSequences, BktParams, Bounds, draw_lengths, simulate
+from bkt_core.engines import engine_named
 from bkt_core.errors import BktError, UsageError
 from bkt_core.fitting import pybkt_engine
 from bkt_core.fitting.em_engine import EmEngine
 from bkt_core.fitting.engine import FitOutcome, FitResult, Stop
-from bkt_core.fitting.engines import engine_named
 from bkt_core.fitting.likelihood import evaluate
 from bkt_core.fitting.options import FitOptions, Method
 from bkt_core.fitting.pybkt_engine import PyBktEngine, new_model, params_of, run_pybkt

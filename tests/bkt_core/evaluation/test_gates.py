@@ -6,17 +6,29 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
-from bkt_core.evaluation.gates import data_checks, fit_checks, folds_check, warn_checks
+from bkt_core.evaluation.gates import (
+    data_checks,
+    fit_checks,
+    folds_check,
+    mastery_reachable,
+    warn_checks,
+)
 from bkt_core.evaluation.limits import GateLimits
+from bkt_core.family.params import FAMILY_NAMES, FamilyParams
 from bkt_core.fitting.engine import FitOutcome, Stop
+from bkt_core.judgement.warm_up import FORGETTING
 from bkt_core.params import AlgoParams, BktParams, Bounds
 from bkt_core.sequences import AttemptSequences
 from tests.bkt_core.evaluation.fits import SOUND, fit_of
+from tests.oracles.family import trace
 
 ALGO = AlgoParams()
 LIMITS = GateLimits()
+LARGE_SLIP, NO_LEARNING = "valid_parameters.slip_below_half", "not_degenerate.learning_happens"
 
 
 def _sequences(*users: list[int]) -> AttemptSequences:
@@ -36,8 +48,8 @@ def test_a_sound_fit_passes_every_check_and_shows_each():
 @pytest.mark.parametrize(
     ("fit", "name"),
     [
-        (fit_of(BktParams(0.3, 0.15, 0.55, 0.2)), "valid_parameters.slip_below_half"),
-        (fit_of(BktParams(0.3, 0.005, 0.1, 0.2)), "not_degenerate.learning_happens"),
+        (fit_of(BktParams(0.3, 0.15, 0.55, 0.2)), LARGE_SLIP),
+        (fit_of(BktParams(0.3, 0.005, 0.1, 0.2)), NO_LEARNING),
         (fit_of(BktParams(0.3, 0.15, 0.46, 0.45)), "not_degenerate.states_differ"),
         (fit_of(BktParams(0.6, 0.15, 0.1, 0.2)), "inside_bounds"),
         (fit_of(stopped_by=Stop.MAX_STEPS), "converged"),
@@ -53,6 +65,62 @@ def test_an_unusable_fit_is_rejected_with_the_measured_value(fit, name):
     assert failed[name].sentence in report.reasons
     assert failed[name].measured is not None or name == "identifiable"
     assert not any(check.passed for check in failed.values())
+
+
+def forgetting_fit(base: BktParams, p_F: float, **changes):
+    """A fit of a version with forgetting without a flaw, but for what is changed."""
+    known = dict.fromkeys(FAMILY_NAMES, 0.01)
+    return fit_of(FamilyParams(base, p_F), standard_errors=known, **changes)
+
+
+def test_a_sound_fit_that_forgets_passes_every_check():
+    """Mastery is then a check of its own; v1's report stays as it is."""
+    fit = forgetting_fit(BktParams(0.8, 0.09, 0.2, 0.17), 0.03)
+    report = GateReport(fit_checks(fit, FORGETTING) + warn_checks(fit, (fit, None), LIMITS))
+    assert report.decision is Decision.PROMOTED
+    assert "mastery_reachable" in {check.name for check in report.checks}
+    assert "mastery_reachable" not in {check.name for check in fit_checks(fit_of(), ALGO)}
+
+
+@pytest.mark.parametrize(
+    ("fit", "name"),
+    [
+        (forgetting_fit(BktParams(0.76, 0.1, 0.226, 0.4), 0.097), "mastery_reachable"),
+        (forgetting_fit(SOUND, 0.11), "inside_bounds"),
+        (forgetting_fit(BktParams(0.96, 0.15, 0.1, 0.2), 0.05), "inside_bounds"),
+        (
+            forgetting_fit(BktParams(0.3, 0.005, 0.1, 0.2), 0.0),
+            NO_LEARNING,
+        ),
+        (
+            forgetting_fit(BktParams(0.3, 0.15, 0.55, 0.2), 0.0),
+            LARGE_SLIP,
+        ),
+        (
+            forgetting_fit(SOUND, 0.01, outcome=FitOutcome.NOT_IDENTIFIABLE),
+            "identifiable",
+        ),
+    ],
+)
+def test_an_unusable_fit_that_forgets_is_rejected(fit, name):
+    """By the rules of the base probabilities, by F's bounds, by what twenty answers reach."""
+    report = GateReport(fit_checks(fit, FORGETTING))
+    assert report.decision is Decision.REJECTED
+    assert name in {check.name for check in report.failed(Severity.REJECT)}
+
+
+@given(
+    p_L0=st.floats(0.001, 0.95), p_T=st.floats(0.001, 0.5), p_S=st.floats(0.001, 0.4),
+    p_G=st.floats(0.001, 0.4), p_F=st.floats(0.0, 0.1),
+)  # fmt: skip
+def test_mastery_is_reachable_if_twenty_right_answers_pass_the_threshold(
+    p_L0, p_T, p_S, p_G, p_F
+):
+    """As plain Python replays them, to the bit."""
+    reached = trace([1] * 20, (p_L0, p_T, p_S, p_G, p_F))[-1][0]
+    check = mastery_reachable(FamilyParams(BktParams(p_L0, p_T, p_S, p_G), p_F), 0.95)
+    assert check.measured == reached
+    assert check.passed == (reached >= 0.95)
 
 
 def test_an_unbounded_fit_that_was_clipped_says_so():

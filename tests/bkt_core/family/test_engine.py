@@ -135,13 +135,24 @@ def test_a_fit_on_a_bound_is_the_bound_and_says_so():
     assert fit.standard_errors["p_T"] is not None
 
 
-@pytest.mark.parametrize("outcomes", [[[1]], [[1, 1, 1], [1, 1]], [[0]] * 5])
+@pytest.mark.parametrize("outcomes", [[[1]], [[1, 1, 1], [1, 1]], [[0]] * 2])
 def test_attempts_that_determine_nothing_are_said_to(outcomes):
     """The prior makes a fit of them; it does not make them determine the parameters."""
     sequences = as_sequences(outcomes)
     fit = MapEngine().fit(sequences, everyone(sequences), OPTIONS)[0]
     assert fit.outcome is FitOutcome.NOT_IDENTIFIABLE
     assert set(fit.intervals.values()) == {None}
+
+
+def test_attempts_determine_parameters_where_they_say_as_much_as_the_prior():
+    """The same attempts say less than a narrow prior, and more than the usual one."""
+    sequences, wide = simulated(60), usual_prior(V3)
+    narrow = replace(wide, width=tuple(0.05 * width for width in wide.width))
+    outcomes = [
+        MapEngine(V3, prior).fit(sequences, everyone(sequences), OPTIONS)[0].outcome
+        for prior in (narrow, wide)
+    ]
+    assert outcomes == [FitOutcome.NOT_IDENTIFIABLE, FitOutcome.OK]
 
 
 def test_limits_of_steps_and_time_are_said():

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bkt_core.engines import engine_named
 from bkt_core.evaluation.checks import Decision, Severity
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
 from bkt_core.evaluation.limits import GateLimits
-from bkt_core.fitting.engines import engine_named
 from bkt_core.fitting.options import FitOptions
 from bkt_core.fitting.shrinkage import SHRUNK_BELOW, Prior
 from bkt_core.judgement.evidence import Champion

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from bkt_core.engines import engine_named
 from bkt_core.evaluation.concept_fit import FitPlan, fit_concept
 from bkt_core.evaluation.limits import GateLimits
-from bkt_core.fitting.engines import engine_named
 from bkt_core.fitting.options import FitOptions
 from bkt_core.judgement.evidence import Champion, ConceptEvidence, Verdict
 from bkt_core.judgement.selection import decide, judge_concept

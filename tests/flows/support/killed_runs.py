@@ -18,7 +18,6 @@ from flows.deployment.home import stay_offline
 
 stay_offline()
 
-from bkt_core.fitting.engines import engine_named  # noqa: E402
 from bkt_core.judgement.warm_up import compile_kernels  # noqa: E402 - likewise
 from bkt_settings.pipeline import load_settings  # noqa: E402
 from datasets.extracts import extraction as extract  # noqa: E402
@@ -144,7 +143,7 @@ def warm_up() -> None:
     from matplotlib import figure  # noqa: F401
 
     settings = load_settings(data_dir=Path(sys.argv[1]).parent)
-    compile_kernels(engine_named(settings.fit.engine), settings.gates)
+    compile_kernels(settings.fit.engine, settings.gates)
 
 
 def main() -> None:
