@@ -11,6 +11,11 @@ _TALLY = "bkt_core/evaluation/tally.py"
 _PARAMS = "datasets/store/params"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    f"{_PARAMS}/in_force.py": {
+        'else SkillParamsRow.concept_id.in_(bindparam("concept_ids", expanding=False)),': (
+            "SQLAlchemy expands a parameter of IN without being asked."
+        ),
+    },
     f"{_PARAMS}/rollback.py": {
         "MAX_ID = 2**63 - 2": "No sequence of ids gets to the last one.",
         "target = stored_params(conn, to_param_id) if to_param_id < MAX_ID else None": (

@@ -174,7 +174,7 @@ NONSENSE = (
     "UPDATE bkt_run SET status = 'sideways'",
     "UPDATE bkt_promotion_event SET decision = 'perhaps'",
     "INSERT INTO algo_versions (algo_key, version, status, created_at) "
-    "VALUES ('bkt', 'v3', 'ACTIVE', '2026-01-01 00:00:00.000000')",
+    "VALUES ('bkt', 'v9', 'ACTIVE', '2026-01-01 00:00:00.000000')",
 )
 
 

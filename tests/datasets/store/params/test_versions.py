@@ -40,7 +40,7 @@ def test_versions_are_listed_with_their_concepts(engine):
     promote(engine, "run-2", "a")
     promote(engine, "run-2", "b")
     with engine.begin() as conn:
-        first, second = list_versions(conn)
+        first, second, third = list_versions(conn)
     assert (first.version, first.status, first.concepts_fitted, first.rows) == (
         "v1", "ACTIVE", 2, 3,
     )  # fmt: skip
@@ -48,6 +48,11 @@ def test_versions_are_listed_with_their_concepts(engine):
         "v2", "CANDIDATE", 0, 0,
     )  # fmt: skip
     assert differences(second.settings, first.settings) == {"constraints.L0_max": (0.95, 0.5)}
+    assert differences(third.settings, second.settings) == {
+        "constraints.F_max": (0.1, None),
+        "constraints.F_min": (0.0, None),
+        "variant.forgetting": (True, None),
+    }
 
 
 def test_an_added_version_is_a_candidate_and_never_changes(engine):
@@ -96,7 +101,7 @@ def test_settings_that_mean_nothing_are_refused(engine, settings, said):
     with engine.begin() as conn:
         with pytest.raises(BktError, match=said):
             add_version(conn, "v9", settings, at=STARTED)
-        assert [one.version for one in list_versions(conn)] == ["v1", "v2"]
+        assert [one.version for one in list_versions(conn)] == ["v1", "v2", "v3"]
 
 
 @pytest.mark.parametrize("name", ["", "-v", "a b", "v" * 65, "v\n", "ü"])
@@ -109,10 +114,12 @@ def test_a_candidate_is_retired_once_and_the_active_version_never(engine):
     with engine.begin() as conn:
         assert retire_version(conn, "v2")
         assert not retire_version(conn, "v2")
-        assert [one.status for one in list_versions(conn)] == ["ACTIVE", "RETIRED"]
+        assert [one.status for one in list_versions(conn)] == [
+            "ACTIVE", "RETIRED", "CANDIDATE",
+        ]  # fmt: skip
         with pytest.raises(BadInputError, match="in force"):
             retire_version(conn, "v1")
-        with pytest.raises(UnknownAlgorithmError, match="v1, v2"):
+        with pytest.raises(UnknownAlgorithmError, match="v1, v2, v3"):
             retire_version(conn, "v7")
 
 
