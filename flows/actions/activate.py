@@ -8,6 +8,7 @@ from getpass import getuser
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.errors import BktError
+from datasets.store.attempts.fill_stamps import count_unstamped
 from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.params.activation import flip_version
@@ -162,6 +163,7 @@ def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
         before, after = active_algorithm(conn), algorithm(conn, version)
         was, now = active_params(conn, before.id), active_params(conn, after.id)
         impact = version_impact(conn, before, after)
+        unstamped = count_unstamped(conn) if after.params.variant.history else 0
     found = None
     if before.id != after.id:
         found = evidence_for(engine, settings, before.version, after.version)
@@ -172,14 +174,19 @@ def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
         to_defaults=tuple(sorted(was.keys() - now.keys())),
         impact=impact,
         evidence=found,
-        objections=tuple(_objections(impact, found, settings.gates)),
+        objections=tuple(_objections(impact, found, settings.gates, unstamped)),
     )
 
 
 def _objections(
-    impact: VersionImpact, found: VersionComparison | None, limits: GateLimits
+    impact: VersionImpact, found: VersionComparison | None, limits: GateLimits, unstamped: int
 ) -> Iterator[str]:
-    """Yield reasons for an approval: the version is worse, or too many users would cross."""
+    """Yield reasons for an approval: the version is worse, or too many users would cross.
+
+    `unstamped` counts attempts without what the version reads of them.
+    """
+    if unstamped:
+        yield f"{unstamped:,} attempts have no stamp, which it reads; run `bkt stamp` first."
     if found is not None and found.pooled.p_not_worse < limits.worse_level:
         yield verdict_sentence(found)
     few = impact.users_crossing < limits.min_crossing_users

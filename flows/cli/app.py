@@ -70,6 +70,11 @@ _COMMANDS = (
         "Replay mastery from the attempt log.",
     ),
     (
+        "stamp",
+        "flows.cli.operations.stamp:stamp",
+        "Give stamps to attempts of earlier releases: what was known of their users.",
+    ),
+    (
         "params",
         "flows.cli.models.params:params",
         "Show the parameters in force, or the history of a concept.",

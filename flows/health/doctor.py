@@ -8,6 +8,8 @@ from bkt_core.errors import BktError, UsageError
 from flows.health.findings import Examination, Finding, fail
 from flows.health.machine import MACHINE
 from flows.health.services import SERVICES
+from flows.health.stamps import NAME as STAMPS
+from flows.health.stamps import examine_stamps
 from flows.health.versions import NAME, examine_versions
 
 if TYPE_CHECKING:
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
     from bkt_settings.pipeline import Settings
 
 #: Every check, by the name that `--check` takes.
-EXAMINATIONS: dict[str, Examination] = {**MACHINE, **SERVICES, NAME: examine_versions}
+EXAMINATIONS: dict[str, Examination] = {
+    **MACHINE,
+    **SERVICES,
+    NAME: examine_versions,
+    STAMPS: examine_stamps,
+}
 
 
 def examine(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from datasets.store.attempts.fill_stamps import count_unstamped
 from datasets.store.connections.engines import reading, redacted
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.runs.run_lock import lock_holder
@@ -48,6 +49,8 @@ class StatusReport:
     algo_version: str
     in_force: ParamsStatus
     states: StatesStatus
+    #: Number of attempts without a stamp, which a version with history needs.
+    unstamped: int
     versions: VersionsStatus
     prefect: PrefectServer
 
@@ -68,6 +71,7 @@ class StatusReport:
                 "data_until": _iso(self.in_force.data_until),
             },
             "states": asdict(self.states),
+            "attempts": {"without_stamp": self.unstamped},
             "versions": self.versions.as_json(),
             "schedule": {
                 "server": self.prefect.url,
@@ -89,6 +93,7 @@ def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
             in_force, states = params_and_states_status(conn, version.id)
             versions = versions_status(conn, settings.fit.candidates)
             runs = last_runs(conn, n_runs)
+            unstamped = count_unstamped(conn)
     return StatusReport(
         at=datetime.now(UTC),
         database=redacted(settings.database),
@@ -97,6 +102,7 @@ def gather_status(settings: Settings, *, n_runs: int) -> StatusReport:
         algo_version=version.version,
         in_force=in_force,
         states=states,
+        unstamped=unstamped,
         versions=versions,
         prefect=ask_server(),
     )

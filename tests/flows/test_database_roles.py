@@ -100,6 +100,7 @@ def test_every_step_has_the_rights_that_it_needs(
     turned = pl.read_parquet(log).with_columns(correct=1 - pl.col("correct"))
     turned.write_parquet(log)
     assert run(["import", str(log), "--corrections"]) == 0
+    assert run(["stamp"]) == 0
     as_role("promotion")
     assert nightly().status == "done"
     day = turned["attempted_at"].max().date().isoformat()

@@ -188,6 +188,8 @@ def _in_force(found: StatusReport) -> Text:
 def _states(found: StatusReport) -> Text:
     own = found.states
     text = f"{own.total:,}: {own.stale:,} stale, {own.old_stamped:,} under older parameters"
+    if found.unstamped:
+        text += f"; {found.unstamped:,} attempts without a stamp (`bkt stamp`)"
     if not own.stale + own.old_stamped:
         return Text(text)
     return Text(
