@@ -11,7 +11,7 @@ from bkt_core.errors import InvalidInputError, InvalidParamsError
 from bkt_core.params import PARAM_NAMES, BktParams
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 #: The probabilities, in the order in which arrays of parameters hold them.
 FAMILY_NAMES = (*PARAM_NAMES, "p_F")
@@ -91,6 +91,13 @@ def params_from_dict(values: Mapping[str, Any]) -> Params:
     if values.keys() <= set(PARAM_NAMES):
         return BktParams(**values)
     return FamilyParams.from_dict(values)
+
+
+def names_among(*columns: Collection[str]) -> tuple[str, ...]:
+    """Return the names of parameters that any of the collections has, in the usual order."""
+    return tuple(
+        name for name in (*FAMILY_NAMES, *WEIGHT_NAMES) if any(name in own for own in columns)
+    )
 
 
 def params_as_stored(params: Params) -> list[float] | dict[str, float]:

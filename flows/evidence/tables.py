@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from bkt_core.evaluation.checks import Severity
-from bkt_core.family.params import FAMILY_NAMES, WEIGHT_NAMES
 from bkt_core.params import PARAM_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from bkt_core.evaluation.comparison import Comparison
     from bkt_core.evaluation.concept_fit import Evidence
@@ -95,11 +94,6 @@ def concept_schema(variant: Variant) -> dict[str, type[pl.DataType]]:
         for name in names
         for column in (name, f"{name}_low", f"{name}_high", f"old_{name}")
     }
-
-
-def params_in(columns: Collection[str]) -> tuple[str, ...]:
-    """Return the names of the parameters that a table of concepts has, in their order."""
-    return tuple(name for name in (*FAMILY_NAMES, *WEIGHT_NAMES) if name in columns)
 
 
 def concept_table(

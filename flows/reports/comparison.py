@@ -10,7 +10,7 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from bkt_core.params import PARAM_NAMES
+from bkt_core.family.params import names_among
 from flows.evidence.scalars import run_scalars
 from flows.evidence.sentences import brief, move, number, signed
 from flows.reports.terminal import SHOWN
@@ -63,6 +63,11 @@ class RunComparison:
     only_b: tuple[str, ...]
 
     @property
+    def letters(self) -> tuple[str, ...]:
+        """The names of the parameters that either run has."""
+        return names_among(self.a.concepts.columns, self.b.concepts.columns)
+
+    @property
     def same_attempts(self) -> bool:
         """Whether both runs were scored on the same attempts and folds."""
         return not any(key in self.differing for key in _SCORED_ON)
@@ -94,11 +99,16 @@ class RunComparison:
 
 def compare_runs(a: RunEvidence, b: RunEvidence) -> RunComparison:
     """Compare two runs, concept by concept."""
-    shared = ["decision", "reason", "n_attempts", "auc", "log_loss", *PARAM_NAMES]
-    left = a.concepts.select("concept_id", pl.col(shared).name.suffix("_a"))
-    right = b.concepts.select("concept_id", pl.col(shared).name.suffix("_b"))
+    names = names_among(a.concepts.columns, b.concepts.columns)
+    shared = ["decision", "reason", "n_attempts", "auc", "log_loss", *names]
+    left = _with_params(a.concepts, names).select(
+        "concept_id", pl.col(shared).name.suffix("_a")
+    )
+    right = _with_params(b.concepts, names).select(
+        "concept_id", pl.col(shared).name.suffix("_b")
+    )
     change = pl.max_horizontal(
-        (pl.col(f"{name}_b") - pl.col(f"{name}_a")).abs() for name in PARAM_NAMES
+        (pl.col(f"{name}_b") - pl.col(f"{name}_a")).abs() for name in names
     )
     both = left.join(right, on="concept_id", how="inner").with_columns(
         change.alias("largest_change"),
@@ -124,6 +134,12 @@ def compare_runs(a: RunEvidence, b: RunEvidence) -> RunComparison:
         only_a=tuple(sorted(in_a - in_b)),
         only_b=tuple(sorted(in_b - in_a)),
     )
+
+
+def _with_params(concepts: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """Add a column of nulls for each parameter that the version of the run does not have."""
+    missing = [name for name in names if name not in concepts.columns]
+    return concepts.with_columns(pl.lit(None, pl.Float64).alias(name) for name in missing)
 
 
 def show_comparison(console: Console, comparison: RunComparison) -> None:
@@ -180,13 +196,14 @@ def _concept_table(comparison: RunComparison, *, wide: bool) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("concept", overflow="fold", max_width=32)
     table.add_column("decision A → B")
-    for name in ("L0", "T", "S", "G", "AUC A", "AUC B", "gain of B"):
+    letters = [name.removeprefix("p_") for name in comparison.letters]
+    for name in (*letters, "AUC A", "AUC B", "gain of B"):
         table.add_column(name, justify="right")
     if wide:
         table.add_column("why in B", overflow="fold")
     in_b = {row["concept_id"]: row for row in comparison.b.concepts.to_dicts()}
     for row in comparison.concepts.head(SHOWN).to_dicts():
-        moves = [move(row[f"{name}_a"], row[f"{name}_b"]) for name in PARAM_NAMES]
+        moves = [move(row[f"{name}_a"], row[f"{name}_b"]) for name in comparison.letters]
         table.add_row(
             Text(row["concept_id"]),
             f"{row['decision_a']} → {row['decision_b']}",

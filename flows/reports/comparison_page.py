@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from bkt_core.params import PARAM_NAMES
 from flows.evidence.sentences import brief
 from flows.reports.comparison import HEADLINES, difference, scalar
 from flows.reports.figures import as_svg, moves_between, reliability
@@ -25,16 +24,14 @@ if TYPE_CHECKING:
 
     from flows.reports.comparison import RunComparison
 
-_COLUMNS = (
+_FIRST = (
     Column("concept_id", "concept", "id", 0, "The concept"),
     Column("decision", "decision A → B", "decision", 0, "The decision of each run"),
     Column("why", "why in B", "text", 0, "The basis of B's decision"),
     Column("users_up", "up in B", "count", 0, "Users who would gain mastery with B's fit"),
     Column("users_down", "down in B", "count", 0, "Users who would lose mastery with B's fit"),
-    *(
-        Column(name, name.removeprefix("p_"), "move", 0, "As fitted in A, then in B")
-        for name in PARAM_NAMES
-    ),
+)
+_LAST = (
     Column("largest_change", "largest move", "number", 4, "Largest change of a parameter"),
     Column("auc_a", "AUC A", "number", 3, "On held-out users of A"),
     Column("auc_b", "AUC B", "number", 3, "On held-out users of B"),
@@ -54,19 +51,26 @@ def write_comparison(path: Path, comparison: RunComparison) -> Path:
 def comparison_page(comparison: RunComparison) -> str:
     """Return the page of two runs."""
     in_b = {row["concept_id"]: row for row in comparison.b.concepts.to_dicts()}
+    letters = (
+        Column(name, name.removeprefix("p_"), "move", 0, "As fitted in A, then in B")
+        for name in comparison.letters
+    )
     return page_of(
         title="Two runs compared",
         body=_body(comparison),
         note=NOTE,
-        columns=_COLUMNS,
-        rows=[_row(row, in_b[row["concept_id"]]) for row in comparison.concepts.to_dicts()],
+        columns=(*_FIRST, *letters, *_LAST),
+        rows=[
+            _row(row, in_b[row["concept_id"]], comparison.letters)
+            for row in comparison.concepts.to_dicts()
+        ],
         checks=checks_of(comparison.b),
         after=_only_in(comparison),
     )
 
 
-def _row(both: dict[str, Any], in_b: dict[str, Any]) -> dict[str, Any]:
-    moves = {name: moved(both[f"{name}_a"], both[f"{name}_b"]) for name in PARAM_NAMES}
+def _row(both: dict[str, Any], in_b: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    moves = {name: moved(both[f"{name}_a"], both[f"{name}_b"]) for name in names}
     return (
         both
         | moves

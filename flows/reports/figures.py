@@ -9,6 +9,7 @@ import polars as pl
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from bkt_core.family.params import names_among
 from bkt_core.params import PARAM_NAMES
 from flows.reports.page_parts import MIN_POINT
 
@@ -100,13 +101,14 @@ def learning_curves(evidence: RunEvidence) -> Figure | None:
 
 def parameter_moves(evidence: RunEvidence) -> Figure | None:
     """Draw each parameter in force before the run against its fitted value."""
-    pairs = {name: (f"old_{name}", name) for name in PARAM_NAMES}
+    pairs = {name: (f"old_{name}", name) for name in names_among(evidence.concepts.columns)}
     return _moves(evidence.concepts, pairs, "decision", axis_names=("before", "this fit"))
 
 
 def moves_between(concepts: pl.DataFrame) -> Figure | None:
     """Draw each parameter as fitted in A against its value in B."""
-    pairs = {name: (f"{name}_a", f"{name}_b") for name in PARAM_NAMES}
+    names = names_among([name.removesuffix("_a") for name in concepts.columns])
+    pairs = {name: (f"{name}_a", f"{name}_b") for name in names}
     return _moves(concepts, pairs, "decision_b", axis_names=("A", "B"))
 
 
@@ -117,7 +119,11 @@ def _moves(
     *,
     axis_names: tuple[str, str],
 ) -> Figure | None:
-    moved = concepts.drop_nulls([column for pair in pairs.values() for column in pair])
+    usual = [column for name in PARAM_NAMES for column in pairs[name]]
+    # What a version does not have is 0, which does the same.
+    moved = concepts.drop_nulls(usual).with_columns(
+        pl.col(column).fill_null(0.0) for pair in pairs.values() for column in pair
+    )
     if moved.is_empty():
         return None
     figure = Figure(figsize=(9.4, 2.9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from bkt_core.params import PARAM_NAMES
+from bkt_core.family.params import names_among
 from flows.evidence.evidence import DATA_PAGE, FIGURES, PAGE
 from flows.evidence.sentences import brief, decisions, in_order, summary_sentences, when
 from flows.reports.page_parts import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Figures that need the full width.
 WIDE = ("learning_curves", "parameter_moves")
 
-_COLUMNS = (
+_FIRST = (
     Column("concept_id", "concept", "id", 0, "The concept"),
     Column("decision", "decision", "decision", 0, "The decision of this run"),
     Column("brief", "why", "text", 0, "The basis of the decision"),
@@ -38,13 +38,20 @@ _COLUMNS = (
     Column("auc", "AUC", "number", 3, "Area under the curve on held-out users"),
     Column("log_loss", "log loss", "number", 4, "Nats per attempt on held-out users"),
     Column("gain", "gain", "signed", 4, "Nats per attempt better than the incumbent"),
-    *(
-        Column(name, name.removeprefix("p_"), "move", 0, "In force before, then as fitted")
-        for name in PARAM_NAMES
-    ),
+)
+_LAST = (
     Column("n_attempts", "attempts", "count", 0, "Attempts that were fitted"),
     Column("on_bounds", "on bounds", "move", 0, "Parameters that are on a bound"),
 )
+
+
+def _columns(evidence: RunEvidence) -> tuple[Column, ...]:
+    names = names_among(evidence.concepts.columns)
+    letters = (
+        Column(name, name.removeprefix("p_"), "move", 0, "In force before, then as fitted")
+        for name in names
+    )
+    return (*_FIRST, *letters, *_LAST)
 
 
 def write_page(folder: Path, evidence: RunEvidence, *, redraw: bool = True) -> Path:
@@ -90,7 +97,7 @@ def report_page(
         ),
         note="Concepts by decision, then by number of users. "
         "Click a row to see every check with its measured value; click a heading to sort.",
-        columns=_COLUMNS,
+        columns=_columns(evidence),
         rows=[_run_row(row) for row in in_order(evidence.concepts).to_dicts()],
         checks=checks_of(evidence),
         after=f"<h2>Inputs of this run</h2>{pairs_table(tags)}",
@@ -128,7 +135,7 @@ def _run_body(evidence: RunEvidence, drawn: Mapping[str, str], *, has_data: bool
 
 
 def _run_row(row: dict[str, Any]) -> dict[str, Any]:
-    moves = {name: moved(row[f"old_{name}"], row[name]) for name in PARAM_NAMES}
+    moves = {name: moved(row[f"old_{name}"], row[name]) for name in names_among(row)}
     gain = row["gain_champion"] if row["old_is_fitted"] else row["gain_defaults"]
     return row | moves | {"brief": brief(row), "gain": gain}
 

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from bkt_core.params import PARAM_NAMES
+from bkt_core.family.params import names_among
 from flows.evidence.scalars import run_scalars
 from flows.evidence.sentences import (
     bounds_rows,
@@ -106,7 +106,7 @@ def _cells(row: dict[str, Any], *, wide: bool) -> dict[str, str]:
     cells["AUC"] = number(row["auc"])
     if wide:
         cells |= {"log loss": number(row["log_loss"]), "gain": signed(gain)}
-    for name in PARAM_NAMES:
+    for name in names_among(row):
         moved = move(row[f"old_{name}"], row[name]) if tells_params else ""
         cells[name.removeprefix("p_")] = moved
     if wide and tells_params and row["users_up"] is not None:

@@ -9,7 +9,6 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from bkt_core.evaluation.paired_scores import Z_95
-from bkt_core.params import PARAM_NAMES
 from flows.reports.figures import BLUE, GREEN, GREY, ORANGE, as_svg
 from flows.reports.page_parts import (
     Column,
@@ -49,7 +48,7 @@ def version_page(report: VersionReport) -> str:
             "heading to sort; hover over it for help."
         ),
         columns=_columns(found),
-        rows=[_row(row) for row in found.concepts.to_dicts()],
+        rows=[_row(row, found.letters) for row in found.concepts.to_dicts()],
         checks={},
         after="",
     )
@@ -73,14 +72,14 @@ def _columns(found: VersionComparison) -> tuple[Column, ...]:
         Column("mean_move", "mean move", "number", 3, "Mean size of the change of mastery"),
         *(
             Column(name, name.removeprefix("p_"), "move", 0, f"{a}, then {b}")
-            for name in PARAM_NAMES
+            for name in found.letters
         ),
     )
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
+def _row(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     a, b = row["source_a"], row["source_b"]
-    letters = {name: moved(row[f"{name}_a"], row[f"{name}_b"]) for name in PARAM_NAMES}
+    letters = {name: moved(row[f"{name}_a"], row[f"{name}_b"]) for name in names}
     return (
         row
         | letters
@@ -168,9 +167,10 @@ def _gains(concepts: pl.DataFrame) -> Figure:
 def _letters(concepts: pl.DataFrame, found: VersionComparison) -> Figure:
     figure = Figure(figsize=(9.4, 2.9))
     figure.subplots_adjust(left=0.07, right=0.99, top=0.90, bottom=0.18, wspace=0.28)
-    for place, name in enumerate(PARAM_NAMES):
-        axes = figure.add_subplot(1, len(PARAM_NAMES), place + 1)
-        both = concepts.select(f"{name}_a", f"{name}_b")
+    # A parameter that one version alone has is 0 in the other, which does the same.
+    for place, name in enumerate(found.letters):
+        axes = figure.add_subplot(1, len(found.letters), place + 1)
+        both = concepts.select(f"{name}_a", f"{name}_b").fill_null(0.0)
         top = 1.05 * max(value for row in both.iter_rows() for value in row)
         axes.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle="--")
         axes.scatter(both[f"{name}_a"], both[f"{name}_b"], s=12, alpha=0.7, color=BLUE)

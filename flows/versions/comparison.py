@@ -10,12 +10,13 @@ import polars as pl
 
 from bkt_core.evaluation.metrics import score
 from bkt_core.evaluation.paired_scores import PairedPredictions, PairedScores, paired_scores
+from bkt_core.family.params import names_among
 from bkt_core.judgement.versions import Source, compare_at_concept
 from bkt_core.params import PARAM_NAMES
 from datasets.sequences.readers import EVERYTHING, shard_sequences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
 #: Quantile of the changes of mastery that is reported as a large change.
 LARGE = 0.95
-LETTERS = tuple(f"{name}_{side}" for name in PARAM_NAMES for side in "ab")
-#: Columns of the table of concepts, one row per compared concept.
+#: Columns of the table of concepts, one row per compared concept; parameters follow them.
 CONCEPTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "concept_id": pl.String,
     "source_a": pl.String,
@@ -50,8 +50,16 @@ CONCEPTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "up": pl.Int64,
     "down": pl.Int64,
     "mean_move": pl.Float64,  # mean |mastery by B - mastery by A|
-    **dict.fromkeys(LETTERS, pl.Float64),
 }
+
+
+def _schema(rows: Sequence[Mapping[str, Any]]) -> dict[str, pl.DataType | type[pl.DataType]]:
+    """Return `CONCEPTS` with two columns per parameter: the usual four, and those in `rows`."""
+    found = {column.removesuffix("_a").removesuffix("_b") for row in rows for column in row}
+    names = names_among(PARAM_NAMES, found)
+    return CONCEPTS | {f"{name}_{side}": pl.Float64 for name in names for side in "ab"}
+
+
 #: Columns of the table with one row per user and concept that would cross the threshold.
 CROSSINGS: dict[str, pl.DataType | type[pl.DataType]] = {
     "user_id": pl.String,
@@ -97,10 +105,15 @@ class VersionComparison:
     b: str
     pooled: PairedScores
     moves: MasteryMoves
-    concepts: pl.DataFrame  # columns `CONCEPTS`, largest total gain of B first
+    concepts: pl.DataFrame  # columns `CONCEPTS` and parameters, largest total gain of B first
     crossings: pl.DataFrame  # columns `CROSSINGS`, with user ids: it stays on this machine
     #: Number of concepts with the same defaults in both versions, which are not compared.
     at_same_defaults: int
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The names of the parameters in the table of concepts."""
+        return names_among([name.removesuffix("_a") for name in self.concepts.columns])
 
     def count(self, side: str, source: Source) -> int:
         """Return the number of concepts with parameters from `source` on side "a" or "b"."""
@@ -152,7 +165,7 @@ def compare_versions(
         b=names[1],
         pooled=paired_scores(gathered.pairs()),
         moves=gathered.moves(),
-        concepts=pl.DataFrame(gathered.rows, schema=CONCEPTS).sort(
+        concepts=pl.DataFrame(gathered.rows, schema=_schema(gathered.rows)).sort(
             pl.col("gain") * pl.col("n_attempts"),
             "concept_id",
             descending=[True, False],

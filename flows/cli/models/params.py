@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from bkt_core.params import PARAM_NAMES
+from bkt_core.family.params import names_among
 from bkt_settings.pipeline import load_settings
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
@@ -86,14 +86,15 @@ def _event_row(event: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the eve
 
 def _show_params(console: Console, payload: dict[str, Any]) -> None:
     table = Table("concept", box=None, header_style="bold")
-    for name in PARAM_NAMES:
+    names = names_among(*payload["params"], payload["defaults"])
+    for name in names:
         table.add_column(name, justify="right")
     table.add_column("row", justify="right")
     table.add_column("fitted at")
     for row in payload["params"]:
         table.add_row(
             row["concept_id"],
-            *(f"{row[name]:.4f}" for name in PARAM_NAMES),
+            *(f"{row[name]:.4f}" if name in row else "" for name in names),
             str(row["param_id"]),
             row["fitted_at"][:19],
         )

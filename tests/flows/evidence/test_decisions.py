@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
+from bkt_core.family.params import FamilyParams
 from bkt_core.judgement.evidence import Champion, ConceptEvidence, Verdict
 from bkt_core.params import BktParams
 from datasets.store.params.skill_params import Challenger
@@ -44,6 +46,7 @@ CHALLENGER = Challenger(
     fitted_on_data_from=None,
     fitted_on_data_to=AT,
 )
+FORGETTING = FamilyParams(CHALLENGER.params, 1 / 30)
 
 
 def decided(decision: Decision, challenger: Challenger | None = None, **changes: object):
@@ -56,9 +59,10 @@ def decided(decision: Decision, challenger: Challenger | None = None, **changes:
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    """With and without a challenger, tested and untested, with an open window."""
+    """With a challenger of either kind and without, tested and untested, with an open window."""
     decisions = [
         decided(Decision.PROMOTED, CHALLENGER),
+        decided(Decision.PROMOTED, replace(CHALLENGER, params=FORGETTING)),
         decided(Decision.KEPT, untested=True, expected_param_id=None, reasons=()),
     ]
     file = tmp_path / "decisions.json"
