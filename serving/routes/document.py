@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from serving.access import LOCAL, PUBLIC, access_table
 from serving.problems import MEDIA_TYPE, Problem
+from serving.routes.examples import add_examples
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -84,6 +85,7 @@ def document_of(app: FastAPI, *, learners_submit: bool) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], table: dict[str, Any]) -> None:
     name = operation["operationId"]
+    add_examples(operation)
     operation["summary"] = operation.pop("description").rstrip(".")
     statuses = dict(_ALWAYS)
     if name not in PUBLIC | LOCAL:
