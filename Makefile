@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two halves of the tests beside each other, a file in one piece; each starts its own PostgreSQL.
 ALONGSIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench-family bench-import bench-concepts wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
+.PHONY: up sample bench-family bench-import bench-concepts wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
 # Commands that tests start must not compile our sources again each time.
 export PYTHONDONTWRITEBYTECODE :=
@@ -29,6 +29,13 @@ run: $(STAMP)        ## a night on simulated attempts, from nothing to mastery
 	$(BIN)/bkt init
 	$(BIN)/bkt import var/attempts.parquet
 	$(BIN)/bkt retrain
+
+up:                  ## containers: everything of compose.yaml on this machine, with secrets in .env
+	containers/new-secrets
+	docker compose up --build --detach --wait
+
+sample:              ## containers: a sample of attempts, and a night over them
+	docker compose run --rm sample
 
 accept: $(STAMP)     ## every figure on real logs: make accept DATA=folder
 	$(BIN)/python -m benchmarks.accept $(DATA)
