@@ -1,7 +1,7 @@
 """Mastery and predictions of any version; these functions define every stored state.
 
 Parameters of four probabilities are replayed by `kernels.py`, those of the family by
-`family/kernels.py`.
+`family/kernels.py`. `facts` are needed where `params` have question odds or weights.
 """
 
 from __future__ import annotations
@@ -12,55 +12,60 @@ import numpy as np
 
 from bkt_core import kernels, model
 from bkt_core.family import replay as family
+from bkt_core.family.facts import multipliers_of
 from bkt_core.family.params import FamilyParams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bkt_core.family.facts import AttemptFacts
     from bkt_core.family.params import Params
     from bkt_core.sequences import AttemptSequences
 
 
-def replay(sequences: AttemptSequences, params: Params) -> NDArray[np.float64]:
+def replay(
+    sequences: AttemptSequences, params: Params, facts: AttemptFacts | None = None
+) -> NDArray[np.float64]:
     """Return mastery of each user after the last attempt, (n_users,)."""
     if isinstance(params, FamilyParams):
-        return family.replay(sequences, params)
+        return family.replay(sequences, params, multipliers_of(params, facts))
     out = np.empty(sequences.n_users, dtype=np.float64)
     kernels.replay_users(sequences.correct, sequences.offsets, *params.as_tuple(), out)
     return out
 
 
-def trace(sequences: AttemptSequences, params: Params) -> NDArray[np.float64]:
+def trace(
+    sequences: AttemptSequences, params: Params, facts: AttemptFacts | None = None
+) -> NDArray[np.float64]:
     """Return mastery stored after each attempt, (n_attempts,)."""
     if isinstance(params, FamilyParams):
-        return family.trace(sequences, params)[0]
+        return family.trace(sequences, params, multipliers_of(params, facts))[0]
     out = np.empty(sequences.n_attempts, dtype=np.float64)
     kernels.trace_users(sequences.correct, sequences.offsets, *params.as_tuple(), out)
     return out
 
 
-def predict(sequences: AttemptSequences, params: Params) -> NDArray[np.float64]:
+def predict(
+    sequences: AttemptSequences, params: Params, facts: AttemptFacts | None = None
+) -> NDArray[np.float64]:
     """Return P(correct) before each attempt, (n_attempts,), from the clamped replay."""
     if isinstance(params, FamilyParams):
-        return family.predict(sequences, params)
+        return family.predict(sequences, params, multipliers_of(params, facts))
     out = np.empty(sequences.n_attempts, dtype=np.float64)
     kernels.predict_users(sequences.correct, sequences.offsets, *params.as_tuple(), out)
     return out
 
 
-def step(p_L: float | None, correct: int, params: Params) -> model.Update:
+def step(
+    p_L: float | None, correct: int, params: Params, facts: AttemptFacts | None = None
+) -> model.Update:
     """Process one attempt as `replay` does; return the new mastery and the prediction.
 
     `p_L` is the mastery stored after the previous attempt of the key, None at its first.
     """
     if isinstance(params, FamilyParams):
-        return model.Update(*family.step(p_L, bool(correct), params))
+        odds = multipliers_of(params, facts)
+        multiplier = None if odds is None else float(odds[0])
+        return model.Update(*family.step(p_L, bool(correct), params, multiplier))
     before = params.p_L0 if p_L is None else p_L
     return model.update_mastery(before, correct, params.p_T, params.p_S, params.p_G)
-
-
-def p_known_at_next(p_L: float, n_attempts: int, params: Params) -> float:
-    """Return mastery at the next attempt, from the mastery stored after `n_attempts`."""
-    if isinstance(params, FamilyParams) and n_attempts:
-        return family.known_at_next(p_L, params)
-    return p_L

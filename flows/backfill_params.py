@@ -14,7 +14,7 @@ from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, find_run
-from datasets.store.states.point_in_time import Clock
+from datasets.store.states.past_params import Clock
 from flows.actions.backfill_snapshots import first_day_of_log, refuse_future
 from flows.evidence.evidence import FACTS, read_evidence
 from flows.extract_attempts import extract_attempts

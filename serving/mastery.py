@@ -208,7 +208,9 @@ class _Writer:
         concept_id = recorded.mastery.concept_id
         history = self.histories.get(concept_id)
         if history is None:
-            history = attempt_history(self.conn, self.user_id, concept_id)
+            history = attempt_history(
+                self.conn, self.user_id, concept_id, recorded.mastery.param_id
+            )
             self.histories[concept_id] = history
         place = history.place(recorded.key, recorded.params)
         if place.correct != attempt.correct:

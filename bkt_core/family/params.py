@@ -25,12 +25,14 @@ class FamilyParams:
 
     `p_F` is the probability that a known skill is forgotten between two attempts; it is None
     for a version without forgetting. `weights` has the weights of the version's covariates, by
-    name, in the order of summation.
+    name, in the order of summation. Odds of questions are not part of it.
     """
 
     base: BktParams
     p_F: float | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    #: Whether attempts have the odds of their question.
+    question_odds: bool = False
 
     def __post_init__(self) -> None:
         if self.p_F is not None and not 0.0 <= self.p_F <= 1.0:  # nor where it is NaN
@@ -38,6 +40,11 @@ class FamilyParams:
         for name, value in self.weights.items():
             if not math.isfinite(value):
                 raise InvalidInputError(name=name, value=value, expected="a finite weight")
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether attempts have multipliers."""
+        return self.question_odds or bool(self.weights)
 
     @property
     def p_L0(self) -> float:

@@ -42,11 +42,6 @@ def step(
     return update_mastery(now, correct, p_T, slip, guess), predict_correct(now, slip, guess)
 
 
-def known_at_next(p_L: float, params: FamilyParams) -> float:
-    """Return mastery at the next attempt, from the mastery stored after the one before."""
-    return kernels.forget(clamp(p_L), params.as_tuple()[4])
-
-
 def replay(
     sequences: AttemptSequences, params: FamilyParams, odds: Floats | None = None
 ) -> Floats:

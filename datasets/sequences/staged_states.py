@@ -15,6 +15,7 @@ import polars as pl
 from bkt_core.replay import replay
 from datasets.extracts.versions import states_of_shard
 from datasets.sequences.readers import shard_concepts
+from datasets.store.states.attempt_facts import has_multipliers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -61,10 +62,10 @@ class StagedStates:
         return sorted(concepts, key=place)
 
     def of_concept(self, concept_id: str) -> pl.DataFrame | None:
-        """Return a frame of `mastery_states.STAGED`, by user; None without parameters."""
+        """Return a frame of `sweep.STAGED`, by user; None if a replay must read the log."""
         params, code = self._params.get(concept_id), self._codes.get(concept_id)
-        if params is None or code is None:
-            return None
+        if params is None or code is None or has_multipliers(params):
+            return None  # the shards do not hold the facts of attempts
         shard = self._shard_with(code)
         attempts = shard.attempts_of(code)
         first, stop = np.searchsorted(shard.concepts, [code, code + 1])

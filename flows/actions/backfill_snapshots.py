@@ -18,7 +18,8 @@ from datasets.store.params.skill_params import params_of_run
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import list_runs
 from datasets.store.schema.tables import AttemptCorrectionRow, AttemptRow
-from datasets.store.states.point_in_time import Clock, Moment, backfill_snapshots
+from datasets.store.states.past_params import Clock
+from datasets.store.states.point_in_time import Moment, backfill_snapshots
 from flows.lifecycle.record import close_dead_runs, recorded
 from flows.runs.database import open_database
 from flows.runs.folders import stored_run

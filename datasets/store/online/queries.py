@@ -12,7 +12,7 @@ from bkt_core.params import FALLBACK_PARAMS, AlgoParams
 from datasets.store.connections.locks import lock_attempt
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY, Algorithm, active_algorithm
-from datasets.store.params.columns import PARAM_COLUMNS, params_of_row
+from datasets.store.params.columns import PARAM_COLUMNS, has_question_odds, params_of_row
 from datasets.store.params.in_force import InForce
 from datasets.store.schema.tables import (
     AlgoParamsRow,
@@ -102,7 +102,8 @@ def concept_params(conn: Connection, concept_id: str) -> ConceptParams:
     if row is None:
         raise UnknownAlgorithmError(version=None, known=())
     if row.id is not None:
-        params, level = params_of_row(row), ParamSource.CONCEPT
+        params = params_of_row(row, question_odds=has_question_odds(row.params))
+        level = ParamSource.CONCEPT
     elif row.params is not None:
         params, level = AlgoParams.from_json(row.params).defaults, ParamSource.ALGORITHM
     else:
@@ -228,7 +229,7 @@ def _now(
 ) -> MasteryThen:
     now: State | Replayed = state
     if not is_current(state, force):
-        now = replay_one(conn, user_id, state.concept_id, force.params)
+        now = replay_one(conn, user_id, state.concept_id, force)
     return MasteryThen(
         concept_id=state.concept_id,
         p_mastery=now.p_mastery,
@@ -239,4 +240,6 @@ def _now(
 
 
 def _params(row: Any, algorithm: Algorithm) -> Params:  # noqa: ANN401 - with PARAM_COLUMNS
-    return algorithm.params.defaults if row.id is None else params_of_row(row)
+    if row.id is None:
+        return algorithm.params.defaults
+    return params_of_row(row, question_odds=algorithm.params.variant.questions)

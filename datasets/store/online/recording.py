@@ -8,6 +8,7 @@ functions wrap the plain ones for an `AsyncConnection`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from datasets.store.online.statements import (
 from datasets.store.params.in_force import InForce, in_force
 from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import in_utc
+from datasets.store.states.attempt_facts import facts_of_one, has_multipliers
 from datasets.store.states.reads import STATE_COLUMNS, Mastery, is_current, state_of
 from datasets.store.states.replays import Replayed, replay_one
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from bkt_core.family.facts import AttemptFacts
     from bkt_core.family.params import Params
     from bkt_core.family.stamps import Stamp
     from datasets.store.attempts.new_attempt import NewAttempt
@@ -121,7 +124,7 @@ def _record_at(
     state: State,
     at: datetime,
 ) -> Recorded:
-    stamp = in_force(conn, concept_id)
+    stamp = in_force(conn, concept_id, attempt.question_id)
     row = attempt.row(concept_id, key, history, at=at)
     attempt_id = _insert_unless_stored(conn, attempt, row)
     if attempt_id is None:
@@ -129,7 +132,8 @@ def _record_at(
     reached("online: attempt inserted")
     prior = p_correct = None
     if is_current(state, stamp) and _is_last(attempt, attempt_id, state):
-        update = step(state.p_mastery, int(attempt.correct), stamp.params)
+        facts = _facts(attempt, history, state, stamp)
+        update = step(state.p_mastery, int(attempt.correct), stamp.params, facts)
         prior, p_correct = state.p_mastery, update.p_correct
         new = Replayed(
             update.p_L_next,
@@ -139,11 +143,21 @@ def _record_at(
             attempt.question_id,
         )
     else:
-        new = replay_one(conn, attempt.user_id, concept_id, stamp.params)
+        new = replay_one(conn, attempt.user_id, concept_id, stamp)
     _write(conn, attempt.user_id, concept_id, new, stamp, at)
     reached("online: state written")
     mastery = _mastery(concept_id, new, stamp)
     return Recorded(RecordOutcome.RECORDED, mastery, key, stamp.params, prior, p_correct)
+
+
+def _facts(
+    attempt: NewAttempt, history: Stamp | None, state: State, stamp: InForce
+) -> AttemptFacts | None:
+    """Return the facts of an attempt later than all others; None if they are not needed."""
+    if not has_multipliers(stamp.params) or state.last_attempt_at is None:
+        return None
+    since = in_utc(attempt.attempted_at) - in_utc(state.last_attempt_at)
+    return facts_of_one(stamp.question_odds, history, since // timedelta(seconds=1))
 
 
 def _is_last(attempt: NewAttempt, attempt_id: int, state: State) -> bool:
@@ -173,7 +187,7 @@ def _duplicate(
             state.last_question_id,
         )
     else:
-        now = replay_one(conn, attempt.user_id, concept_id, stamp.params)
+        now = replay_one(conn, attempt.user_id, concept_id, stamp)
         _write(conn, attempt.user_id, concept_id, now, stamp, at)
     return Recorded(
         RecordOutcome.DUPLICATE, _mastery(concept_id, now, stamp), key, stamp.params

@@ -9,6 +9,8 @@ from bkt_core.params import BktParams
 from datasets.store.schema.tables import SkillParamsRow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bkt_core.family.params import Params
 
 #: The four probabilities, then what only some versions have, which is null in the others.
@@ -22,15 +24,23 @@ PARAM_COLUMNS = (
 )
 
 
-def params_of_row(row: Any) -> Params:  # noqa: ANN401 - a row with `PARAM_COLUMNS`
-    """Return the parameters of a row, in the class that its version replays with."""
+def params_of_row(row: Any, *, question_odds: bool = False) -> Params:  # noqa: ANN401 - a row with `PARAM_COLUMNS`
+    """Return the parameters of a row, in the class that its version replays with.
+
+    `question_odds` tells whether the row's version has questions.
+    """
     base = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
     weights = {
         name: value for name in WEIGHT_NAMES if (value := getattr(row, name)) is not None
     }
-    if row.p_f is None and not weights:
+    if row.p_f is None and not weights and not question_odds:
         return base
-    return FamilyParams(base, row.p_f, weights)
+    return FamilyParams(base, row.p_f, weights, question_odds)
+
+
+def has_question_odds(settings: Mapping[str, Any] | None) -> bool:
+    """Return whether a version with these settings has questions."""
+    return bool(((settings or {}).get("variant") or {}).get("questions"))
 
 
 def columns_of_params(params: Params) -> dict[str, float | None]:

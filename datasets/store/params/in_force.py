@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, select
@@ -10,8 +10,13 @@ from sqlalchemy import and_, bindparam, select
 from bkt_core.params import AlgoParams, require_known_settings
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY
-from datasets.store.params.columns import PARAM_COLUMNS, params_of_row
-from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
+from datasets.store.params.columns import PARAM_COLUMNS, has_question_odds, params_of_row
+from datasets.store.schema.tables import (
+    AlgoParamsRow,
+    AlgoVersionRow,
+    QuestionParamsRow,
+    SkillParamsRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +34,13 @@ _COLUMNS = (
     SkillParamsRow.run_id,
     *PARAM_COLUMNS,
 )
+_ODDS = select(QuestionParamsRow.odds).where(
+    QuestionParamsRow.param_id == SkillParamsRow.id,
+    QuestionParamsRow.question_id == bindparam("question_id"),
+)
 _OF_CONCEPTS = {
     one: (
-        select(*_COLUMNS)
+        select(*_COLUMNS, *([_ODDS.scalar_subquery().label("odds")] if one else ()))
         .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
         .outerjoin(
             SkillParamsRow,
@@ -57,19 +66,25 @@ class InForce:
     param_id: int | None
     params: Params
     run_id: str | None
+    #: Of the question that was asked for; 1 without a row.
+    question_odds: float = 1.0
 
 
-def in_force(conn: Connection, concept_id: str) -> InForce:
+def in_force(conn: Connection, concept_id: str, question_id: str | None = None) -> InForce:
     """Return the active row of one concept, or the defaults of the ACTIVE version.
 
+    With the odds of a question, if one is named and the row has odds for it.
     Writers must call it under the concept's lock, because the active row may change until they
     hold it. Raises an error for a version with settings that this release does not know.
     """
-    row = conn.execute(_OF_CONCEPTS[True], {"concept_id": concept_id}).one_or_none()
+    given = {"concept_id": concept_id, "question_id": question_id}
+    row = conn.execute(_OF_CONCEPTS[True], given).one_or_none()
     if row is None:
         raise UnknownAlgorithmError(version=None, known=())
     require_known_settings(row.params or {})
-    return _defaults(row) if row.param_id is None else _fitted(row)
+    if row.param_id is None:
+        return _defaults(row)
+    return replace(_fitted(row), question_odds=1.0 if row.odds is None else row.odds)
 
 
 def in_force_of(conn: Connection, concept_ids: Sequence[str]) -> dict[str, InForce]:
@@ -88,4 +103,5 @@ def _defaults(row: Row[Any]) -> InForce:
 
 
 def _fitted(row: Row[Any]) -> InForce:
-    return InForce(row.algo_version_id, row.param_id, params_of_row(row), row.run_id)
+    params = params_of_row(row, question_odds=has_question_odds(row.params))
+    return InForce(row.algo_version_id, row.param_id, params, row.run_id)

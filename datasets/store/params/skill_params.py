@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select, update
 
-from datasets.store.params.columns import params_of_row
-from datasets.store.schema.tables import SkillParamsRow
+from datasets.store.params.columns import has_question_odds, params_of_row
+from datasets.store.schema.tables import AlgoParamsRow, SkillParamsRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -41,6 +41,13 @@ class StoredParams:
     is_active: bool
 
 
+class QuestionOdds(NamedTuple):
+    """The multiplier of a question within a concept, and the attempts it was fitted on."""
+
+    odds: float
+    n_attempts: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenger:
     """Fitted parameters that may be put in force."""
@@ -52,6 +59,8 @@ class Challenger:
     metrics: dict[str, Any] = field(default_factory=dict)
     fitted_on_data_from: datetime | None = None
     fitted_on_data_to: datetime | None = None
+    #: By question id; empty for a version without questions.
+    question_odds: Mapping[str, QuestionOdds] = field(default_factory=dict)
 
 
 def active_params(conn: Connection, algo_version_id: int) -> dict[str, StoredParams]:
@@ -95,13 +104,14 @@ def activate(conn: Connection, param_id: int) -> None:
 def _stored(conn: Connection, *conditions: Any) -> list[StoredParams]:  # noqa: ANN401 - SQLAlchemy's expressions
     rows = conn.execute(
         select(SkillParamsRow.__table__).where(*conditions).order_by(SkillParamsRow.id)
-    )
+    ).all()
+    with_questions = _with_questions(conn, {row.algo_version_id for row in rows})
     return [
         StoredParams(
             param_id=row.id,
             concept_id=row.concept_id,
             algo_version_id=row.algo_version_id,
-            params=params_of_row(row),
+            params=params_of_row(row, question_odds=row.algo_version_id in with_questions),
             metrics=row.metrics,
             n_attempts=row.n_attempts,
             n_users=row.n_users,
@@ -113,3 +123,13 @@ def _stored(conn: Connection, *conditions: Any) -> list[StoredParams]:  # noqa: 
         )
         for row in rows
     ]
+
+
+def _with_questions(conn: Connection, algo_version_ids: set[int]) -> frozenset[int]:
+    """Return those of the versions that have questions."""
+    rows = conn.execute(
+        select(AlgoParamsRow.algo_version_id, AlgoParamsRow.params).where(
+            AlgoParamsRow.algo_version_id.in_(algo_version_ids)
+        )
+    )
+    return frozenset(row.algo_version_id for row in rows if has_question_odds(row.params))

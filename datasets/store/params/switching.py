@@ -19,7 +19,7 @@ from datasets.store.params.events import (
     record_decisions,
 )
 from datasets.store.params.skill_params import deactivate
-from datasets.store.schema.tables import SkillParamsRow
+from datasets.store.schema.tables import QuestionParamsRow, SkillParamsRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -254,12 +254,25 @@ def _active_ids(
 def _insert(
     conn: Connection, winners: Sequence[SwitchRequest], shared: _Switching
 ) -> dict[str, int]:
-    """Insert the challengers as active rows; return their ids by concept."""
+    """Insert the challengers as active rows, and their questions; return ids by concept."""
     rows = conn.execute(
         insert(SkillParamsRow).returning(SkillParamsRow.concept_id, SkillParamsRow.id),
         [_row(request, shared) for request in winners],
     )
-    return {row.concept_id: row.id for row in rows}
+    ids = {row.concept_id: row.id for row in rows}
+    odds = [
+        {
+            "param_id": ids[request.concept_id],
+            "question_id": question_id,
+            "odds": fitted.odds,
+            "n_attempts": fitted.n_attempts,
+        }
+        for request in winners
+        for question_id, fitted in sorted(request.challenger.question_odds.items())
+    ]
+    if odds:
+        conn.execute(insert(QuestionParamsRow), odds)
+    return ids
 
 
 def _row(request: SwitchRequest, shared: _Switching) -> dict[str, Any]:

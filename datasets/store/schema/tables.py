@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     DDL,
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
@@ -161,6 +162,27 @@ class SkillParamsRow(Base):
     run_id: Mapped[str] = mapped_column(String(64), ForeignKey(RunRow.run_id))
     is_active: Mapped[bool]
     created_at: Mapped[datetime]
+
+
+class QuestionParamsRow(Base):
+    """The odds multiplier of one question within a concept; append only.
+
+    It belongs to the row of parameters with which it was fitted and promoted. A question
+    without a row has odds 1.
+    """
+
+    __tablename__ = "bkt_question_params"
+    __table_args__ = (
+        CheckConstraint("odds > 0", name="odds_above_0"),
+        {"sqlite_with_rowid": False},
+    )
+
+    param_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey(SkillParamsRow.id), primary_key=True, autoincrement=False
+    )
+    question_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    odds: Mapped[float]
+    n_attempts: Mapped[int] = mapped_column(BigInteger)
 
 
 class MasteryStateRow(Base):

@@ -110,8 +110,7 @@ def replay_outdated_pairs(
             keys = _keys_to_replay(conn, stamps, after, chunk, force=force)
             if keys.is_empty():
                 return
-            params = {concept: stamp.params for concept, stamp in stamps.items()}
-            replayed = replay_pairs(conn, keys.select("concept_id", "user_id"), params)
+            replayed = replay_pairs(conn, keys.select("concept_id", "user_id"), stamps)
             based = replayed.with_columns(keys["base_version"])
             n = _write(conn, based, stamps, at)
         reached("sweep: chunk committed")

@@ -9,7 +9,6 @@ that a killed run leaves no user half done and no other day changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,15 +20,15 @@ from bkt_core.sequences import AttemptSequences
 from datasets.store.connections.copy_rows import fill_temporary
 from datasets.store.connections.engines import reading
 from datasets.store.connections.locks import lock_many_users
-from datasets.store.params.algorithms import active_algorithm, algorithm_by_id
-from datasets.store.params.events import version_at
 from datasets.store.params.in_force import InForce
-from datasets.store.params.skill_params import (
-    active_params,
-    params_of_run,
-    stored_params,
-)
 from datasets.store.schema.types import UtcDateTime
+from datasets.store.states.attempt_facts import (
+    facts_frame,
+    facts_in,
+    has_multipliers,
+    with_facts,
+)
+from datasets.store.states.past_params import Clock, PastParams, past_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from datasets.store.params.skill_params import StoredParams
 
 #: Number of attempts of one time that are in memory at once, plus those of one user.
 ROWS_AT_ONCE = 100_000
@@ -50,21 +48,16 @@ _LOG = """
     SELECT a.user_id, a.concept_id, coalesce((
         SELECT c.old_correct FROM attempt_correction c
         WHERE c.attempt_id = a.id AND c.created_at > :at AND :known = 1
-        ORDER BY c.id LIMIT 1), a.correct) AS correct
-    FROM attempts a
+        ORDER BY c.id LIMIT 1), a.correct) AS correct, a.attempted_at {{facts}}
+    FROM attempts a {{odds}}
     WHERE a.user_id > :after {upto} AND {moment} <= :at AND a.concept_id IS NOT NULL
     ORDER BY a.user_id, a.concept_id, a.attempted_at, a.id
 """
+_ROW_OF_CONCEPT = "(SELECT w.param_id FROM past_row w WHERE w.concept_id = a.concept_id)"
 _BORDER = text(
     "SELECT a.user_id FROM attempts a WHERE a.user_id > :after ORDER BY a.user_id "
     "LIMIT 1 OFFSET :n"
 )
-_SWITCHES = text(
-    "SELECT concept_id, to_param_id FROM bkt_promotion_event "
-    "WHERE algo_version_id = :algo_version_id "
-    "AND decision IN ('promoted', 'rolled_back', 'activated') "
-    "AND created_at <= :at ORDER BY id"
-).bindparams(bindparam("at", type_=UtcDateTime()))
 _ROWS = {
     "user_id": "id",
     "concept_id": "id",
@@ -116,13 +109,6 @@ _RESTORE = text(
 ).bindparams(bindparam("at", type_=UtcDateTime()), bindparam("first", type_=UtcDateTime()))
 
 
-class Clock(StrEnum):
-    """Which attempts count at a time in the past."""
-
-    ANSWERED = "answered"  # attempted_at up to then, with current parameters or those of a run
-    KNOWN = "known"  # created_at up to then, with the parameters in force at that time
-
-
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A time in the past, and the run that writes its rows."""
@@ -137,17 +123,6 @@ class _Users:
 
     after: str
     upto: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stamps:
-    """The parameters of each concept."""
-
-    fitted: dict[str, InForce]
-    defaults: InForce
-
-    def of(self, concept_id: str) -> InForce:
-        return self.fitted.get(concept_id, self.defaults)
 
 
 def backfill_snapshots(
@@ -169,7 +144,7 @@ def backfill_snapshots(
     """
     moments = sorted(moments, key=lambda one: one.at)
     with reading(engine) as conn:
-        stamps = [_stamps(conn, moment.at, clock, params_of) for moment in moments]
+        stamps = [past_params(conn, moment.at, clock, params_of) for moment in moments]
     n_attempts = max(ROWS_AT_ONCE // max(len(moments), 1), min(ROWS_AT_ONCE, ROWS_OF_A_PART))
     n_rows = dict.fromkeys((moment.run_id for moment in moments), 0)
     after: str | None = ""
@@ -180,7 +155,7 @@ def backfill_snapshots(
             users = _next_users(conn, after, n_attempts)
             newest = conn.execute(_NEWEST).scalar_one()
             for moment, judged_by in zip(moments, stamps, strict=True):
-                rows = _log(conn, users, moment.at, clock)
+                rows = _log(conn, users, moment.at, clock, judged_by)
                 if rows:
                     n_rows[moment.run_id] += _write(conn, moment, _replayed(rows, judged_by))
             if afterwards is not None:
@@ -189,53 +164,37 @@ def backfill_snapshots(
     return n_rows
 
 
-def _stamps(conn: Connection, at: datetime, clock: Clock, params_of: str | None) -> _Stamps:
-    """Return the parameters in force now or at that time; those of a run take precedence."""
-    version = version_at(conn, at) if clock is Clock.KNOWN else None
-    algorithm = active_algorithm(conn) if version is None else algorithm_by_id(conn, version)
-    if clock is Clock.KNOWN:
-        switches = conn.execute(_SWITCHES, {"algo_version_id": algorithm.id, "at": at})
-        latest = {row.concept_id: row.to_param_id for row in switches}
-        found = (stored_params(conn, row) for row in latest.values() if row is not None)
-        stored = {row.concept_id: row for row in found if row is not None}
-    else:
-        stored = active_params(conn, algorithm.id)
-    if params_of is not None:
-        stored |= params_of_run(conn, params_of)
-    return _Stamps(
-        {concept: _stamp(row) for concept, row in stored.items()},
-        InForce(algorithm.id, None, algorithm.params.defaults, None),
-    )
-
-
-def _stamp(row: StoredParams) -> InForce:
-    return InForce(row.algo_version_id, row.param_id, row.params, row.run_id)
-
-
 def _next_users(conn: Connection, after: str, n_attempts: int) -> _Users:
     """Return the next range of users, up to the user whose attempts exceed `n_attempts`."""
     border = conn.execute(_BORDER, {"after": after, "n": n_attempts})
     return _Users(after, border.scalar_one_or_none())
 
 
-def _log(conn: Connection, users: _Users, at: datetime, clock: Clock) -> Sequence[Any]:
+def _log(
+    conn: Connection, users: _Users, at: datetime, clock: Clock, stamps: PastParams
+) -> Sequence[Any]:
     """Read the attempts of these users up to a time, in canonical order."""
     moment = "a.created_at" if clock is Clock.KNOWN else "a.attempted_at"
     bound = {"after": users.after, "at": at, "known": int(clock is Clock.KNOWN)}
     upto = ""
     if users.upto is not None:
         upto, bound["upto"] = "AND a.user_id <= :upto", users.upto
-    statement = text(_LOG.format(upto=upto, moment=moment))
+    if stamps.multiply:
+        fill_temporary(conn, "past_row", {"concept_id": "id", "param_id": "int"}, stamps.rows)
+    log = _LOG.format(upto=upto, moment=moment)
+    statement = with_facts(log, _ROW_OF_CONCEPT, wanted=stamps.multiply)
     return conn.execute(statement.bindparams(bindparam("at", type_=UtcDateTime())), bound).all()
 
 
-def _replayed(rows: Sequence[Any], stamps: _Stamps) -> pl.DataFrame:
+def _replayed(rows: Sequence[Any], stamps: PastParams) -> pl.DataFrame:
     """Compute mastery of each user at each concept from these attempts: a frame of `_ROWS`."""
-    users, concepts, outcomes = zip(*rows, strict=True)
+    users, concepts, outcomes, moments, *facts = zip(*rows, strict=True)
     log = pl.DataFrame(
         {"user_id": users, "concept_id": concepts, "correct": outcomes},
         schema={"user_id": pl.String, "concept_id": pl.String, "correct": pl.Int8},
     )
+    if facts:
+        log = log.hstack(facts_frame(moments, facts))
     by_concept = log.partition_by("concept_id", maintain_order=True, as_dict=True)
     return pl.concat(
         _replayed_at(str(concept), own, stamps.of(str(concept)))
@@ -248,10 +207,13 @@ def _replayed_at(concept_id: str, log: pl.DataFrame, stamp: InForce) -> pl.DataF
     begins = np.flatnonzero(users.ne_missing(users.shift()).to_numpy())
     offsets = np.append(begins, len(users)).astype(np.int64)
     sequences = AttemptSequences(log["correct"].to_numpy(), offsets)
+    facts = None
+    if has_multipliers(stamp.params):
+        facts = facts_in(log, offsets)
     return pl.DataFrame(
         {
             "user_id": users.gather(begins),
-            "p_mastery": replay(sequences, stamp.params),
+            "p_mastery": replay(sequences, stamp.params, facts),
             "n_attempts": sequences.lengths,
         }
     ).with_columns(

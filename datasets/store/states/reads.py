@@ -112,7 +112,7 @@ def mastery_of(conn: Connection, user_id: str, state: State, stamp: InForce) -> 
     if not is_current(state, stamp):
         from datasets.store.states.replays import replay_one  # imports the compiled kernels
 
-        replayed = replay_one(conn, user_id, state.concept_id, stamp.params)
+        replayed = replay_one(conn, user_id, state.concept_id, stamp)
         p_mastery, n, last = replayed.p_mastery, replayed.n_attempts, replayed.last_attempt_at
     return Mastery(
         concept_id=state.concept_id,

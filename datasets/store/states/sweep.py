@@ -266,7 +266,7 @@ def _replay_rest(
             if keys.is_empty():
                 return
             users = keys["user_id"].to_list()
-            values = replay_keys(conn, concept_id, users, stamp.params)
+            values = replay_keys(conn, concept_id, users, stamp)
             based = values.join(keys, on="user_id", maintain_order="left")
             n = write_staged(conn, concept_id, stamp, based, at)
         reached("sweep: chunk committed")

@@ -58,6 +58,6 @@ def _sweep_one(engine: Engine, user_id: str, concept_id: str, at: datetime) -> i
         version = conn.execute(wanted.with_for_update()).scalar_one_or_none()
         if version is None:
             return 0  # erased in the meantime
-        values = replay_keys(conn, concept_id, [user_id], stamp.params)
+        values = replay_keys(conn, concept_id, [user_id], stamp)
         values = values.with_columns(base_version=pl.lit(version, dtype=pl.Int64))
         return write_staged(conn, concept_id, stamp, values, at)

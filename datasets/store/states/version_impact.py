@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import text
@@ -11,17 +11,22 @@ from sqlalchemy import text
 from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.params.skill_params import active_params
+from datasets.store.states.attempt_facts import facts_of, has_multipliers, with_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
     from datasets.store.params.algorithms import Algorithm
+    from datasets.store.params.skill_params import StoredParams
 
 _CONCEPTS = text("SELECT DISTINCT concept_id FROM bkt_user_skill_state ORDER BY concept_id")
-_LOG = text(
-    "SELECT user_id, correct FROM attempts WHERE concept_id = :concept_id "
-    "ORDER BY user_id, attempted_at, id"
-)
+_LOG = """
+    SELECT a.user_id, a.correct, a.attempted_at {facts} FROM attempts a {odds}
+    WHERE a.concept_id = :concept_id ORDER BY a.user_id, a.attempted_at, a.id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,7 @@ def version_impact(conn: Connection, before: Algorithm, after: Algorithm) -> Ver
     states = mastered = up = down = 0
     moved = 0.0
     for (concept,) in conn.execute(_CONCEPTS).all():
-        rows = conn.execute(_LOG, {"concept_id": concept}).all()
+        rows = _rows(conn, concept, None)
         if not rows:
             continue
         names = np.array([row.user_id for row in rows], dtype=object)
@@ -62,11 +67,8 @@ def version_impact(conn: Connection, before: Algorithm, after: Algorithm) -> Ver
             np.append(begins, len(rows)).astype(np.int64),
         )
         old, new = (
-            replay(sequences, fitted[concept].params if concept in fitted else defaults)
-            for fitted, defaults in (
-                (was_fitted, before.params.defaults),
-                (now_fitted, after.params.defaults),
-            )
+            _mastery(conn, sequences, concept, fitted.get(concept), algorithm)
+            for fitted, algorithm in ((was_fitted, before), (now_fitted, after))
         )
         was = old >= before.params.mastery_threshold
         now = new >= after.params.mastery_threshold
@@ -86,3 +88,25 @@ def version_impact(conn: Connection, before: Algorithm, after: Algorithm) -> Ver
         users_crossing=len(crossing),
         mean_move=moved / states if states else 0.0,
     )
+
+
+def _rows(conn: Connection, concept_id: str, param_id: int | None) -> Sequence[Any]:
+    """Read the log of a concept, with the facts of attempts if a row's odds are wanted."""
+    statement = with_facts(_LOG, ":param_id", wanted=param_id is not None)
+    return conn.execute(statement, {"concept_id": concept_id, "param_id": param_id}).all()
+
+
+def _mastery(
+    conn: Connection,
+    sequences: AttemptSequences,
+    concept_id: str,
+    row: StoredParams | None,
+    algorithm: Algorithm,
+) -> NDArray[np.float64]:
+    """Return the mastery of each user under a row, or under the version's defaults."""
+    if row is None:
+        return replay(sequences, algorithm.params.defaults)
+    if not has_multipliers(row.params):
+        return replay(sequences, row.params)
+    _, _, moments, *stored = zip(*_rows(conn, concept_id, row.param_id), strict=True)
+    return replay(sequences, row.params, facts_of(sequences.offsets, moments, stored))

@@ -12,7 +12,7 @@ from bkt_core.params import AlgoParams
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import active_algorithm, algorithm
 from datasets.store.params.in_force import in_force, in_force_of
-from datasets.store.params.seeds import CANDIDATE_PARAMS, SEEDED_PARAMS
+from datasets.store.params.seeds import CANDIDATE_PARAMS, FORGETTING_PARAMS, SEEDED_PARAMS
 from datasets.store.params.versions import (
     add_version,
     differences,
@@ -144,7 +144,7 @@ def test_a_version_of_a_later_release_is_listed_and_never_run(engine):
 
 
 def test_what_was_seeded_is_known_and_means_something():
-    for settings in (SEEDED_PARAMS, CANDIDATE_PARAMS, {}):
+    for settings in (SEEDED_PARAMS, CANDIDATE_PARAMS, FORGETTING_PARAMS, {}):
         algo = AlgoParams.from_json(settings)
         assert AlgoParams.from_json(algo.as_json()) == algo
     assert AlgoParams().as_json() == SEEDED_PARAMS

@@ -12,7 +12,8 @@ from datasets.store.connections.engines import reading
 from datasets.store.online.recording import record
 from datasets.store.params.rollback import roll_back
 from datasets.store.runs.runs import start_run
-from datasets.store.states.point_in_time import Clock, Moment, backfill_snapshots
+from datasets.store.states.past_params import Clock
+from datasets.store.states.point_in_time import Moment, backfill_snapshots
 from datasets.store.states.snapshots import mastery_as_of, thin_snapshots, write_snapshots
 from datasets.store.states.sweep import sweep
 from tests.datasets.store.online.test_recording import attempt
