@@ -156,6 +156,7 @@ def test_sweeps_the_online_path_and_reads_give_the_replay(engine_and_params):
                 correct=i % 2,
             ),
         )  # fmt: skip
+        assert_all(engine)
     write(engine, attempt("new", user="nobody", concepts=("c0", "c1"), question="q1"))
     assert_all(engine)
     promote(engine, params, run_id="run-2", odds={"q1": 0.2, "q4": 7.0})
