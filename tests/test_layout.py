@@ -18,7 +18,6 @@ LONG = {
     "datasets/row_kernels.py",
     "datasets/store/schema/migrations/versions/0001_tables.py",
     "tests/bkt_core/judgement/test_selection.py",
-    "tests/flows/shards/test_runners.py",
 }
 _NAMED = re.compile(r"`([a-z_]+(?:/[a-z_]+)*\.py): (\w+)`")
 

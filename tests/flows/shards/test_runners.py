@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import threading
 import time
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -20,70 +16,24 @@ from prefect import flow
 from prefect.context import serialize_context
 from pydantic import SecretStr
 
-from bkt_core.errors import BktError
-from bkt_core.params import BktParams
-from bkt_settings.pipeline import Settings, load_settings
-from datasets.extracts import shards as extract_shards
-from datasets.extracts.extraction import extract_attempts
-from datasets.store.connections.engines import reading
-from datasets.store.params.algorithms import active_algorithm
+from bkt_settings.pipeline import load_settings
 from flows.nightly import nightly
-from flows.runs.plan import begin_run
-from flows.runs.requests import FitRequest, RetrainRequest
-from flows.shards import dask_cluster
+from flows.runs.requests import RetrainRequest
 from flows.shards import runners as shard_runs
-from flows.shards.plan import costs_of, plan_shards
+from flows.shards.plan import plan_shards
 from flows.shards.runners import MAX_TRIES, run_shards, without_parameters
 from flows.shards.work import fit_shard
 from flows.shards.works import Origin, read_works
-from tests.flows.support.attempt_logs import fill_log
 from tests.flows.support.dask_processes import PATIENCE, cluster
+from tests.flows.support.shard_worlds import World, on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from sqlalchemy import Engine
-
+    from bkt_settings.pipeline import Settings
     from datasets.extracts.extraction import Extract
-    from flows.runs.plan import RunPlan
     from flows.shards.work import ShardJob
-
-BEGINS = datetime(2026, 1, 5, tzinfo=UTC)
-TRUE = BktParams(p_L0=0.3, p_T=0.2, p_S=0.1, p_G=0.2)
-
-
-@dataclass(frozen=True)
-class World:
-    """One extraction of seven concepts in shards of their own, and a run over it."""
-
-    engine: Engine
-    settings: Settings
-    extract: Extract
-    plan: RunPlan
-
-    def jobs(self) -> list[ShardJob]:
-        """The shards of the run, as it would work on them now."""
-        return plan_shards(self.settings, self.plan, self.extract)
-
-
-@pytest.fixture
-def world(tracked_home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> World:
-    """One concept with a third of all attempts among six others."""
-    monkeypatch.setattr(extract_shards, "SHARD_ROWS", 1)
-    monkeypatch.setenv("BKT_DATABASE_URL", str(sqlite_engine.url))
-    small = {f"concept {n}": TRUE for n in range(6)}
-    fill_log(sqlite_engine, tracked_home, small, n_users=60, begins=BEGINS)
-    fill_log(
-        sqlite_engine, tracked_home, {"large": TRUE}, n_users=180, begins=BEGINS, source="more"
-    )
-    settings, now = load_settings(), datetime.now(UTC)
-    extract = extract_attempts(sqlite_engine, settings.data_dir, at=now)
-    with reading(sqlite_engine) as conn:
-        version = active_algorithm(conn)
-    plan = begin_run(
-        sqlite_engine, settings, FitRequest(), extract, version, kind="fit", at=now
-    )
-    return World(sqlite_engine, settings, extract.file_under(plan.run_dir), plan)
 
 
 def run_all(settings: Settings, jobs: list[ShardJob], extract: Extract) -> list[dict[str, Any]]:
@@ -94,15 +44,6 @@ def run_all(settings: Settings, jobs: list[ShardJob], extract: Extract) -> list[
         return list(run_shards(settings, jobs, extract))
 
     return shards()
-
-
-def on(settings: Settings, runner: str, address: str = "", *, n: int = 2) -> Settings:
-    """The settings with another runner and number of workers."""
-    return load_settings(
-        data_dir=settings.data_dir,
-        run=settings.run.model_dump()
-        | {"runner": runner, "dask_address": address, "threads": n},
-    )
 
 
 def wait_for(there: Callable[[], bool]) -> None:
@@ -124,29 +65,6 @@ def apart(world: World, jobs: list[ShardJob], name: str) -> list[ShardJob]:
     return [
         replace(job, out=root / "shards" / job.out.name, fits_dir=root / "fits") for job in jobs
     ]
-
-
-def test_a_job_is_plain_values_and_small(world: World):
-    """It comes out of a pickle as it went in, and holds no attempts."""
-    for job in world.jobs():
-        sent = pickle.dumps(job)
-        assert len(sent) < 20_000
-        again = pickle.loads(sent)  # noqa: S301 - our own bytes
-        fit_shard(job)
-        here = job.out.read_bytes()
-        fit_shard(replace(again, full=True))
-        assert job.out.read_bytes().replace(b'"fitted"', b"") == here.replace(b'"fitted"', b"")
-
-
-def test_the_dearest_shard_is_begun_first_and_what_is_kept_costs_nothing(world: World):
-    """With a third of all attempts in one concept, its shard comes before the others."""
-    jobs = world.jobs()
-    costs = costs_of(jobs, world.extract)
-    names = world.extract.concepts["concept_id"].to_pylist()
-    shards = world.extract.concepts["shard"].to_pylist()
-    assert jobs[0].shard == dict(zip(names, shards, strict=True))["large"]
-    assert [costs[job.shard] for job in jobs] == sorted(costs.values(), reverse=True)
-    assert sum(costs.values()) == world.extract.rows.accepted
 
 
 @pytest.mark.harness
@@ -272,41 +190,3 @@ def pool_of_this_process() -> list[int]:
         for child in psutil.Process().children()
         if any("spawn_main" in word for word in child.cmdline())
     ]
-
-
-@pytest.mark.slow
-def test_a_cluster_that_is_not_like_us_is_refused(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
-    """No scheduler, no worker, another version, a folder that is not there: in words."""
-    monkeypatch.setattr(dask_cluster, "ANSWER_SECONDS", 2)
-    nowhere = on(world.settings, "dask", "tcp://127.0.0.1:9")
-    with pytest.raises(BktError, match=r"must answer at tcp://127\.0\.0\.1:9"):
-        dask_cluster.require_same_versions(nowhere)
-    with (
-        cluster(0, world.settings.data_dir) as address,
-        pytest.raises(BktError, match="must have a worker"),
-    ):
-        dask_cluster.require_same_versions(on(world.settings, "dask", address))
-    monkeypatch.setattr(dask_cluster, "ANSWER_SECONDS", PATIENCE)
-    with cluster(1, world.settings.data_dir) as address:
-        settings = on(world.settings, "dask", address)
-        dask_cluster.require_same_versions(settings)
-        dask_cluster.require_same_files(settings, world.extract.root)
-        with pytest.raises(BktError, match=r"must see .*elsewhere"):
-            dask_cluster.require_same_files(settings, tmp_path / "elsewhere")
-        other = {"numpy": version("numpy"), "bkt-pipeline": "9.9"}
-        monkeypatch.setattr(dask_cluster, "own_versions", lambda: other)
-        with pytest.raises(BktError, match=r"bkt-pipeline 9\.9, as this run has; tcp://"):
-            dask_cluster.require_same_versions(settings)
-    dask_cluster.require_same_versions(on(world.settings, "threads"))
-
-
-def test_dask_and_its_address_go_together(bkt_home: Path, monkeypatch: pytest.MonkeyPatch):
-    """One without the other is a mistake that is said at the door."""
-    assert bkt_home.is_dir()
-    for name, value in (("RUNNER", "dask"), ("DASK_ADDRESS", "tcp://127.0.0.1:8786")):
-        with monkeypatch.context() as patch:
-            patch.setenv(f"BKT_RUN__{name}", value)
-            with pytest.raises(BktError, match="go together"):
-                load_settings()
