@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import jwt
 from anyio.from_thread import start_blocking_portal
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from bkt_settings.reading import read_settings
 from bkt_settings.service import ServiceSettings
+from datasets.store.connections.engines import make_async_engine
 from serving.app import create_app
 from serving.launcher import Command, Launch, Order, Status
 
@@ -155,3 +158,20 @@ def new_api(database_url: str, **serving: Any) -> Api:
         service_settings(database_url, **serving), launcher=launcher, clock=lambda: NOW
     )
     return Api(app, Http(app), launcher)
+
+
+def in_session(url: str, work: Any, *, commit: bool = True) -> Any:
+    """Run `work(session)` in a transaction of the caller's, as a platform would."""
+
+    async def run() -> Any:
+        engine = make_async_engine(url)
+        try:
+            async with async_sessionmaker(engine)() as session:
+                done = await work(session)
+                if commit:
+                    await session.commit()
+                return done
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, insert, text
-from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from bkt_core.errors import BadInputError
 from bkt_core.family.params import FamilyParams
 from bkt_core.params import BktParams
-from datasets.store.connections.engines import make_async_engine, reading
+from datasets.store.connections.engines import reading
 from datasets.store.schema.tables import QuestionConceptRow
 from serving import (
     AttemptOfBatch,
@@ -26,25 +24,9 @@ from tests.datasets.store.oracle import expected_states, stored_states
 from tests.datasets.store.writing import PARAMS, promote
 from tests.moments import STARTED
 from tests.oracles.replay import mastery
+from tests.serving.calling import in_session
 
 LATER = STARTED + timedelta(hours=1)
-
-
-def in_session(url, work, *, commit=True):
-    """Run `work(session)` in a transaction of the caller's, as a platform would."""
-
-    async def run():
-        engine = make_async_engine(url)
-        try:
-            async with async_sessionmaker(engine)() as session:
-                done = await work(session)
-                if commit:
-                    await session.commit()
-                return done
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(run())
 
 
 def update(url, correct, key, *, commit=True, at=LATER, **more):

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-
 FIRST = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 DAYS = [(FIRST + timedelta(days=n)).date() for n in range(5)]
 OTHER = BktParams(p_L0=0.2, p_T=0.3, p_S=0.1, p_G=0.2)
@@ -75,11 +74,9 @@ def _answer(engine: Engine, key: str, user: str, at: datetime, correct: int) -> 
 
 
 def _night(engine: Engine, day: date, n: int, at: datetime) -> None:
-    run_id = f"night-{n}"
+    run_id, first = f"night-{n}", BktParams(0.3, 0.1, 0.1, 0.2)
     if n in (1, 2):
-        promote(
-            engine, run_id, "sums", OTHER if n == 2 else BktParams(0.3, 0.1, 0.1, 0.2), at=at
-        )
+        promote(engine, run_id, "sums", OTHER if n == 2 else first, at=at)
     with engine.begin() as conn:
         start_run(conn, run_id=run_id, kind="retrain", at=at)
         if day == DAYS[4]:

@@ -59,7 +59,7 @@ def decided(decision: Decision, challenger: Challenger | None = None, **changes:
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    """With a challenger of either kind and without, tested and untested, with an open window."""
+    """With a challenger of either kind and without, tested and untested, an open window."""
     decisions = [
         decided(Decision.PROMOTED, CHALLENGER),
         decided(Decision.PROMOTED, replace(CHALLENGER, params=FORGETTING)),

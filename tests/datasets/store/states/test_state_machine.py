@@ -44,16 +44,10 @@ USERS = st.sampled_from(["ann", "bob", "é"])
 CONCEPTS = st.sampled_from(["x", "y"])
 MINUTES = st.integers(0, 20)
 POINTS = (
-    "online: state locked",
-    "online: attempt inserted",
-    "online: state written",
-    "import: attempts inserted",
-    "switch: deactivated",
-    "switch: inserted",
-    "sweep: chunk written",
-    "erase: tombstone committed",
-    "erase: rows deleted",
-)
+    "online: state locked", "online: attempt inserted", "online: state written",
+    "import: attempts inserted", "switch: deactivated", "switch: inserted",
+    "sweep: chunk written", "erase: tombstone committed", "erase: rows deleted",
+)  # fmt: skip
 PROBABILITY = st.floats(0.05, 0.45)
 FORGETS = st.none() | st.floats(0.0, 0.5)
 
