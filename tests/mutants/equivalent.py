@@ -11,6 +11,24 @@ _TALLY = "bkt_core/evaluation/tally.py"
 _PARAMS = "datasets/store/params"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "datasets/store/attempts/keys.py": {
+        "or_(column == key, and_(column > head + _MARK, column < head + _AFTER_MARK)),": (
+            "A key with nothing after the mark is none of an attempt's, and left out below."
+        ),
+        "or_(column == key, and_(column >= head + _MARK, column <= head + _AFTER_MARK)),": (
+            "What the range has too many is left out below."
+        ),
+    },
+    "datasets/store/states/snapshots.py": {
+        'bindparam("at", type_=UtcDateTime()), bindparam("concepts", expanding=False)': (
+            "SQLAlchemy expands a parameter of IN without being asked."
+        ),
+    },
+    "datasets/store/states/replays.py": {
+        "one = one_user(np.ones(2, dtype=np.int8))": "The warm-up's result is not used.",
+        "step(1.5, 1, FALLBACK_PARAMS)": "The warm-up's result is not used.",
+        "step(0.5, 2, FALLBACK_PARAMS)": "The warm-up's result is not used.",
+    },
     f"{_PARAMS}/in_force.py": {
         'else SkillParamsRow.concept_id.in_(bindparam("concept_ids", expanding=False)),': (
             "SQLAlchemy expands a parameter of IN without being asked."
