@@ -204,6 +204,16 @@ SHARD_SCHEMA = pa.schema(
         pa.field("correct", pa.int8(), nullable=False),
     ]
 )
+#: Question and stamp of the attempts of a shard, by (concept, id); -1: none, 0: no stamp.
+DETAILS_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("question", pa.int32(), nullable=False),
+        pa.field("recent_outcomes", pa.int64(), nullable=False),
+        pa.field("n_before", pa.int32(), nullable=False),
+        pa.field("n_right_before", pa.int32(), nullable=False),
+    ]
+)
 #: Codes are ranks of the ids in the order of their UTF-8 bytes.
 USERS_SCHEMA = pa.schema(
     [
@@ -229,6 +239,8 @@ CONCEPTS_SCHEMA = pa.schema(
         pa.field("delta_rows", pa.int64(), nullable=False),
     ]
 )
+#: The column that `concepts.parquet` has beside them in an extraction with details.
+DETAILS_DIGEST = pa.field("details_digest", pa.string(), nullable=False)
 #: Rows that broke a rule, kept so that a later extraction can judge them again: ids are bytes,
 #: times are microseconds, and invalid outcomes or times are numbers outside the valid range.
 BROKEN_SCHEMA = pa.schema(

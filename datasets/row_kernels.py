@@ -355,6 +355,41 @@ def sift(
     return user_codes.size
 
 
+class DetailBatch(NamedTuple):
+    """The stamps of one batch; 0 outcomes where a row has none."""
+
+    recent: NDArray[np.int64]
+    n_before: NDArray[np.int64]
+    n_right_before: NDArray[np.int64]
+
+
+@kernel
+def gather_details(
+    rules: NDArray[np.uint8], ids: NDArray[np.int64], concept_codes: NDArray[np.int32],
+    question_codes: NDArray[np.int32], question_hashes: NDArray[np.uint64],
+    batch: DetailBatch, digests: NDArray[np.uint64], out: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Question and stamp of the accepted rows, into `out`; returns how many there are.
+
+    Code of concept; id; outcomes; attempts before << 32 | right ones; code of question.
+    `digests` (n_concepts,) gets the wrapping sum of the hashes of each concept's rows.
+    """
+    n = 0
+    for row in range(rules.size):
+        if rules[row] != ACCEPTED:
+            continue
+        question = question_codes[row]
+        out[n, 0], out[n, 1], out[n, 2] = concept_codes[row], ids[row], batch.recent[row]
+        out[n, 3] = (batch.n_before[row] << 32) | batch.n_right_before[row]
+        out[n, 4] = question
+        state = _mixed(_K0, np.uint64(ids[row]))
+        state = _mixed(state, question_hashes[question] if question >= 0 else np.uint64(0))
+        state = _mixed(state, np.uint64(out[n, 2]))
+        digests[concept_codes[row]] += _finished(_mixed(state, np.uint64(out[n, 3])))
+        n += 1
+    return n
+
+
 @kernel
 def count_keys(
     rows: NDArray[np.int64], concept_ranks: NDArray[np.int32], counts: NDArray[np.int64]

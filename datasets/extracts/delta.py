@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets.contracts import DETAILS_DIGEST
 from datasets.errors import ExtractError
 from datasets.extracts.broken import FILE_NAME as BROKEN_FILE
 from datasets.extracts.files import Extract, is_whole, open_extract
@@ -16,6 +17,7 @@ from datasets.extracts.positions import from_json
 from datasets.extracts.shards import (
     ConceptIndex,
     buckets_of,
+    details_digests,
     no_facts,
     write_index,
     write_sorted,
@@ -37,9 +39,13 @@ if TYPE_CHECKING:
 
 
 def usable_base(
-    extracts: Path, snapshot: LogSnapshot
+    extracts: Path, snapshot: LogSnapshot, *, details: bool = False
 ) -> tuple[Extract, LogPosition] | tuple[None, None]:
-    """Find the newest complete extraction to which this log only added rows."""
+    """Find the newest complete extraction to which this log only added rows.
+
+    With `details` it must hold questions and stamps as well; else it must not, so that a base
+    and its delta are alike.
+    """
     found = []
     for manifest in extracts.glob("*/manifest.json"):
         try:
@@ -47,7 +53,7 @@ def usable_base(
         except ExtractError:
             continue
         position = from_json(read_json(manifest).get("position"))
-        if extract.base is None and position is not None:
+        if extract.base is None and extract.details is details and position is not None:
             found.append((extract, position))
     for extract, position in sorted(found, key=lambda one: one[0].extracted_at, reverse=True):
         whole = is_whole(extract.root) and (extract.root / BROKEN_FILE).is_file()
@@ -92,6 +98,7 @@ def write_delta(
         n_rows=np.zeros_like(counts),
         delta_first_row=first_rows,
         delta_rows=counts,
+        details=details_digests(intake, ranks),
     )
     _add_base(index, base, ranks.concepts[: intake.n_known_concepts])
     return write_index(folder, intake, ranks, index), tuple(shards)
@@ -102,6 +109,9 @@ def _add_base(index: ConceptIndex, base: Extract, places: NDArray[np.int32]) -> 
     table, facts = base.concepts, index.facts
     digests = [int(text, 16) for text in table["digest"].to_pylist()]
     index.digests[places] += np.array(digests, np.uint64)
+    if index.details is not None:
+        digests = [int(text, 16) for text in table[DETAILS_DIGEST.name].to_pylist()]
+        index.details[places] += np.array(digests, np.uint64)
     for column, mine in (
         ("n_attempts", index.n_attempts),
         ("n_users", facts.n_users),

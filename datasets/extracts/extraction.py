@@ -16,14 +16,16 @@ from datasets.errors import ExtractError, QuarantineLimitError
 from datasets.extracts.broken import FILE_NAME as BROKEN_FILE
 from datasets.extracts.broken import judged_again
 from datasets.extracts.delta import usable_base, write_delta
+from datasets.extracts.details import QUESTIONS_FILE, DetailRows
 from datasets.extracts.files import FORMAT, Extract, as_extract, keep, open_extract
 from datasets.extracts.intake import Intake
 from datasets.extracts.log import log_snapshot
 from datasets.extracts.positions import as_json
 from datasets.extracts.shards import canonical_ranks, write_shards
 from datasets.extracts.versions import StateVersions
-from datasets.parquet import write_frame
+from datasets.parquet import read_table, write_frame
 from datasets.quarantine import write_quarantine
+from datasets.row_kernels import ERASED, IN_FUTURE
 from datasets.store.attempts.erasure import erased_users
 from datasets.store.connections.engines import reading
 from datasets.whole_files import write_json
@@ -55,6 +57,8 @@ class ExtractOptions:
     full: bool = False
     #: A new base is written if the new rows are at least this share of the base's rows.
     compact_from: float = 0.1
+    #: True keeps question and stamp of each attempt, for versions that read them.
+    details: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +112,18 @@ def _read(
     latest = (at + options.future_skew - _EPOCH) // _MICROSECOND
     if not options.full:
         with log_snapshot(engine, unfinished) as snapshot:
-            base, since = usable_base(data_dir / "extracts", snapshot)
-            if base is not None:
+            base, since = usable_base(data_dir / "extracts", snapshot, details=options.details)
+            if base is not None and not _lacks_details(base, latest):
                 position = snapshot.position
-                intake = _take_in(snapshot, unfinished, latest, base, since)
+                intake = _take_in(
+                    snapshot, unfinished, latest, base, since, details=options.details
+                )
                 if intake.n_accepted <= options.compact_from * base.rows.accepted:
                     return _with_states(snapshot, unfinished, intake, base, position)
         shutil.rmtree(unfinished, ignore_errors=True)
     with log_snapshot(engine, unfinished) as snapshot:
         position = snapshot.position
-        intake = _take_in(snapshot, unfinished, latest, None, None)
+        intake = _take_in(snapshot, unfinished, latest, None, None, details=options.details)
         return _with_states(snapshot, unfinished, intake, None, position)
 
 
@@ -127,6 +133,8 @@ def _take_in(
     latest: int,
     base: Extract | None,
     since: LogPosition | None,
+    *,
+    details: bool,
 ) -> Intake:
     """Read the attempts: the first pass over the log."""
     unfinished.mkdir(parents=True, exist_ok=True)
@@ -136,14 +144,31 @@ def _take_in(
         erased=snapshot.erased_users(),
         known_users=None if base is None else _one_array(base.users["user_id"]),
         known_concepts=None if base is None else _one_array(base.concepts["concept_id"]),
+        details=_detail_rows(unfinished, base) if details else None,
     )
     if base is not None:  # rows that were in the future then may be in the past now
         for batch, columns in judged_again(base.root / BROKEN_FILE):
             intake.take(batch, columns)
-    for batch in snapshot.attempts(since):
+    for batch in snapshot.attempts(since, details=details):
         intake.take(batch, snapshot.row_batch(batch))
     intake.broken.close()
     return intake
+
+
+def _lacks_details(base: Extract, latest: int) -> bool:
+    """Return whether a row that broke a rule may pass now, and its details were not kept."""
+    if not base.details:
+        return False
+    broken = read_table(base.root / BROKEN_FILE)
+    rules, times = broken["rule"].to_numpy(), broken["attempted_at"].to_numpy()
+    return bool(((rules == ERASED) | ((rules == IN_FUTURE) & (times <= latest))).any())
+
+
+def _detail_rows(unfinished: Path, base: Extract | None) -> DetailRows:
+    if base is None:
+        return DetailRows(unfinished)
+    known = read_table(base.root / QUESTIONS_FILE)["question_id"]
+    return DetailRows(unfinished, _one_array(known))
 
 
 def _with_states(
@@ -189,6 +214,7 @@ def _write(
         "reasons": intake.reasons,
         "shards": [asdict(shard) for shard in shards],
         "extracted_at": at.isoformat(),
+        "details": options.details,
         "base": None if base is None else base.root.name,
         "position": None if found.position is None else as_json(found.position),
     }

@@ -61,6 +61,8 @@ class Extract:
     extracted_at: datetime
     #: The extraction that holds the shards, if `root` only adds deltas to them.
     base: Path | None = None
+    #: Whether question and stamp of each attempt lie beside the shards (`details.py`).
+    details: bool = False
 
     @cached_property
     def users(self) -> pa.Table:
@@ -151,6 +153,7 @@ def as_extract(manifest: dict[str, Any], root: Path, session: Path) -> Extract:
             shards=tuple(ShardFile(**shard) for shard in manifest["shards"]),
             extracted_at=datetime.fromisoformat(manifest["extracted_at"]),
             base=None if base is None else root.parent / base,
+            details=bool(manifest.get("details", False)),
         )
     except (AccountingError, KeyError, TypeError, ValueError) as error:
         raise ExtractError(
@@ -186,4 +189,7 @@ def is_whole(root: Path) -> bool:
     files |= {root / shard.delta: shard.delta_bytes for shard in extract.shards if shard.delta}
     sound = all(path.is_file() and path.stat().st_size == size for path, size in files.items())
     index = (*_INDEX_FILES, *(("base_users.parquet",) if extract.base else ()))
+    if extract.details:
+        beside = [path.with_name(f"details-of-{path.name}") for path in files]
+        sound &= all(path.is_file() for path in (*beside, root / "questions.parquet"))
     return sound and all((root / name).is_file() for name in index)

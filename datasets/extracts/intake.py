@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from datasets.extracts.details import DetailRows
     from datasets.row_kernels import RowBatch
 
 _USER, _CONCEPT = 1, 2
@@ -39,11 +40,14 @@ class Intake:
         erased: Sequence[str] = (),
         known_users: pa.Array | None = None,
         known_concepts: pa.Array | None = None,
+        details: DetailRows | None = None,
     ) -> None:
         self.users = IdCodes()
         self.concepts = IdCodes()
         self.buckets = RowBuckets(folder)
         self.broken = BrokenRows(folder, self.users, self.concepts)
+        #: Question and stamp of each accepted row; None if nobody asks for them.
+        self.details = details
         self.n_read = 0
         self._latest_us = latest_us
         self._by_rule = np.zeros(len(LOG_RULES), np.int64)
@@ -75,6 +79,9 @@ class Intake:
                 self._latest_us, self.buckets.waiting, self._tally, rules, done,
             )  # fmt: skip
             self.buckets.spill_full()
+        if self.details is not None:
+            hashes = self.concepts.hashes()
+            self.details.take(batch, columns.ids, rules, concept_codes, hashes)
         self.n_read += batch.num_rows
         self._by_rule += np.bincount(rules, minlength=len(LOG_RULES))
         self.broken.add(batch, columns, rules, user_codes, concept_codes)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STATES = "SELECT user_id, concept_id, version FROM bkt_user_skill_state"
 ERASED = "SELECT user_id FROM erased_user"
+#: Columns of a log's rows with details, after the others.
+DETAILS = ", question_id, recent_outcomes, n_before, n_right_before"
 #: Code for a value of `correct` that is neither 0 nor 1.
 NEITHER = 2
 
@@ -68,10 +70,13 @@ class LogSnapshot(ABC):
         """Return whether the log only had rows added since `position`."""
 
     @abstractmethod
-    def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
+    def attempts(
+        self, since: LogPosition | None = None, *, details: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """Yield all rows, or the rows added since a position.
 
-        The columns are id, user_id, concept_id, correct and attempted_at.
+        The columns are id, user_id, concept_id, correct and attempted_at; with `details` also
+        question_id, recent_outcomes, n_before and n_right_before.
         """
 
     @abstractmethod

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from datasets.extracts.log_snapshot import (
+    DETAILS,
     ERASED,
     NEITHER,
     STATES,
@@ -60,7 +61,9 @@ class PostgresSnapshot(LogSnapshot):
             return False
         return not self._row(position.changed)[0]
 
-    def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
+    def attempts(
+        self, since: LogPosition | None = None, *, details: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """Yield attempts in heap order, or new ones by the index on `xact_id`.
 
         Sequential scans are disabled for new rows: without recent statistics the planner would
@@ -71,7 +74,8 @@ class PostgresSnapshot(LogSnapshot):
                 cursor.execute("SET LOCAL enable_seqscan = off")
         return batches(
             self._connection,
-            "SELECT id, user_id, concept_id, correct, attempted_at FROM attempts"  # noqa: S608 - digits only
+            f"SELECT id, user_id, concept_id, correct, attempted_at{DETAILS * details} "  # noqa: S608 - digits only
+            "FROM attempts"
             f" WHERE {since.new_rows if since else 'true'}",
         )
 

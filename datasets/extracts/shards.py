@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.contracts import CONCEPTS_SCHEMA, SHARD_SCHEMA, USERS_SCHEMA
+from datasets.contracts import CONCEPTS_SCHEMA, DETAILS_DIGEST, SHARD_SCHEMA, USERS_SCHEMA
 from datasets.extracts.buckets import N_BUCKETS, sorted_rows
 from datasets.extracts.files import ShardFile
 from datasets.id_codes import ranks_of
@@ -53,6 +53,8 @@ class ConceptIndex:
     n_rows: NDArray[np.int64]
     delta_first_row: NDArray[np.int64]
     delta_rows: NDArray[np.int64]
+    #: Of questions and stamps; None if the extraction has none.
+    details: NDArray[np.uint64] | None
 
 
 def canonical_ranks(intake: Intake) -> Ranks:
@@ -107,12 +109,15 @@ def write_shards(
         n_rows=counts,
         delta_first_row=np.zeros_like(counts),
         delta_rows=np.zeros_like(counts),
+        details=details_digests(intake, ranks),
     )
     return write_index(folder, intake, ranks, index), tuple(shards)
 
 
 def write_index(folder: Path, intake: Intake, ranks: Ranks, index: ConceptIndex) -> str:
     """Write `users.parquet` and `concepts.parquet`; return the data digest."""
+    if intake.details is not None:
+        intake.details.write_questions(folder)
     write_table(folder / "users.parquet", _users(intake, ranks))
     concepts = _concepts(intake, ranks, index)
     write_table(folder / "concepts.parquet", concepts)
@@ -127,7 +132,19 @@ def data_digest(concepts: pa.Table) -> str:
         identifier = concept_id.encode()
         whole.update(len(identifier).to_bytes(8, "little") + identifier)
         whole.update(bytes.fromhex(digest) + n.to_bytes(8, "little"))
+    if DETAILS_DIGEST.name in concepts.column_names:
+        whole.update(b"details")
+        for digest in concepts[DETAILS_DIGEST.name].to_pylist():
+            whole.update(bytes.fromhex(digest))
     return whole.hexdigest()[:32]
+
+
+def details_digests(intake: Intake, ranks: Ranks) -> NDArray[np.uint64] | None:
+    """Return the digests of questions and stamps of new rows, by rank; None without them."""
+    if intake.details is None:
+        return None
+    found = intake.details.digests
+    return np.pad(found, (0, len(intake.concepts) - found.size))[ranks.concept_order]
 
 
 def buckets_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -170,6 +187,8 @@ def write_sorted(
             n_rows += rows.shape[0]
     for bucket in buckets:
         intake.buckets.drop(bucket)
+    if intake.details is not None:
+        intake.details.write(path.parent, path.name, buckets, ranks.concepts)
     return n_rows
 
 
@@ -229,4 +248,8 @@ def _concepts(intake: Intake, ranks: Ranks, index: ConceptIndex) -> pa.Table:
         pa.array(index.delta_first_row),
         pa.array(index.delta_rows),
     ]
-    return pa.Table.from_arrays(arrays, schema=CONCEPTS_SCHEMA)
+    table = pa.Table.from_arrays(arrays, schema=CONCEPTS_SCHEMA)
+    if index.details is None:
+        return table
+    digests = [f"{digest:016x}" for digest in index.details.tolist()]
+    return table.append_column(DETAILS_DIGEST, pa.array(digests, pa.string()))

@@ -17,6 +17,7 @@ import numpy as np
 
 from datasets.errors import ExtractError
 from datasets.extracts.log_snapshot import (
+    DETAILS,
     ERASED,
     NEITHER,
     STATES,
@@ -39,12 +40,9 @@ if TYPE_CHECKING:
     from datasets.extracts.positions import LogPosition
 
 #: Invalid outcomes of any type become a value that no rule accepts.
-_ATTEMPTS = (
-    f"SELECT id, user_id, concept_id, iif(correct IN (0, 1), correct, {NEITHER}), attempted_at "  # noqa: S608 - a constant
-    "FROM attempts"
-)
+_COLUMNS = f"id, user_id, concept_id, iif(correct IN (0, 1), correct, {NEITHER}), attempted_at"
 #: A first row with the right types keeps the driver from guessing types from the data.
-_TYPED_ATTEMPTS = f"SELECT -1, '', '', 0, '' UNION ALL {_ATTEMPTS}"
+_FIRST, _FIRST_DETAILS = "SELECT -1, '', '', 0, ''", ", '', 0, 0, 0"
 _TYPED_STATES = f"SELECT '', '', 0 UNION ALL {STATES}"
 _OPTIONS = {"adbc.sqlite.query.batch_rows": "65536"}
 _BUSY_SECONDS = 60.0
@@ -74,7 +72,9 @@ class SqliteSnapshot(LogSnapshot):
             return False
         return not self._row(position.changed)[0]
 
-    def attempts(self, since: LogPosition | None = None) -> Iterator[pa.RecordBatch]:
+    def attempts(
+        self, since: LogPosition | None = None, *, details: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """Yield attempts in the order of ids."""
         path = self._folder / "copy.db"
         if since is None:
@@ -85,10 +85,10 @@ class SqliteSnapshot(LogSnapshot):
             self._source.execute("COMMIT")
         else:
             path = self._folder / "new.db"
-            self._copy_new(since)
+            self._copy_new(since, details=details)
         opened = self._stack.enter_context(adbc_sqlite.connect(str(path)))
         self._copy = cast("Connection", opened)
-        return _behind_first(batches(self._copy, _TYPED_ATTEMPTS, _OPTIONS))
+        return _behind_first(batches(self._copy, _typed_attempts(details=details), _OPTIONS))
 
     def states(self) -> Iterator[pa.RecordBatch]:
         """Yield every state."""
@@ -106,11 +106,11 @@ class SqliteSnapshot(LogSnapshot):
             correct=numbers(batch.column(3), NEITHER),
         )
 
-    def _copy_new(self, since: LogPosition) -> None:
+    def _copy_new(self, since: LogPosition, *, details: bool) -> None:
         """Copy only the rows after a position, and the states."""
         self._source.execute(
             "CREATE TABLE new.attempts AS "  # noqa: S608 - digits only
-            "SELECT id, user_id, concept_id, correct, attempted_at "
+            f"SELECT id, user_id, concept_id, correct, attempted_at{DETAILS * details} "
             f"FROM main.attempts WHERE {since.new_rows}"
         )
         copied = STATES.replace("FROM ", "FROM main.")
@@ -144,6 +144,11 @@ def sqlite_snapshot(engine: Engine, folder: Path) -> Iterator[SqliteSnapshot]:
         source.execute("BEGIN")
         source.execute("SELECT 1 FROM attempts LIMIT 1").fetchall()  # takes the snapshot
         yield SqliteSnapshot(source, folder, stack)
+
+
+def _typed_attempts(*, details: bool) -> str:
+    first = _FIRST + _FIRST_DETAILS * details
+    return f"{first} UNION ALL SELECT {_COLUMNS}{DETAILS * details} FROM attempts"  # noqa: S608 - constants
 
 
 def _behind_first(found: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

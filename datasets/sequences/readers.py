@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bkt_core.sequences import AttemptSequences
+from bkt_core.variant import Variant
 from datasets.errors import ExtractError
 from datasets.row_kernels import Run, merge_runs
 from datasets.sequences.known_times import KnownLog, read_known_log
 from datasets.sequences.shard_rows import ShardRows
+from datasets.sequences.stamped import Stamped, StampReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +50,8 @@ class Window:
 
 
 EVERYTHING = Window()
+#: The variant of v1 and its like, which reads outcomes alone.
+PLAIN = Variant()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,6 +67,8 @@ class ConceptAttempts:
     last_times: NDArray[np.int64]  # (n_users,), microseconds since 1970 of the last attempt
     #: Number of attempts outside the window or of users left out.
     n_left_out: int
+    #: What a version with odds multipliers reads; `sequences` are the same as in it.
+    stamped: Stamped | None = None
 
 
 _COLUMNS = ["user", "id", "attempted_at", "correct"]
@@ -99,13 +105,15 @@ def shard_sequences(
     window: Window = EVERYTHING,
     *,
     left_out: NDArray[np.bool_] | None = None,
+    variant: Variant = PLAIN,
 ) -> Iterator[ConceptAttempts]:
     """Yield every concept of one shard in the order of codes, also without attempts.
 
-    `left_out` (n_users,) marks users, by code, whose attempts are ignored.
+    `left_out` (n_users,) marks users, by code, whose attempts are ignored. With the variant of
+    a version that has odds multipliers, sequences are `StampedSequences`.
     """
     mine = np.flatnonzero(extract.concepts["shard"].to_numpy() == shard)
-    attempts_of = shard_concepts(extract, shard, window, left_out=left_out)
+    attempts_of = shard_concepts(extract, shard, window, left_out=left_out, variant=variant)
     for concept in mine.tolist():
         yield attempts_of(concept)
 
@@ -116,6 +124,7 @@ def shard_concepts(
     window: Window = EVERYTHING,
     *,
     left_out: NDArray[np.bool_] | None = None,
+    variant: Variant = PLAIN,
 ) -> Callable[[int], ConceptAttempts]:
     """Read one shard; return a function from the code of a concept to its attempts."""
     concepts = extract.concepts
@@ -123,12 +132,18 @@ def shard_concepts(
     spans = [concepts[column].to_numpy() for column in _SPAN]
     known = window.known_log(shard)
     hashes = extract.users["user_hash"].to_numpy()
+    stamps = StampReader(extract, shard, variant) if variant.multiplies else None
 
     def attempts_of(concept: int) -> ConceptAttempts:
-        rows = reader.concept(*(int(span[concept]) for span in spans))
+        first, n, delta_first, n_delta = (int(span[concept]) for span in spans)
+        rows = reader.concept(first, n, delta_first, n_delta)
         rows = rows if known is None else known.rows(rows)
         concept_id = concepts["concept_id"][concept].as_py()
-        return _packed(concept, concept_id, rows, hashes, window, left_out)
+        found, rows = _packed(concept, concept_id, rows, hashes, window, left_out)
+        if stamps is None:
+            return found
+        read = stamps.read(rows, (first, n, delta_first, n_delta))
+        return replace(found, sequences=read.sequences, stamped=read)
 
     return attempts_of
 
@@ -148,15 +163,22 @@ def concept_sequences(
     window: Window = EVERYTHING,
     *,
     left_out: NDArray[np.bool_] | None = None,
+    variant: Variant = PLAIN,
 ) -> ConceptAttempts:
     """Read one concept; only the row groups that contain it are read."""
     entry = extract.concepts.slice(concept, 1).to_pylist()[0]
-    span = [entry[column] for column in _SPAN]
-    rows = ShardReader(extract, entry["shard"], only=(span[0], span[1])).concept(*span)
+    first, n, delta_first, n_delta = (int(entry[column]) for column in _SPAN)
+    reader = ShardReader(extract, entry["shard"], only=(first, n))
+    rows = reader.concept(first, n, delta_first, n_delta)
     known = window.known_log(entry["shard"])
     rows = rows if known is None else known.rows(rows)
     hashes = extract.users["user_hash"].to_numpy()
-    return _packed(concept, entry["concept_id"], rows, hashes, window, left_out)
+    found, rows = _packed(concept, entry["concept_id"], rows, hashes, window, left_out)
+    if not variant.multiplies:
+        return found
+    stamps = StampReader(extract, entry["shard"], variant)
+    read = stamps.read(rows, (first, n, delta_first, n_delta))
+    return replace(found, sequences=read.sequences, stamped=read)
 
 
 def _packed(
@@ -166,13 +188,14 @@ def _packed(
     user_hashes: NDArray[np.uint64],
     window: Window,
     left_out: NDArray[np.bool_] | None,
-) -> ConceptAttempts:
+) -> tuple[ConceptAttempts, ShardRows]:
+    """Return the attempts of a concept, and the rows that they are."""
     n_before = rows.users.size
     rows = _inside(rows, window, left_out)
     offsets = rows.offsets
     last = offsets[1:] - 1
     users = rows.users[last]
-    return ConceptAttempts(
+    found = ConceptAttempts(
         concept=concept,
         concept_id=concept_id,
         sequences=AttemptSequences(correct=rows.correct, offsets=offsets),
@@ -182,6 +205,7 @@ def _packed(
         last_times=rows.times[last],
         n_left_out=n_before - rows.users.size,
     )
+    return found, rows
 
 
 def _inside(rows: ShardRows, window: Window, left_out: NDArray[np.bool_] | None) -> ShardRows:

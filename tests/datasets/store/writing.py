@@ -71,7 +71,7 @@ def attempts_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
             "concept_id": [row.get("concept", "fractions") for row in rows],
             "correct": [row.get("correct", 1) for row in rows],
             "attempted_at": [
-                STARTED + timedelta(minutes=int(str(row.get("minutes", i))))
+                STARTED + timedelta(minutes=float(str(row.get("minutes", i))))
                 for i, row in enumerate(rows)
             ],
             "attempt_code": [
