@@ -12,6 +12,7 @@ from datasets.store.connections.engines import reading
 from datasets.store.online.recording import record
 from datasets.store.params.rollback import roll_back
 from datasets.store.runs.runs import start_run
+from datasets.store.states import point_in_time
 from datasets.store.states.past_params import Clock
 from datasets.store.states.point_in_time import Moment, backfill_snapshots
 from datasets.store.states.snapshots import mastery_as_of, thin_snapshots, write_snapshots
@@ -148,3 +149,21 @@ def test_thinning_keeps_the_last_row_of_each_week_and_everything_younger(quiet_w
         assert went > 0
         assert thin_snapshots(conn, before=STARTED + DAY * 9) == 0
     assert as_of(engine, STARTED + DAY * 9).equals(now)
+
+
+def test_users_are_read_in_parts_and_nobody_twice(engine, monkeypatch):
+    """Parts end with the user whose attempts exceed the limit; the rows are those of one go."""
+    monkeypatch.setattr(point_in_time, "ROWS_AT_ONCE", 2)
+    for key, user in enumerate(("ann", "ann", "ann", "bob", "cy", "cy")):
+        answer(engine, f"k{key}", day=0, user=user)
+    start(engine, "then")
+    parts = []
+
+    def begun():
+        parts.append(1)
+        assert len(parts) < 9, "no part is the last"
+
+    moment = Moment(STARTED + DAY, "then")
+    assert backfill_snapshots(engine, [moment], before_part=begun) == {"then": 3}
+    assert len(parts) == 3
+    assert as_of(engine, moment.at)["n_attempts"].to_list() == [3, 1, 2]
