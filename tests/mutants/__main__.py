@@ -58,8 +58,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("datasets/imports/plan.py", "datasets/imports/remarks.py", "datasets/accounting.py",
          "datasets/attempt_files/values/*.py", "datasets/attempt_files/first_attempts.py",
          "datasets/attempt_files/text.py"),
-        ("tests/datasets/imports/test_plan.py", "tests/datasets/imports/test_import.py",
-         "tests/datasets/attempt_files"),
+        ("tests/datasets/test_accounting.py", "tests/datasets/imports/test_plan.py",
+         "tests/datasets/imports/test_import.py", "tests/datasets/attempt_files"),
     ),
     "params": (
         ("datasets/store/params/*.py",),

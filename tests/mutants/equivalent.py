@@ -19,6 +19,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "What the range has too many is left out below."
         ),
     },
+    "datasets/store/attempts/stamps.py": {
+        '.where(AttemptRow.user_id == bindparam("user_id"), AttemptRow.attempted_at <= _AT)': (
+            "Where there are rows of the moment itself, no earlier one is looked at."
+        ),
+    },
     "datasets/store/states/snapshots.py": {
         'bindparam("at", type_=UtcDateTime()), bindparam("concepts", expanding=False)': (
             "SQLAlchemy expands a parameter of IN without being asked."
