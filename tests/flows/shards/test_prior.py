@@ -10,6 +10,10 @@ import pytest
 
 from bkt_settings.pipeline import EngineName
 from datasets.imports.file_import import ImportOptions, import_file
+from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import algorithm
+from datasets.store.params.skill_params import active_params
+from datasets.store.runs.runs import list_runs
 from datasets.synthetic import SimulationPlan, write_simulation
 from flows.evidence.evidence import read_evidence
 from flows.evidence.sentences import summary_sentences
@@ -93,3 +97,57 @@ def test_a_prior_that_moved_does_not_refit_a_concept_without_news(
     assert origins["concept-002"] == origins["concept-003"] == "fitted"
     assert small["decision"].item() == "promoted"
     assert origins["concept-001"] == "kept"
+
+
+def test_every_fit_of_a_version_that_forgets_is_drawn_to_the_prior_of_its_run(
+    log: pl.DataFrame, tracked_home: Path, sqlite_engine: Engine
+):
+    """Told in the evidence, part of the fits' names; pyBKT is a second opinion without it."""
+    add(sqlite_engine, tracked_home, log)
+    first = trial_fit(FitRequest(algo="v3"))
+    evidence = read_evidence(tracked_home / "runs" / first.run_id)
+    fitted = evidence.concepts.filter(pl.col("auc").is_not_null())
+    assert fitted["engine"].unique().to_list() == ["map"]
+    assert fitted["p_F"].is_between(0.0, 0.1).all()
+    told = {name for name in evidence.facts.settings if name.startswith("prior.")}
+    assert told == {f"prior.p_{letter}" for letter in ("L0", "T", "S", "G", "F")}
+    again = trial_fit(FitRequest(algo="v3"))
+    assert again.concepts.fitted == 0
+    asked = FitRequest(algo="v3", engine=EngineName.PYBKT, concepts=("concept-001",))
+    own = read_evidence(tracked_home / "runs" / trial_fit(asked).run_id)
+    assert own.concepts["engine"].to_list() == ["pybkt"]
+    assert own.concepts["p_F"].null_count() == 0
+    assert not any(name.startswith("prior.") for name in own.facts.settings)
+
+
+def test_a_night_under_a_version_that_forgets_keeps_what_has_no_news(
+    log: pl.DataFrame,
+    tracked_home: Path,
+    sqlite_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """As a candidate beside v1: promoted under its name, then unchanged; its prior moves."""
+    monkeypatch.setenv("BKT_FIT__CANDIDATES", '["v3"]')
+    late = (pl.col("concept_id") == "concept-002") & (pl.col("attempt_id") % 2 == 0)
+    add(sqlite_engine, tracked_home, log.filter(~late))
+    nightly(RetrainRequest())
+    with reading(sqlite_engine) as conn:
+        v3 = algorithm(conn, "v3")
+        before = active_params(conn, v3.id)
+    assert len(before) > 10
+    assert all(row.params.p_F is not None for row in before.values())
+    assert all(len(fold) == 5 for row in before.values() for fold in row.metrics["fold_params"])
+    add(sqlite_engine, tracked_home, log.filter(late))
+    nightly(RetrainRequest())
+    with reading(sqlite_engine) as conn:
+        after = active_params(conn, v3.id)
+        runs = [run for run in list_runs(conn, kind="candidate")]
+    assert len(runs) == 2
+    assert {name for name in after if after[name] != before.get(name)} <= {"concept-002"}
+    origins = dict(
+        read_evidence(tracked_home / "runs" / runs[0].run_id)
+        .concepts.select("concept_id", "origin")
+        .iter_rows()
+    )
+    assert origins["concept-002"] == "fitted"
+    assert {origins[name] for name in before if name != "concept-002"} == {"kept"}
