@@ -25,6 +25,7 @@ from datasets.store.runs.runs import RunStatus, list_runs
 from flows.cli.app import run
 from flows.reports.versions import show_versions
 from flows.runs.requests import CompareRequest
+from tests.oracles.family import FORGETTING, trace
 from tests.oracles.held_out import held_out, scores
 from tests.oracles.replay import DEFAULTS, mastery
 
@@ -41,10 +42,10 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 THRESHOLD = 0.95
 
 
-def compared(**asked: object) -> Compared:
+def compared(b: str = "v2", **asked: object) -> Compared:
     from flows.compare_versions import compare_versions
 
-    return compare_versions(CompareRequest(a="v1", b="v2", **asked))
+    return compare_versions(CompareRequest(a="v1", b=b, **asked))
 
 
 def log_of(engine: Engine) -> Log:
@@ -68,7 +69,7 @@ def fits_of(folder: Path, version: str) -> dict[str, Fit]:
             letters = [
                 None
                 if one is None
-                else tuple(one["params"][f"p_{x}"] for x in ["L0", "T", "S", "G"])
+                else tuple(one["params"][x] for x in FORGETTING if x in one["params"])
                 for one in (*found["fold_fits"], found["final"])
             ]
             fits[work["concept_id"]] = (letters[:-1], letters[-1])
@@ -79,9 +80,9 @@ def assert_independent(engine: Engine, done: Compared) -> None:
     """Every pooled figure, every concept's losses, everybody's crossing, by plain Python."""
     settings, log = load_settings(), log_of(engine)
     folder = settings.data_dir / "runs" / done.run_id
-    fits = {version: fits_of(folder, version) for version in ("v1", "v2")}
-    assert fits["v1"].keys() == fits["v2"].keys()
-    sides = [held_out(log, fits[v], seed=settings.fit.seed) for v in ("v1", "v2")]
+    a, b = fits = [fits_of(folder, v) for v in (done.comparison.a, done.comparison.b)]
+    assert a.keys() == b.keys()
+    sides = [held_out(log, of_version, seed=settings.fit.seed) for of_version in fits]
     keys = sorted(sides[0].keys() & sides[1].keys())
     right = {key: log[key[0]][key[1]][key[2]] for key in keys}
     found = done.comparison
@@ -102,14 +103,21 @@ def assert_independent(engine: Engine, done: Compared) -> None:
     assert_moves(log, fits, done)
 
 
-def assert_moves(log: Log, fits: dict[str, dict[str, Fit]], done: Compared) -> None:
+def known_after(outcomes: list[int], params: tuple[float, ...]) -> float:
+    """Mastery after the last attempt; five values forget."""
+    if len(params) == len(FORGETTING):
+        return trace(outcomes, params)[-1][0]
+    return mastery(outcomes, params)
+
+
+def assert_moves(log: Log, fits: list[dict[str, Fit]], done: Compared) -> None:
     """Who crosses, by the replay of everybody under both."""
     states = {
         (user, concept): [
-            mastery(outcomes, fits[v].get(concept, ([], DEFAULTS))[1]) for v in ("v1", "v2")
+            known_after(outcomes, own_fits.get(concept, ([], DEFAULTS))[1]) for own_fits in fits
         ]
         for concept, own in log.items()
-        if concept in fits["v1"]
+        if concept in fits[0]
         for user, outcomes in own.items()
     }
     crossing = {
@@ -129,13 +137,16 @@ def assert_moves(log: Log, fits: dict[str, dict[str, Fit]], done: Compared) -> N
     assert moves.mean_move == pytest.approx(math.fsum(sizes) / len(sizes), abs=1e-12)
 
 
-def test_figures_are_those_of_an_independent_computation(night: Engine):
-    done = compared()
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_figures_are_those_of_an_independent_computation(night: Engine, version: str):
+    """Each version is predicted and replayed by its own fits, also where one forgets."""
+    done = compared(version)
     assert_independent(night, done)
     found = done.comparison
     assert found.concepts.height == 5
     assert found.at_same_defaults == 2  # tiny, and all right
     assert found.count("b", Source.FITTED) == 5
+    assert ("p_F" in found.letters) == (version == "v3")
 
 
 @pytest.mark.parametrize("name", ["algebra05_114u", "assist0910_builder_train"])

@@ -10,6 +10,10 @@ LOW, HIGH = 1e-10, 1.0 - 1e-10
 Params = tuple[float, float, float, float, float]  # L0, T, S, G, F
 
 
+#: The values of `params`, in their order.
+FORGETTING = ("p_L0", "p_T", "p_S", "p_G", "p_F")
+
+
 def clamp(p: float) -> float:
     return min(max(p, LOW), HIGH)
 

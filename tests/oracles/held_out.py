@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sklearn.metrics import roc_auc_score
 
 from tests.datasets.extracts.plain_hashes import plain_hash
+from tests.oracles import family
 from tests.oracles.replay import Params, clamp, step
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def fold_of_user(user: str, *, seed: int, n_folds: int) -> int:
 
 
 def predicted(outcomes: Iterable[int], params: Params) -> list[float]:
-    """P(correct) before each attempt of one user at one concept."""
+    """P(correct) before each attempt of one user at one concept; five values forget."""
+    if len(params) == len(family.FORGETTING):
+        return [p for _, p in family.trace(list(outcomes), params)]
     p, t, s, g = params
     p, found = clamp(p), []
     for correct in outcomes:
