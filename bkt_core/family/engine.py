@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from bkt_core.family.fit import FamilyFit
 from bkt_core.family.params import FAMILY_NAMES, FamilyParams
 from bkt_core.family.posteriors import posteriors_of
 from bkt_core.family.prior import FamilyPrior, usual_prior
+from bkt_core.family.stamped import StampedSequences
 from bkt_core.family.uncertainty import uncertainty_of, without_questions
 from bkt_core.fitting.engine import check_training_sets, outcome_of
 from bkt_core.fitting.likelihood import MARGIN, box_of
@@ -73,6 +75,7 @@ class MapEngine:
         posteriors = posteriors_of(
             sequences, training_sets, self.prior, options.bounds, self.forgetting
         )
+        ids = sequences.question_ids if isinstance(sequences, StampedSequences) else ()
         fits = []
         for row, (posterior, seen) in enumerate(zip(posteriors, training_sets, strict=True)):
             n_attempts = int(sequences.lengths[seen].sum())
@@ -87,7 +90,9 @@ class MapEngine:
                 for start in self._starts(options, posterior.mean.size)
             ]
             n_users, first = int(seen.sum()), row == 0
-            fits.append(self._fit_of(posterior, climbs, options, n_attempts, n_users, first))
+            fits.append(
+                self._fit_of(posterior, climbs, options, ids, n_attempts, n_users, first)
+            )
         return tuple(fits)
 
     def _starts(self, options: FitOptions, n_parameters: int) -> list[Floats]:
@@ -107,6 +112,7 @@ class MapEngine:
         posterior: kernels.Posterior,
         climbs: list[Climb],
         options: FitOptions,
+        question_ids: tuple[str | None, ...],
         n_attempts: int,
         n_users: int,
         with_errors: bool,
@@ -127,12 +133,19 @@ class MapEngine:
         known = uncertainty_of(columns, best, posterior.precision)
         away = best.x - posterior.mean
         ends = expit(np.array([one.x[: len(names)] for one in climbs]))
-        question_odds = np.exp(best.x[5 + posterior.covariates.shape[1] :])
+        question_odds = np.exp(best.x[5 + posterior.covariates.shape[1] :]).tolist()
+        question_attempts = _question_attempts(posterior, len(question_odds))
+        rows = zip(question_ids, question_odds, question_attempts, strict=bool(question_ids))
+        odds_by_id = {name: odds for name, odds, n in rows if name is not None and n}
+        params = self._params(posterior, best.x, options)
+        if self.variant.questions:
+            params = replace(params, question_odds=odds_by_id)
         return FamilyFit(
-            question_odds=tuple(question_odds.tolist()),
+            question_odds=tuple(question_odds),
             question_errors=question_errors,
-            question_attempts=_question_attempts(posterior, question_odds.size),
-            params=self._params(posterior, best.x, options),
+            question_attempts=question_attempts,
+            question_ids=question_ids,
+            params=params,
             log_likelihood=best.value + 0.5 * float(posterior.precision @ away**2),
             log_likelihoods=best.history,
             stopped_by=best.stopped_by,

@@ -52,7 +52,7 @@ def multipliers_of(params: FamilyParams, facts: AttemptFacts | None) -> Floats |
     n = facts.seconds.size
     out = np.empty(n)
     kernels.multiply_out(
-        np.arange(n if params.question_odds else 0, dtype=np.int64),
+        np.arange(0 if params.question_odds is None else n, dtype=np.int64),
         np.ascontiguousarray(facts.question_odds, dtype=np.float64),
         covariates_of(
             variant,

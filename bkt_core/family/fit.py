@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bkt_core.family.params import FamilyParams
+from bkt_core.family.params import FamilyParams, params_as_json
 from bkt_core.fitting.engine import FitResult, fit_as_json, fit_fields
 
 if TYPE_CHECKING:
@@ -38,10 +38,12 @@ class FamilyFit:
     question_odds: tuple[float, ...] = ()
     question_errors: tuple[float, ...] = ()
     question_attempts: tuple[int, ...] = ()
+    question_ids: tuple[str | None, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as plain values; `from_json` is the inverse."""
-        return fit_as_json(self) | {name: list(getattr(self, name)) for name in _OF_QUESTIONS}
+        of_questions = {name: list(getattr(self, name)) for name in _OF_QUESTIONS}
+        return fit_as_json(self) | {"params": params_as_json(self.params)} | of_questions
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FamilyFit:
@@ -51,7 +53,7 @@ class FamilyFit:
         return cls(**fit_fields(values) | of_questions | {"params": params})
 
 
-_OF_QUESTIONS = ("question_odds", "question_errors", "question_attempts")
+_OF_QUESTIONS = ("question_odds", "question_errors", "question_attempts", "question_ids")
 
 #: A fit of any version.
 Fit: TypeAlias = FitResult | FamilyFit

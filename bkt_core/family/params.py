@@ -25,14 +25,14 @@ class FamilyParams:
 
     `p_F` is the probability that a known skill is forgotten between two attempts; it is None
     for a version without forgetting. `weights` has the weights of the version's covariates, by
-    name, in the order of summation. Odds of questions are not part of it.
+    name, in the order of summation. `question_odds` has the multiplier of each question of the
+    concept, by id; a question without one has 1. It is None for a version without questions.
     """
 
     base: BktParams
     p_F: float | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
-    #: Whether attempts have the odds of their question.
-    question_odds: bool = False
+    question_odds: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.p_F is not None and not 0.0 <= self.p_F <= 1.0:  # nor where it is NaN
@@ -40,11 +40,16 @@ class FamilyParams:
         for name, value in self.weights.items():
             if not math.isfinite(value):
                 raise InvalidInputError(name=name, value=value, expected="a finite weight")
+        for value in (self.question_odds or {}).values():
+            if not (math.isfinite(value) and value > 0.0):
+                raise InvalidInputError(
+                    name="odds", value=value, expected="a finite number above 0"
+                )
 
     @property
     def multiplies(self) -> bool:
         """Whether attempts have multipliers."""
-        return self.question_odds or bool(self.weights)
+        return self.question_odds is not None or bool(self.weights)
 
     @property
     def p_L0(self) -> float:
@@ -71,16 +76,19 @@ class FamilyParams:
         return (*self.base.as_tuple(), 0.0 if self.p_F is None else self.p_F)
 
     def as_dict(self) -> dict[str, float]:
-        """Return the values that the version has, by name."""
+        """Return the probabilities and weights that the version has, by name."""
         forgotten = {} if self.p_F is None else {"p_F": self.p_F}
         return self.base.as_dict() | forgotten | dict(self.weights)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FamilyParams:
-        """Read what `as_dict` wrote."""
+        """Read what `as_dict` or `params_as_json` wrote."""
         weights = {name: values[name] for name in WEIGHT_NAMES if name in values}
         return cls(
-            BktParams(*(values[name] for name in PARAM_NAMES)), values.get("p_F"), weights
+            BktParams(*(values[name] for name in PARAM_NAMES)),
+            values.get("p_F"),
+            weights,
+            values.get("question_odds"),
         )
 
 
@@ -93,8 +101,15 @@ def base_of(params: Params) -> BktParams:
     return params.base if isinstance(params, FamilyParams) else params
 
 
+def params_as_json(params: Params) -> dict[str, Any]:
+    """Return `as_dict` and, where the version has questions, `question_odds` by id."""
+    if isinstance(params, FamilyParams) and params.question_odds is not None:
+        return params.as_dict() | {"question_odds": dict(params.question_odds)}
+    return params.as_dict()
+
+
 def params_from_dict(values: Mapping[str, Any]) -> Params:
-    """Read what `as_dict` of either class wrote."""
+    """Read what `as_dict` of either class or `params_as_json` wrote."""
     if values.keys() <= set(PARAM_NAMES):
         return BktParams(**values)
     return FamilyParams.from_dict(values)

@@ -42,6 +42,11 @@ def posteriors_of(
         correct, offsets, times = distinct(sequences, training_sets)
         covariates = np.empty((correct.size, 0))
     n_free = covariates.shape[1] + n_questions
+    most = np.full(n_free, np.inf)  # of weights and log odds
+    if n_questions and isinstance(sequences, StampedSequences) and sequences.question_ids:
+        # Attempts without a question have odds 1, in a replay too.
+        nameless = [one is None for one in sequences.question_ids]
+        most[covariates.shape[1] :][nameless] = 0.0
     mean, precision = np.zeros(5 + n_free), np.zeros(5 + n_free)
     if prior is not None:
         known = len(prior.mean)
@@ -58,8 +63,8 @@ def posteriors_of(
             covariates=covariates,
             mean=mean,
             precision=precision,
-            lower=np.append(lower, np.full(n_free, -np.inf)),
-            upper=np.append(upper, np.full(n_free, np.inf)),
+            lower=np.append(lower, -most),
+            upper=np.append(upper, most),
             forgets=forgetting is not None,
         )
         for row in times

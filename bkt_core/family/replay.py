@@ -77,33 +77,29 @@ def predict(
 
 
 def multipliers(
-    sequences: StampedSequences, params: FamilyParams, question_odds: Floats
+    sequences: StampedSequences, params: FamilyParams, question_odds: Floats | None = None
 ) -> Floats:
     """Each attempt's multiplier, (n_attempts,); the order of operations is the contract's.
 
-    `question_odds` (n_questions,) are not read where the version has no questions.
+    The odds of questions are those of `params`, by id; `question_odds` (n_questions,) gives
+    them by code instead.
     """
     weights = np.array([*params.weights.values()], dtype=np.float64)
-    if weights.size != sequences.covariates.shape[1]:
-        raise InvalidSequencesError(
-            f"Attempts must have one covariate per weight, {weights.size}, "
-            f"got {sequences.covariates.shape[1]}."
-        )
-    odds = np.ascontiguousarray(question_odds, dtype=np.float64)
-    if sequences.questions.size and odds.shape != (sequences.n_questions,):
-        raise InvalidSequencesError(
-            f"There must be one multiplier per question, {sequences.n_questions}, "
-            f"got {odds.shape}."
-        )
+    covariates = sequences.covariates_for(params.weights)
+    questions = sequences.questions
+    if question_odds is not None:
+        odds = np.ascontiguousarray(question_odds, dtype=np.float64)
+        if questions.size and odds.shape != (sequences.n_questions,):
+            raise InvalidSequencesError(
+                f"There must be one multiplier per question, {sequences.n_questions}, "
+                f"got {odds.shape}."
+            )
+    elif params.question_odds is not None:
+        odds = sequences.odds_for(params.question_odds)
+    else:
+        questions, odds = questions[:0], NO_ODDS
     out = np.empty(sequences.n_attempts)
-    kernels.multiply_out(
-        sequences.questions,
-        odds,
-        sequences.covariates,
-        weights,
-        EXPONENTIALS,
-        out,
-    )
+    kernels.multiply_out(questions, odds, covariates, weights, EXPONENTIALS, out)
     return out
 
 

@@ -11,6 +11,8 @@ from bkt_core.errors import InvalidSequencesError
 from bkt_core.sequences import AttemptSequences
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from numpy.typing import NDArray
 
 
@@ -21,6 +23,10 @@ class StampedSequences(AttemptSequences):
     questions: NDArray[np.int64]  # (n_attempts,) codes from 0; (0,) where the version has none
     n_questions: int
     covariates: NDArray[np.float64]  # (n_attempts, n_weights)
+    #: Id of each question by its code, None for attempts without one; empty: ids are not known.
+    question_ids: tuple[str | None, ...] = ()
+    #: Names of the weights that the columns of `covariates` go with; empty: those of the fit.
+    weight_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         AttemptSequences.__post_init__(self)
@@ -34,6 +40,11 @@ class StampedSequences(AttemptSequences):
             raise InvalidSequencesError(
                 f"Codes of questions must lie in [0, {self.n_questions}), "
                 f"got {int(codes.min())} to {int(codes.max())}."
+            )
+        if self.question_ids and len(self.question_ids) != self.n_questions:
+            raise InvalidSequencesError(
+                f"There must be one id per question, {self.n_questions}, "
+                f"got {len(self.question_ids)}."
             )
         if rows.ndim != 2 or rows.shape[0] != n or not bool(np.isfinite(rows).all()):
             raise InvalidSequencesError(
@@ -50,4 +61,24 @@ class StampedSequences(AttemptSequences):
             questions=self.questions[of_attempt] if self.questions.size else self.questions,
             n_questions=self.n_questions,
             covariates=self.covariates[of_attempt],
+            question_ids=self.question_ids,
+            weight_names=self.weight_names,
         )
+
+    def covariates_for(self, weights: Collection[str]) -> NDArray[np.float64]:
+        """Return the columns that go with some weights, (n_attempts, n_weights)."""
+        names = self.weight_names or tuple(weights)
+        missing = [name for name in weights if name not in names]
+        if missing or len(names) != self.covariates.shape[1]:
+            raise InvalidSequencesError(
+                f"Attempts must have one covariate per weight, {', '.join(weights) or 'none'}, "
+                f"got {self.covariates.shape[1]} of {', '.join(names) or 'none'}."
+            )
+        if tuple(weights) == names:
+            return self.covariates
+        return np.ascontiguousarray(self.covariates[:, [names.index(one) for one in weights]])
+
+    def odds_for(self, question_odds: Mapping[str, float]) -> NDArray[np.float64]:
+        """Return the multiplier of each question by its code, (n_questions,); 1 if unknown."""
+        ids = self.question_ids or (None,) * self.n_questions
+        return np.array([1.0 if one is None else question_odds.get(one, 1.0) for one in ids])

@@ -27,7 +27,8 @@ PARAM_COLUMNS = (
 def params_of_row(row: Any, *, question_odds: bool = False) -> Params:  # noqa: ANN401 - a row with `PARAM_COLUMNS`
     """Return the parameters of a row, in the class that its version replays with.
 
-    `question_odds` tells whether the row's version has questions.
+    `question_odds` tells whether the row's version has questions; their odds are read with the
+    attempts of the log, or by `question_odds_of`.
     """
     base = BktParams(row.p_l0, row.p_t, row.p_s, row.p_g)
     weights = {
@@ -35,7 +36,7 @@ def params_of_row(row: Any, *, question_odds: bool = False) -> Params:  # noqa: 
     }
     if row.p_f is None and not weights and not question_odds:
         return base
-    return FamilyParams(base, row.p_f, weights, question_odds)
+    return FamilyParams(base, row.p_f, weights, {} if question_odds else None)
 
 
 def has_question_odds(settings: Mapping[str, Any] | None) -> bool:

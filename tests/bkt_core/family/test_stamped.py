@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from itertools import pairwise
 
@@ -21,12 +22,14 @@ from bkt_core.family.fit import FamilyFit
 from bkt_core.family.params import FamilyParams
 from bkt_core.family.posteriors import posteriors_of
 from bkt_core.family.prior import usual_prior
-from bkt_core.family.replay import multipliers, simulate
+from bkt_core.family.replay import multipliers, predict, simulate
 from bkt_core.family.stamped import StampedSequences
 from bkt_core.family.teaching import learn_prior
 from bkt_core.fitting.engine import Stop
 from bkt_core.fitting.options import FitOptions
 from bkt_core.params import WIDE_BOX
+from bkt_core.replay import predict as predict_any
+from bkt_core.sequences import AttemptSequences
 from bkt_core.variant import ForgettingBounds, Variant
 from tests.oracles import family as oracle
 from tests.strategies import as_lists, users
@@ -248,3 +251,47 @@ def test_what_does_not_fit_the_attempts_is_refused():
             stamped([[1]], questions, covariates)
     with pytest.raises((BktError, InvalidInputError), match="w_recent"):
         FamilyParams(BktParams(0.3, 0.1, 0.1, 0.2), 0.1, {"w_recent": np.nan})
+
+
+def named(sequences, ids, names=V5.weight_names):
+    return replace(sequences, question_ids=ids, weight_names=names)
+
+
+def test_a_fit_is_replayed_by_the_ids_of_its_questions():
+    """Whatever the codes of another extraction; attempts without a question have odds 1."""
+    sequences, *_ = practised(80, n_questions=5)
+    ids = ("a", "b", "c", "d", None)
+    (fit,) = MapEngine(V5).fit(named(sequences, ids), np.ones((1, 80), dtype=np.bool_), OPTIONS)
+    assert fit.question_odds[4] == 1.0
+    assert list(fit.params.question_odds) == ["a", "b", "c", "d"]
+    by_code = multipliers(sequences, fit.params, np.array(fit.question_odds))
+    assert multipliers(named(sequences, ids), fit.params).tolist() == by_code.tolist()
+    renamed = replace(
+        named(sequences, (None, "d", "c", "b", "a")), questions=4 - sequences.questions
+    )
+    expected = predict(sequences, fit.params, by_code)
+    assert predict_any(renamed, fit.params).tolist() == expected.tolist()
+    assert FamilyFit.from_json(json.loads(json.dumps(fit.as_json()))) == fit
+
+
+def test_each_version_takes_its_own_columns_of_the_same_attempts():
+    """v4 and v5 are compared on one reading of the log."""
+    sequences, params, _odds = practised(20, n_questions=2)
+    sequences = named(sequences, ("a", "b"))
+    gap = FamilyParams(params.base, 0.05, {"w_gap": -0.4, "w_first": -0.5})
+    own = replace(
+        sequences, covariates=sequences.covariates[:, 3:], weight_names=("w_gap", "w_first")
+    )
+    assert multipliers(sequences, gap).tolist() == multipliers(own, gap).tolist()
+    with pytest.raises(InvalidSequencesError, match="covariate per weight"):
+        multipliers(own, params)
+    plain = BktParams(0.3, 0.1, 0.1, 0.2)
+    outcomes = AttemptSequences(sequences.correct, sequences.offsets)
+    assert predict_any(sequences, plain).tolist() == predict_any(outcomes, plain).tolist()
+
+
+def test_the_ids_of_questions_are_as_many_as_their_codes():
+    with pytest.raises(InvalidSequencesError, match="one id per question"):
+        named(practised(20, n_questions=2)[0], ("a",))
+    with pytest.raises(InvalidInputError, match="odds"):
+        FamilyParams(BktParams(0.3, 0.1, 0.1, 0.2), None, {}, {"a": 0.0})

@@ -41,8 +41,8 @@ from tests.oracles import stamped as oracle
 
 BASE = BktParams(p_L0=0.3, p_T=0.15, p_S=0.08, p_G=0.22)
 WEIGHTS = {"w_recent": 1.2, "w_long": -0.2, "w_share": 1.6, "w_gap": -0.4, "w_first": -0.3}
-V4 = FamilyParams(BASE, 0.04, question_odds=True)
-V5 = FamilyParams(BASE, 0.04, WEIGHTS, question_odds=True)
+V4 = FamilyParams(BASE, 0.04, question_odds={})
+V5 = FamilyParams(BASE, 0.04, WEIGHTS, question_odds={})
 ODDS = {"q0": 0.4, "q1": 2.5, "q2": 1.0}
 ROWS = [
     {
