@@ -23,8 +23,8 @@ from bkt_core.evaluation.cross_validation import (
 from bkt_core.evaluation.gates import data_checks, folds_check
 from bkt_core.evaluation.metrics import EPSILON, Scores, score
 from bkt_core.evaluation.tally import Tally, tally
-from bkt_core.family.fit import Fit
-from bkt_core.family.params import Params, params_as_stored
+from bkt_core.family.fit import FamilyFit, Fit
+from bkt_core.family.params import FamilyParams, Params, params_as_stored
 from bkt_core.params import Bounds
 from bkt_core.replay import predict
 
@@ -101,10 +101,27 @@ class ConceptFit:
         return None if self.evidence is None else self.evidence.final.params
 
     @property
+    def question_attempts(self) -> dict[str, int]:
+        """The attempts of each question that the fit has odds for, by id."""
+        final = None if self.evidence is None else self.evidence.final
+        if not isinstance(final, FamilyFit):
+            return {}
+        rows = zip(final.question_ids, final.question_attempts, strict=False)
+        return {name: n for name, n in rows if name is not None and n}
+
+    @property
     def fold_params(self) -> tuple[Params | None, ...]:
         """The parameters fitted without each fold, (n_folds,)."""
         fits = () if self.evidence is None else self.evidence.fold_fits
         return tuple(None if fit is None else fit.params for fit in fits)
+
+    @property
+    def _stored_fold_params(self) -> tuple[Params | None, ...]:
+        """Those that are stored with the row; odds of questions stay in the fit's file."""
+        params = self.params
+        if isinstance(params, FamilyParams) and params.question_odds is not None:
+            return ()
+        return self.fold_params
 
     def metrics(self) -> dict[str, Any]:
         """Return the value of `bkt_skill_params.metrics`.
@@ -118,7 +135,7 @@ class ConceptFit:
             "engine": self.engine,
             "fold_seed": self.fold_seed,
             "fold_params": [
-                None if p is None else params_as_stored(p) for p in self.fold_params
+                None if p is None else params_as_stored(p) for p in self._stored_fold_params
             ],
             "intervals": final.as_json()["intervals"],
             "standard_errors": dict(final.standard_errors),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bkt_core.evaluation.checks import GateReport
 from bkt_core.evaluation.comparison import Comparison
 from bkt_core.evaluation.concept_fit_json import concept_fit_as_json, concept_fit_from_json
-from bkt_core.family.params import params_from_dict
+from bkt_core.family.params import params_as_json, params_from_dict
 from bkt_core.judgement.evidence import Champion, ConceptEvidence
 from bkt_core.judgement.impact import Impact
 
@@ -45,9 +45,9 @@ def evidence_from_json(values: Mapping[str, Any]) -> ConceptEvidence:
 
 def _champion_as_json(champion: Champion) -> dict[str, Any]:
     return {
-        "params": champion.params.as_dict(),
+        "params": params_as_json(champion.params),
         "fold_seed": champion.fold_seed,
-        "fold_params": [None if p is None else p.as_dict() for p in champion.fold_params],
+        "fold_params": [None if p is None else params_as_json(p) for p in champion.fold_params],
         "age_days": champion.age_days,
         "param_id": champion.param_id,
     }

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.evaluation.checks import Decision
-from bkt_core.family.params import params_from_dict
+from bkt_core.family.params import params_as_json, params_from_dict
 from datasets.store.params.skill_params import Challenger
 from datasets.whole_files import read_json, write_json
 
@@ -60,6 +60,7 @@ def concept_decision(
             metrics=fit.metrics() | {"fit_key": fit_key, "settings_digest": settings_digest},
             fitted_on_data_from=data_from,
             fitted_on_data_to=data_to,
+            question_attempts=fit.question_attempts,
         )
     return ConceptDecision(
         concept_id=verdict.concept_id,
@@ -106,13 +107,14 @@ def _as_json(decision: ConceptDecision) -> dict[str, Any]:
         "untested": decision.untested,
         "challenger": challenger
         and {
-            "params": challenger.params.as_dict(),
+            "params": params_as_json(challenger.params),
             "n_attempts": challenger.n_attempts,
             "n_users": challenger.n_users,
             "fitted_at": challenger.fitted_at.isoformat(),
             "metrics": challenger.metrics,
             "data_from": _text(challenger.fitted_on_data_from),
             "data_to": _text(challenger.fitted_on_data_to),
+            **_attempts_as_json(challenger),
         },
     }
 
@@ -127,6 +129,7 @@ def _from_json(values: dict[str, Any]) -> ConceptDecision:
         metrics=one["metrics"],
         fitted_on_data_from=_moment(one["data_from"]),
         fitted_on_data_to=_moment(one["data_to"]),
+        question_attempts=one.get("question_attempts", {}),
     )
     return ConceptDecision(
         concept_id=values["concept_id"],
@@ -136,6 +139,12 @@ def _from_json(values: dict[str, Any]) -> ConceptDecision:
         untested=values["untested"],
         challenger=challenger,
     )
+
+
+def _attempts_as_json(challenger: Challenger) -> dict[str, Any]:
+    """Return the attempts of questions; nothing for a version without questions."""
+    attempts = dict(challenger.question_attempts)
+    return {"question_attempts": attempts} if attempts else {}
 
 
 def _text(moment: datetime | None) -> str | None:

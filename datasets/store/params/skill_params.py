@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
+from bkt_core.family.params import FamilyParams
 from datasets.store.params.columns import has_question_odds, params_of_row
-from datasets.store.schema.tables import AlgoParamsRow, SkillParamsRow
+from datasets.store.schema.tables import (
+    AlgoParamsRow,
+    QuestionParamsRow,
+    SkillParamsRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from bkt_core.family.params import Params
+
+
+#: Most ids in one statement.
+IDS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +50,6 @@ class StoredParams:
     is_active: bool
 
 
-class QuestionOdds(NamedTuple):
-    """The multiplier of a question within a concept, and the attempts it was fitted on."""
-
-    odds: float
-    n_attempts: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenger:
     """Fitted parameters that may be put in force."""
@@ -59,8 +61,8 @@ class Challenger:
     metrics: dict[str, Any] = field(default_factory=dict)
     fitted_on_data_from: datetime | None = None
     fitted_on_data_to: datetime | None = None
-    #: By question id; empty for a version without questions.
-    question_odds: Mapping[str, QuestionOdds] = field(default_factory=dict)
+    #: Attempts of each question of `params.question_odds` in the fit.
+    question_attempts: Mapping[str, int] = field(default_factory=dict)
 
 
 def active_params(conn: Connection, algo_version_id: int) -> dict[str, StoredParams]:
@@ -74,6 +76,37 @@ def active_params(conn: Connection, algo_version_id: int) -> dict[str, StoredPar
 def stored_params(conn: Connection, param_id: int) -> StoredParams | None:
     """Return the row with that id, active or not; None if there is none."""
     return next(iter(_stored(conn, SkillParamsRow.id == param_id)), None)
+
+
+def with_question_odds(
+    conn: Connection, rows: Mapping[str, StoredParams]
+) -> dict[str, StoredParams]:
+    """Return rows, by concept, with the odds of their questions, which predictions need."""
+    found: dict[int, dict[str, float]] = {
+        row.param_id: {} for row in rows.values() if _params_with_questions(row) is not None
+    }
+    ids = sorted(found)
+    for at in range(0, len(ids), IDS_AT_ONCE):
+        query = select(
+            QuestionParamsRow.param_id, QuestionParamsRow.question_id, QuestionParamsRow.odds
+        ).where(QuestionParamsRow.param_id.in_(ids[at : at + IDS_AT_ONCE]))
+        for row in conn.execute(query):
+            found[row.param_id][row.question_id] = row.odds
+    filled = dict(rows)
+    for concept, stored in rows.items():
+        params = _params_with_questions(stored)
+        if params is not None:
+            odds = found[stored.param_id]
+            filled[concept] = replace(stored, params=replace(params, question_odds=odds))
+    return filled
+
+
+def _params_with_questions(row: StoredParams) -> FamilyParams | None:
+    """Return the parameters of a row whose version has questions, else None."""
+    params = row.params
+    if isinstance(params, FamilyParams) and params.question_odds is not None:
+        return params
+    return None
 
 
 def params_of_run(conn: Connection, run_id: str) -> dict[str, StoredParams]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
 
+from bkt_core.family.params import FamilyParams
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concept, lock_free_concepts
 from datasets.store.params.columns import columns_of_params
@@ -260,19 +261,28 @@ def _insert(
         [_row(request, shared) for request in winners],
     )
     ids = {row.concept_id: row.id for row in rows}
-    odds = [
-        {
-            "param_id": ids[request.concept_id],
-            "question_id": question_id,
-            "odds": fitted.odds,
-            "n_attempts": fitted.n_attempts,
-        }
+    questions = [
+        row
         for request in winners
-        for question_id, fitted in sorted(request.challenger.question_odds.items())
+        for row in _question_rows(request.challenger, ids[request.concept_id])
     ]
-    if odds:
-        conn.execute(insert(QuestionParamsRow), odds)
+    if questions:
+        conn.execute(insert(QuestionParamsRow), questions)
     return ids
+
+
+def _question_rows(challenger: Challenger, param_id: int) -> list[dict[str, Any]]:
+    params = challenger.params
+    odds = params.question_odds if isinstance(params, FamilyParams) else None
+    return [
+        {
+            "param_id": param_id,
+            "question_id": question_id,
+            "odds": value,
+            "n_attempts": challenger.question_attempts.get(question_id, 0),
+        }
+        for question_id, value in sorted((odds or {}).items())
+    ]
 
 
 def _row(request: SwitchRequest, shared: _Switching) -> dict[str, Any]:

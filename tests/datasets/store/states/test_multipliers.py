@@ -6,6 +6,7 @@ product.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -22,7 +23,7 @@ from datasets.store.connections.engines import reading
 from datasets.store.online.recording import record
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.in_force import in_force
-from datasets.store.params.skill_params import Challenger, QuestionOdds, active_params
+from datasets.store.params.skill_params import Challenger, active_params, with_question_odds
 from datasets.store.params.switching import switch
 from datasets.store.runs.runs import start_run
 from datasets.store.schema.tables import AlgoParamsRow
@@ -87,11 +88,11 @@ def promote(engine, params, concept="c1", run_id="run-1", odds=ODDS):
             concept_id=concept,
             algo_version_id=version,
             challenger=Challenger(
-                params=params,
+                params=replace(params, question_odds=odds),
                 n_attempts=10,
                 n_users=3,
                 fitted_at=STARTED,
-                question_odds={name: QuestionOdds(value, 5) for name, value in odds.items()},
+                question_attempts=dict.fromkeys(odds, 5),
             ),
             expected_incumbent=incumbent.param_id if incumbent else None,
             at=STARTED,
@@ -219,6 +220,10 @@ def test_the_odds_of_a_question_are_read_with_the_row(engine_and_params):
         assert in_force(conn, "c1", "q9").question_odds == 1.0
         assert in_force(conn, "c1").question_odds == 1.0
         assert in_force(conn, "c1").params == params
+        rows = active_params(conn, active_algorithm(conn).id)
+        assert with_question_odds(conn, rows)["c1"].params == replace(
+            params, question_odds=ODDS
+        )
 
 
 def test_a_replay_without_facts_is_refused():
