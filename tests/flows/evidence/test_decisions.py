@@ -76,7 +76,7 @@ def test_what_is_written_is_read(tmp_path: Path):
 class _Fit:
     """What a decision takes from a concept's fit."""
 
-    concept_id, n_attempts, n_users = "c", 7, 3
+    concept_id, n_attempts, n_users, question_attempts = "c", 7, 3, {}
 
     def __init__(self, params: BktParams | None) -> None:
         self.params = params
