@@ -33,6 +33,7 @@ from flows.runs.backfill_plan import (
     days_to_fit,
     link_session,
 )
+from flows.runs.compiled import announce_variants
 from flows.runs.database import open_database
 from flows.runs.known_concepts import refuse_unattempted_concepts
 from flows.runs.log import run_log
@@ -117,6 +118,7 @@ def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
         require_same_versions(settings)
         with reading(engine) as conn:
             algo = active_algorithm(conn).params
+        announce_variants(algo)
         compile_kernels(request.engine or settings.fit.engine, settings.gates, algo)
         compile_row_kernels()
 

@@ -18,6 +18,7 @@ from flows.extract_attempts import extract_attempts
 from flows.lifecycle.deployed import deployed, ended, quiet_subflows
 from flows.lifecycle.record import recorded
 from flows.reports.versions_page import write_version_page
+from flows.runs.compiled import announce_variants
 from flows.runs.database import open_database
 from flows.runs.known_concepts import refuse_unattempted_concepts
 from flows.runs.log import run_log
@@ -81,6 +82,7 @@ def compare_versions(request: CompareRequest) -> Compared:
         asked = request.model_dump(mode="json")
         manifest = {"request": asked, "package_version": PACKAGE_VERSION}
         with recorded(engine, KIND, manifest=manifest) as run_id:
+            announce_variants(versions.a.params, versions.b.params)
             compile_kernels(named, settings.gates, versions.a.params, versions.b.params)
             compile_row_kernels()
             began = datetime.now(UTC)

@@ -22,6 +22,7 @@ from flows.evidence.evidence import gather_evidence, write_evidence
 from flows.lifecycle.repeats import judged_before
 from flows.lifecycle.stages import Fitted
 from flows.reports.artifacts import shard_progress
+from flows.runs.compiled import announce_variants
 from flows.runs.database import open_database
 from flows.runs.events import concepts_judged, shard_done
 from flows.runs.plan import RunPlan
@@ -70,6 +71,7 @@ def fit_concepts(settings: Settings, plan: RunPlan) -> quote:
         return quote(repeated)
     with open_database(settings) as engine, reading(engine) as conn:
         algo = algorithm(conn, plan.algo_version).params
+    announce_variants(algo)
     with watch.stage("compile"):
         compile_kernels(plan.engine, settings.gates, algo)
     require_same_files(settings, plan.extract_root)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from types import ModuleType
 from typing import Any
+
+from flows.runs.compiled import is_compiled, kernels_of
 
 #: Two programs that are compiled in parallel: nights of v1 and v2; rows, and nights of versions
 #: that forget. The kernels of replay, which both need, are small.
@@ -34,20 +35,6 @@ def cached_kernels() -> list[Any]:
     from datasets import row_kernels
 
     return [one for module in (kernels, row_kernels) for one in kernels_of(module)]
-
-
-def kernels_of(module: ModuleType) -> list[Any]:
-    """Return the compiled functions of one module."""
-    found = [one for one in vars(module).values() if hasattr(one, "stats")]
-    return [one for one in found if one.stats.cache_path is not None]
-
-
-def is_compiled(kernel: Any) -> bool:  # noqa: ANN401 - Numba's dispatcher
-    """Return whether Numba's cache on disk has this function for the current source.
-
-    Numba compares a hash of the source, not its time; for another source the index is empty.
-    """
-    return bool(kernel._cache._cache_file._load_index())
 
 
 def announce_compilation() -> None:

@@ -17,7 +17,8 @@ from sqlalchemy import make_url
 
 from bkt_settings.home import HOME
 from flows.health.findings import fail, ok, warn
-from flows.health.kernels import cached_kernels, is_compiled
+from flows.health.kernels import cached_kernels
+from flows.runs.compiled import is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from flows.cli.app import run
 from flows.health import machine as doctor_machine
 from flows.health.doctor import EXAMINATIONS, _examined, examine
 from flows.health.findings import Level
-from flows.health.kernels import is_compiled, kernels_of
+from flows.runs.compiled import is_compiled, kernels_of
 from tests.flows.support.examining import faulty, found
 
 pytestmark = pytest.mark.usefixtures("no_server")
