@@ -25,6 +25,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ),
     },
     "datasets/store/states/snapshots.py": {
+        "WHERE NOT s.is_stale AND s.n_attempts >= 0 AND {changed}": (
+            "Which states are written is asked again below; here they are counted."
+        ),
         'bindparam("at", type_=UtcDateTime()), bindparam("concepts", expanding=False)': (
             "SQLAlchemy expands a parameter of IN without being asked."
         ),

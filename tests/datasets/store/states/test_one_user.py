@@ -11,7 +11,7 @@ from bkt_core.params import AlgoParams, BktParams
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import Algorithm
 from datasets.store.states.reads import has_states, read_mastery
-from datasets.store.states.sweep import sweep
+from datasets.store.states.sweep import outstanding, states_to_sweep, sweep
 from datasets.store.states.user_sweep import sweep_user
 from datasets.store.states.version_impact import VersionImpact, version_impact
 from tests.datasets.store.oracle import expected_states, stored_states
@@ -138,3 +138,24 @@ def test_a_version_moves_nobody_where_nobody_is(engine):
         states=0, mastered_before=0, up=0, down=0, users=0, users_crossing=0, mean_move=0.0
     )
     assert found.share == 0.0
+
+
+def test_only_outdated_states_are_to_be_swept_unless_all_are(engine):
+    import_rows(engine, ROWS)
+    assert states_to_sweep(engine) == {"x": 2, "y": 2, "z": 2}
+    sweep(engine, at=STARTED, concepts=["x"])
+    assert states_to_sweep(engine) == {"y": 2, "z": 2}
+    assert states_to_sweep(engine, force=True) == {"x": 2, "y": 2, "z": 2}
+    calls = []
+    done = sweep(
+        engine, at=STARTED, force=True, before_chunk=lambda: calls.append(0),
+        on_chunk=calls.append,
+    )  # fmt: skip
+    assert (done.staged, done.replayed, done.written, done.concepts) == (0, 6, 6, 3)
+    assert sum(calls) == 6
+    with reading(engine) as conn:
+        assert outstanding(conn) == {}
+    import_rows(engine, [{"key": "late", "user": "ann", "concept": "x", "minutes": 9}])
+    with reading(engine) as conn:
+        assert outstanding(conn, user_id="ann") == {"x": 1}
+        assert outstanding(conn, user_id="bob") == {}
