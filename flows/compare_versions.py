@@ -94,7 +94,7 @@ def compare_versions(request: CompareRequest) -> Compared:
             refuse_unattempted_concepts(request.concepts, attempted)
             if request.in_force:
                 with reading(engine) as conn:
-                    sides = rows_in_force(conn, versions)
+                    sides = rows_in_force(conn, versions, settings.data_dir / "fits")
             else:
                 sides = fresh_fits(
                     settings, request, extract, versions, run_id=run_id, at=began
@@ -107,6 +107,7 @@ def compare_versions(request: CompareRequest) -> Compared:
                 window=Window(since=request.since, until=request.until),
                 left_out=None if flood is None else flood.users,
                 only=frozenset(request.concepts),
+                variant=versions.variant,
             )
             report = version_report(
                 comparison,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bkt_core.evaluation.checks import Check, Decision, GateReport, Severity
 from bkt_core.evaluation.comparison import Comparison
 from bkt_core.evaluation.concept_fit import ConceptFit
-from bkt_core.family.params import Params, params_from_stored
+from bkt_core.family.params import FamilyParams, Params, params_from_stored
 from bkt_core.judgement.impact import Impact
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Champion:
     ) -> Champion:
         """Read what `ConceptFit.metrics` wrote.
 
-        A row not written by this pipeline has no folds and is scored in-sample.
+        A row not written by this pipeline has no folds and is scored in-sample. Folds of a
+        version with questions are in the file of its fit: see `with_folds_of`.
         """
         stored = metrics.get("fold_params") or ()
         return cls(
@@ -52,6 +53,19 @@ class Champion:
             age_days=age_days,
             param_id=param_id,
         )
+
+    @property
+    def lacks_folds(self) -> bool:
+        """Whether its fold parameters are in the file of its fit, not in its row."""
+        params = self.params
+        has_questions = isinstance(params, FamilyParams) and params.question_odds is not None
+        return has_questions and not self.fold_params
+
+    def with_folds_of(self, fit: ConceptFit | None) -> Champion:
+        """Return the same with the fold parameters of the fit that made it, if there is one."""
+        if fit is None or fit.fold_seed != self.fold_seed:
+            return self
+        return replace(self, fold_params=fit.fold_params)
 
     @property
     def scored_in_sample(self) -> bool:

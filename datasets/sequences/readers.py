@@ -157,6 +157,22 @@ def shard_rows(extract: Extract, shard: int) -> Iterator[ShardRows]:
         yield reader.concept(*(int(span[concept]) for span in spans))
 
 
+def sequence_reader(
+    extract: Extract, shard: int, variant: Variant
+) -> Callable[[int, ShardRows], AttemptSequences]:
+    """Return a function from the code of a concept and some of its rows to their sequences."""
+    stamps = StampReader(extract, shard, variant) if variant.multiplies else None
+    spans = [extract.concepts[column].to_numpy() for column in _SPAN]
+
+    def sequences_of(concept: int, rows: ShardRows) -> AttemptSequences:
+        if stamps is None:
+            return AttemptSequences(correct=rows.correct, offsets=rows.offsets)
+        first, n, delta_first, n_delta = (int(span[concept]) for span in spans)
+        return stamps.read(rows, (first, n, delta_first, n_delta)).sequences
+
+    return sequences_of
+
+
 def concept_sequences(
     extract: Extract,
     concept: int,

@@ -12,7 +12,7 @@ from datasets.fit_files import fit_key
 from datasets.parquet import write_frame
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import algorithm
-from datasets.store.params.skill_params import active_params
+from datasets.store.params.skill_params import active_params, with_question_odds
 from flows.runs.database import open_database
 from flows.runs.plan import fit_plan_of, flood_of
 from flows.shards.prior import learn_prior_of
@@ -37,7 +37,7 @@ def plan_shards(settings: Settings, plan: RunPlan, extract: Extract) -> list[Sha
     """
     with open_database(settings) as engine, reading(engine) as conn:
         version = algorithm(conn, plan.algo_version)
-        stored = active_params(conn, version.id)
+        stored = with_question_odds(conn, active_params(conn, version.id))
     fit_plan = fit_plan_of(settings, version, seed=plan.seed)
     fit_plan = replace(fit_plan, prior=learn_prior_of(settings, plan, fit_plan, extract))
     last = extract.concepts["last_attempt_at"].to_pylist()

@@ -46,6 +46,12 @@ class Incumbent:
     fit_key: str | None
     settings_digest: str | None
 
+    def champion_with_folds(self, fits_dir: Path) -> Champion:
+        """Return the champion with the parameters of its folds, if they are to be had."""
+        if not self.champion.lacks_folds or self.fit_key is None:
+            return self.champion
+        return self.champion.with_folds_of(read_fit(fits_dir, self.fit_key))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
@@ -212,7 +218,7 @@ def _judged(
         fit,
         attempts.sequences,
         attempts.user_hashes,
-        champion=None if incumbent is None else incumbent.champion,
+        champion=None if incumbent is None else incumbent.champion_with_folds(job.fits_dir),
         algo=job.plan.algo,
         limits=job.limits,
     )

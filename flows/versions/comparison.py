@@ -13,7 +13,7 @@ from bkt_core.evaluation.paired_scores import PairedPredictions, PairedScores, p
 from bkt_core.family.params import names_among
 from bkt_core.judgement.versions import Source, compare_at_concept
 from bkt_core.params import PARAM_NAMES
-from datasets.sequences.readers import EVERYTHING, shard_sequences
+from datasets.sequences.readers import EVERYTHING, PLAIN, shard_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bkt_core.judgement.versions import VersionParams, VersionsAtConcept
+    from bkt_core.variant import Variant
     from datasets.extracts.extraction import Extract
     from datasets.sequences.readers import ConceptAttempts, Window
 
@@ -143,15 +144,19 @@ def compare_versions(
     window: Window = EVERYTHING,
     left_out: NDArray[np.bool_] | None = None,
     only: frozenset[str] = frozenset(),
+    variant: Variant = PLAIN,
 ) -> VersionComparison:
     """Predict every held-out attempt with both versions, and replay all users with both.
 
+    `variant` has the parts that either version has: what is read of each attempt.
     `left_out` (n_users,) marks users, by code, who are ignored; `only` names concepts, empty
     means all. A version without a fit of a concept uses its defaults.
     """
     gathered = _Gathered(extract.users["user_id"].to_pylist())
     for shard in range(len(extract.shards)):
-        for attempts in shard_sequences(extract, shard, window, left_out=left_out):
+        for attempts in shard_sequences(
+            extract, shard, window, left_out=left_out, variant=variant
+        ):
             if not attempts.sequences.n_attempts or (only and attempts.concept_id not in only):
                 continue
             a, b = sides(attempts.concept_id)

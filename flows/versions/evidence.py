@@ -36,9 +36,11 @@ def evidence_for(engine: Engine, settings: Settings, a: str, b: str) -> VersionC
     try:
         with reading(engine) as conn:
             versions = versions_named(conn, a, b)
-            sides = rows_in_force(conn, versions)
+            sides = rows_in_force(conn, versions, settings.data_dir / "fits")
         flood = flood_of(settings, extract)
         left_out = None if flood is None else flood.users
-        return compare_versions(extract, versions.names, sides, left_out=left_out)
+        return compare_versions(
+            extract, versions.names, sides, left_out=left_out, variant=versions.variant
+        )
     finally:
         shutil.rmtree(extract.session, ignore_errors=True)  # no run refers to its files

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bkt_core.errors import BktError
 from bkt_core.judgement.versions import params_in_force, params_of_fit
+from bkt_core.variant import Variant
 from datasets.store.params.algorithms import algorithm
-from datasets.store.params.skill_params import active_params
+from datasets.store.params.skill_params import active_params, with_question_odds
 from flows.runs.plan import RunPlan, digest_of_fits, fit_plan_of
 from flows.shards.plan import incumbent_of, plan_shards
 from flows.shards.runners import run_shards
@@ -53,6 +54,12 @@ class Versions:
     b: Algorithm
 
     @property
+    def variant(self) -> Variant:
+        """The parts that either version has."""
+        a, b = self.a.params.variant.as_json(), self.b.params.variant.as_json()
+        return Variant(**(a | b))
+
+    @property
     def names(self) -> tuple[str, str]:
         """The names of both versions."""
         return self.a.version, self.b.version
@@ -63,12 +70,12 @@ def versions_named(conn: Connection, a: str, b: str) -> Versions:
     return Versions(a=algorithm(conn, a), b=algorithm(conn, b))
 
 
-def rows_in_force(conn: Connection, versions: Versions) -> Sides:
+def rows_in_force(conn: Connection, versions: Versions, fits_dir: Path) -> Sides:
     """Return what each version has in force: its active rows, otherwise its defaults."""
     rows = {
         one.id: {
-            concept: incumbent_of(row, newest=None).champion
-            for concept, row in active_params(conn, one.id).items()
+            concept: incumbent_of(row, newest=None).champion_with_folds(fits_dir)
+            for concept, row in with_question_odds(conn, active_params(conn, one.id)).items()
         }
         for one in (versions.a, versions.b)
     }
