@@ -32,8 +32,8 @@ class AttemptFacts:
     n_right_before: Counts
     seconds: Counts  # since the last attempt of the key; -1 at its first
 
-    def part(self, chosen: slice) -> AttemptFacts:
-        """Return the facts of consecutive attempts."""
+    def part(self, chosen: slice | NDArray[np.int64]) -> AttemptFacts:
+        """Return the facts of some attempts."""
         return AttemptFacts(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
 

@@ -101,6 +101,18 @@ def base_of(params: Params) -> BktParams:
     return params.base if isinstance(params, FamilyParams) else params
 
 
+def has_multipliers(params: Params) -> bool:
+    """Return whether predictions with these parameters need the facts of each attempt."""
+    return isinstance(params, FamilyParams) and params.multiplies
+
+
+def odds_of(params: Params | None, question_id: str | None) -> float:
+    """Return the multiplier of a question; 1 if there is none."""
+    if question_id is None or not isinstance(params, FamilyParams):
+        return 1.0
+    return (params.question_odds or {}).get(question_id, 1.0)
+
+
 def params_as_json(params: Params) -> dict[str, Any]:
     """Return `as_dict` and, where the version has questions, `question_odds` by id."""
     if isinstance(params, FamilyParams) and params.question_odds is not None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from bkt_core.family.params import has_multipliers
 from bkt_core.replay import replay
 from datasets.extracts.versions import states_of_shard
 from datasets.sequences.readers import shard_concepts
-from datasets.store.states.attempt_facts import has_multipliers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from bkt_core.errors import BadInputError
 from bkt_core.evaluation.metrics import score
+from bkt_core.family.params import has_multipliers, odds_of
+from bkt_core.family.standing_log import StandingLog, facts_of_log
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
 from datasets.accounting import RowCounts
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from bkt_core.evaluation.metrics import Scores
+    from bkt_core.family.facts import AttemptFacts
     from bkt_core.family.params import Params
     from datasets.attempt_files.options import FileOptions
     from datasets.imports.plan import RowRules
@@ -57,7 +63,8 @@ def evaluate_file(
     """Predict every attempt of a file from the attempts before it, and pool the scores.
 
     Rows that an import would quarantine or count as duplicates are left out and counted.
-    Concepts without parameters are predicted with the defaults.
+    Concepts without parameters are predicted with the defaults. Versions with history read
+    what the file has of a user, not the database.
     """
     plan = plan_all(open_attempts(path, options), rules)
     attempts = plan.new.sort("concept_id", "user_id", "attempted_at", "row")
@@ -66,7 +73,8 @@ def evaluate_file(
             f"Expected attempts in {path}, found none that can be scored "
             f"({plan.broken.height} rows break a rule)."
         )
-    outcomes, predictions, at_defaults = [], [], []
+    facts = _facts(attempts, params)
+    outcomes, predictions, at_defaults, first = [], [], [], 0
     for (name,), rows in attempts.group_by("concept_id", maintain_order=True):
         concept = str(name)
         if concept not in params:
@@ -77,7 +85,9 @@ def evaluate_file(
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )
         outcomes.append(sequences.correct)
-        predictions.append(predict(sequences, params.get(concept, defaults)))
+        own = None if facts is None else facts.part(slice(first, first + rows.height))
+        predictions.append(predict(sequences, params.get(concept, defaults), own))
+        first += rows.height
     return FileScores(
         scores=score(np.concatenate(outcomes), np.concatenate(predictions)),
         rows=RowCounts(
@@ -90,3 +100,25 @@ def evaluate_file(
         reasons=plan.reasons(),
         at_defaults=tuple(at_defaults),
     )
+
+
+def _facts(attempts: pl.DataFrame, params: Mapping[str, Params]) -> AttemptFacts | None:
+    """Return the facts of attempts, in their order; None if no concept needs them."""
+    if not any(has_multipliers(own) for own in params.values()):
+        return None
+    keys = attempts.select("concept_id", "question_id").iter_rows()
+    odds = [odds_of(params.get(concept), question) for concept, question in keys]
+    return facts_of_log(
+        StandingLog(
+            user=_codes(attempts["user_id"]),
+            concept=_codes(attempts["concept_id"]),
+            moment=attempts["attempted_at"].dt.epoch("us").to_numpy(),
+            attempt=attempts["row"].cast(pl.Int64).to_numpy(),
+            correct=attempts["correct"].cast(pl.Int8).to_numpy(),
+        ),
+        np.array(odds),
+    )
+
+
+def _codes(ids: pl.Series) -> NDArray[np.int64]:
+    return ids.cast(pl.Categorical).to_physical().cast(pl.Int64).to_numpy()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.errors import ExtractError
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
-from datasets.store.params.skill_params import active_params
+from datasets.store.params.skill_params import active_params, with_question_odds
 from datasets.whole_files import read_json, write_json
 from flows.tracking.client import log_monitoring_run, log_retrain, register_parameters
 from flows.tracking.store import TrackingUnavailableError, local_alias, local_model_is_unknown
@@ -119,7 +119,7 @@ def update_champion_alias(
     """
     with reading(engine) as conn:
         version = active_algorithm(conn)
-        active = active_params(conn, version.id)
+        active = with_question_odds(conn, active_params(conn, version.id))
     params = {concept: stored.params for concept, stored in active.items()}
     delivered = _delivery(settings, model_content(params, version.params.defaults))
     file = settings.data_dir / "champion.json"

@@ -19,7 +19,10 @@ from mlflow.pyfunc.model import (
 )
 from numpy.typing import NDArray
 
-from bkt_core.family.params import params_from_dict
+from bkt_core.errors import BadInputError
+from bkt_core.family.facts import AttemptFacts
+from bkt_core.family.params import has_multipliers, odds_of, params_from_dict
+from bkt_core.family.standing_log import StandingLog, facts_of_log
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
 
@@ -29,6 +32,8 @@ class MasteryModel(PythonModel):
 
     The input is a frame with `user_id`, `concept_id` and `correct` (0 or 1), and `attempted_at`
     if the rows of a user are not in order. Concepts without parameters get the defaults.
+    Versions with questions, history or gap need `attempted_at`, and read `question_id`; what a
+    user did before is what the frame has of them.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -48,6 +53,7 @@ class MasteryModel(PythonModel):
         """Return P(correct) of each row, in the order of the rows."""
         p_correct = np.empty(len(model_input), dtype=np.float64)
         frame = model_input.reset_index(drop=True)
+        facts = self._facts(frame)
         order = ["attempted_at"] if "attempted_at" in frame else []
         for concept, rows in frame.groupby("concept_id", sort=False):
             rows = rows.sort_values(["user_id", *order], kind="stable")
@@ -57,8 +63,35 @@ class MasteryModel(PythonModel):
                 offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             )
             chosen = self.concepts.get(str(concept), self.defaults)
-            p_correct[rows.index.to_numpy()] = predict(sequences, chosen)
+            at = rows.index.to_numpy(dtype=np.int64)
+            p_correct[at] = predict(sequences, chosen, facts and facts.part(at))
         return p_correct
+
+    def _facts(self, frame: pd.DataFrame) -> AttemptFacts | None:
+        """Return the facts of each row; None if no concept needs them."""
+        if not any(map(has_multipliers, self.concepts.values())):
+            return None
+        if "attempted_at" not in frame:
+            raise BadInputError(
+                "Expected a column attempted_at, which a version with question odds or weights "
+                f"needs, found {', '.join(map(str, frame.columns))}."
+            )
+        times = pd.to_datetime(frame["attempted_at"], utc=True).dt.tz_localize(None)
+        questions = frame["question_id"] if "question_id" in frame else [None] * len(frame)
+        odds = [
+            odds_of(self.concepts.get(str(concept)), None if pd.isna(own) else str(own))
+            for concept, own in zip(frame["concept_id"], questions, strict=True)
+        ]
+        return facts_of_log(
+            StandingLog(
+                user=pd.factorize(frame["user_id"])[0].astype(np.int64),
+                concept=pd.factorize(frame["concept_id"])[0].astype(np.int64),
+                moment=times.to_numpy("datetime64[us]").astype(np.int64),
+                attempt=np.arange(len(frame), dtype=np.int64),
+                correct=frame["correct"].to_numpy(dtype=np.int8),
+            ),
+            np.array(odds, dtype=np.float64),
+        )
 
 
 set_model(MasteryModel())

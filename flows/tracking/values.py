@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from bkt_core.family.params import params_as_json
 from flows.evidence.scalars import run_scalars
 from flows.evidence.sentences import summary_sentences
 
@@ -120,7 +121,7 @@ def model_content(params: Mapping[str, Params], defaults: Params) -> dict[str, A
     """Return the parameters in force in the form of the model's file."""
     return {
         "defaults": defaults.as_dict(),
-        "concepts": {concept: own.as_dict() for concept, own in sorted(params.items())},
+        "concepts": {concept: params_as_json(own) for concept, own in sorted(params.items())},
     }
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import and_, select
 
+from bkt_core.family.params import has_multipliers
 from bkt_core.replay import predict, replay
 from datasets.store.schema.tables import AttemptRow, QuestionParamsRow
-from datasets.store.states.attempt_facts import facts_of, has_multipliers, one_user
+from datasets.store.states.attempt_facts import facts_of, one_user
 
 if TYPE_CHECKING:
     from datetime import datetime

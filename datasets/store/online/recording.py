@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 
+from bkt_core.family.params import has_multipliers
 from bkt_core.replay import step
 from datasets.store.attempts.erasure import require_not_erased
 from datasets.store.attempts.keys import keys_of_attempt
@@ -30,7 +31,7 @@ from datasets.store.online.statements import (
 from datasets.store.params.in_force import InForce, in_force
 from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import in_utc
-from datasets.store.states.attempt_facts import facts_of_one, has_multipliers
+from datasets.store.states.attempt_facts import facts_of_one
 from datasets.store.states.reads import STATE_COLUMNS, Mastery, is_current, state_of
 from datasets.store.states.replays import Replayed, replay_one
 

@@ -11,7 +11,6 @@ from sqlalchemy import TextClause, text
 
 from bkt_core.family.covariates import NO_STAMP
 from bkt_core.family.facts import AttemptFacts
-from bkt_core.family.params import FamilyParams
 from bkt_core.sequences import AttemptSequences
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bkt_core.family.params import Params
 
 _FACTS = ", q.odds, a.recent_outcomes, a.n_before, a.n_right_before"
 _ODDS = "LEFT JOIN bkt_question_params q ON q.param_id = {of} AND q.question_id = a.question_id"
@@ -34,11 +32,6 @@ def with_facts(statement: str, param_id: str, *, wanted: bool) -> TextClause:
     """
     facts, odds = (_FACTS, _ODDS.format(of=param_id)) if wanted else ("", "")
     return text(statement.format(facts=facts, odds=odds))
-
-
-def has_multipliers(params: Params) -> bool:
-    """Return whether a replay with these parameters needs the facts of each attempt."""
-    return isinstance(params, FamilyParams) and params.multiplies
 
 
 def facts_of(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 from sqlalchemy import bindparam, text
 
+from bkt_core.family.params import has_multipliers
 from datasets.store.params.algorithms import active_algorithm, algorithm_by_id
 from datasets.store.params.events import version_at
 from datasets.store.params.in_force import InForce
 from datasets.store.params.skill_params import active_params, params_of_run, stored_params
 from datasets.store.schema.types import UtcDateTime
-from datasets.store.states.attempt_facts import has_multipliers
 
 if TYPE_CHECKING:
     from datetime import datetime

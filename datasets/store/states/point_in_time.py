@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import bindparam, text
 
+from bkt_core.family.params import has_multipliers
 from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.connections.copy_rows import fill_temporary
@@ -25,7 +26,6 @@ from datasets.store.schema.types import UtcDateTime
 from datasets.store.states.attempt_facts import (
     facts_frame,
     facts_in,
-    has_multipliers,
     with_facts,
 )
 from datasets.store.states.past_params import Clock, PastParams, past_params

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from bkt_core.family.params import has_multipliers
 from bkt_core.params import FALLBACK_PARAMS
 from bkt_core.replay import predict, replay, step
 from bkt_core.sequences import AttemptSequences
@@ -16,7 +17,6 @@ from datasets.store.connections.copy_rows import fill_temporary
 from datasets.store.schema.types import in_utc
 from datasets.store.states.attempt_facts import (
     facts_of,
-    has_multipliers,
     one_user,
     with_facts,
 )

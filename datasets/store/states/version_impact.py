@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import text
 
+from bkt_core.family.params import has_multipliers
 from bkt_core.replay import replay
 from bkt_core.sequences import AttemptSequences
 from datasets.store.params.skill_params import active_params
-from datasets.store.states.attempt_facts import facts_of, has_multipliers, with_facts
+from datasets.store.states.attempt_facts import facts_of, with_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

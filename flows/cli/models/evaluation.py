@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bkt_settings.pipeline import load_settings
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm
-from datasets.store.params.skill_params import active_params
+from datasets.store.params.skill_params import active_params, with_question_odds
 from flows.actions.evaluation import evaluate_file
 from flows.cli.file_flags import DEFAULT_FILE_FLAGS, FileFlags
 from flows.cli.output import DEFAULT_OUTPUT, Output
@@ -41,7 +41,7 @@ def evaluate(
         rules = options.rules(engine, datetime.now(UTC))
         with reading(engine) as conn:
             version = active_algorithm(conn)
-            active = active_params(conn, version.id)
+            active = with_question_odds(conn, active_params(conn, version.id))
     found = evaluate_file(
         file,
         options.file,
