@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from bkt_core.errors import BadInputError
-from datasets.store.attempts.history import attempt_history
+from datasets.store.attempts.history import Histories, history_of
+from datasets.store.attempts.keys import keys_of_attempt
 from datasets.store.attempts.new_attempt import NewAttempt
 from datasets.store.errors import IdempotencyConflictError
-from datasets.store.online.queries import lock_existing, mastery_now, write_own_snapshot
-from datasets.store.online.recording import Recorded, RecordOutcome, lock_states, record
+from datasets.store.online.queries import mastery_now, write_own_snapshot
+from datasets.store.online.recording import (
+    Recorded,
+    RecordOutcome,
+    lock_states,
+    record,
+)
 from serving.params_cache import ParamsCache
 from serving.reading import Database, connection_of, state_response
 from serving.schemas import (
@@ -28,11 +34,11 @@ from serving.schemas import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
-    from datasets.store.attempts.history import AttemptHistory, Place
+    from datasets.store.attempts.history import Place
 
 #: The value of `attempts.source` for attempts stored by this layer.
 SOURCE = "service"
@@ -110,7 +116,12 @@ async def update_from_attempt(
     )
     conn = await connection_of(db)
     now = at or datetime.now(UTC)
-    return await conn.run_sync(lambda sync: _Writer(sync, user_id, now, cache).apply(attempt))
+
+    def applied(sync: Connection) -> UpdateFromAttemptResponse:
+        writer = _Writer(sync, user_id, now, cache)
+        return writer.apply(attempt, writer.attempt_of(attempt))
+
+    return await conn.run_sync(applied)
 
 
 async def batch_update_from_attempts(
@@ -129,10 +140,13 @@ async def batch_update_from_attempts(
     conn = await connection_of(db)
 
     def applied(sync: Connection) -> list[UpdateFromAttemptResponse]:
-        lock_existing(sync, user_id, {a.concept_id for a in attempts if a.concept_id})
-        in_time = sorted(range(len(attempts)), key=lambda i: attempts[i].attempted_at or now)
         writer = _Writer(sync, user_id, now, cache)
-        responses = {i: writer.apply(attempts[i]) for i in in_time}
+        new = [writer.attempt_of(one) for one in attempts]
+        keys = [keys_of_attempt(sync, one) for one in new]
+        # All locks at once, in the order that every writer uses: batches never deadlock.
+        lock_states(sync, user_id, {concept for found in keys for concept in found}, at=now)
+        in_time = sorted(range(len(attempts)), key=lambda i: new[i].attempted_at)
+        responses = {i: writer.apply(attempts[i], new[i], keys[i]) for i in in_time}
         return [responses[i] for i in range(len(attempts))]
 
     return await conn.run_sync(applied)
@@ -146,12 +160,12 @@ class _Writer:
     user_id: str
     now: datetime
     cache: ParamsCache | None
-    #: Histories read so far, by concept: a repeated batch reads each of them once. A new
-    #: attempt removes the history of its concept.
-    histories: dict[str, AttemptHistory] = field(default_factory=dict)
+    #: Histories read so far, by concept: a batch reads each of them once, however many of its
+    #: attempts are late or repeated.
+    histories: Histories = field(default_factory=dict)
 
-    def apply(self, attempt: AttemptOfBatch) -> UpdateFromAttemptResponse:
-        new = NewAttempt(
+    def attempt_of(self, attempt: AttemptOfBatch) -> NewAttempt:
+        return NewAttempt(
             idempotency_key=attempt.idempotency_key or uuid4().hex,
             user_id=self.user_id,
             correct=int(attempt.correct),
@@ -160,12 +174,14 @@ class _Writer:
             concept_ids=(attempt.concept_id,) if attempt.concept_id is not None else (),
             source=SOURCE,
         )
-        recorded = record(self.conn, new, at=self.now)
+
+    def apply(
+        self, attempt: AttemptOfBatch, new: NewAttempt, keys: Mapping[str, str] | None = None
+    ) -> UpdateFromAttemptResponse:
+        recorded = record(self.conn, new, at=self.now, keys=keys, histories=self.histories)
         for update in recorded:
-            if update.outcome is RecordOutcome.RECORDED:
-                self.histories.pop(update.mastery.concept_id, None)
-                if attempt.create_snapshot:
-                    write_own_snapshot(self.conn, self.user_id, update.mastery, at=self.now)
+            if update.outcome is RecordOutcome.RECORDED and attempt.create_snapshot:
+                write_own_snapshot(self.conn, self.user_id, update.mastery, at=self.now)
         first, *others = (self._response(new, update) for update in recorded)
         return UpdateFromAttemptResponse(
             user_id=self.user_id,
@@ -206,12 +222,9 @@ class _Writer:
         Raises `IdempotencyConflictError` if the key was stored with another outcome.
         """
         concept_id = recorded.mastery.concept_id
-        history = self.histories.get(concept_id)
-        if history is None:
-            history = attempt_history(
-                self.conn, self.user_id, concept_id, recorded.mastery.param_id
-            )
-            self.histories[concept_id] = history
+        history = history_of(
+            self.conn, self.user_id, concept_id, recorded.mastery.param_id, self.histories
+        )
         place = history.place(recorded.key, recorded.params)
         if place.correct != attempt.correct:
             raise IdempotencyConflictError(key=attempt.idempotency_key)

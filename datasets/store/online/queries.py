@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Integer, and_, bindparam, func, insert, literal, select
 
 from bkt_core.params import FALLBACK_PARAMS, AlgoParams
-from datasets.store.connections.locks import lock_attempt
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY, Algorithm, active_algorithm
 from datasets.store.params.columns import PARAM_COLUMNS, has_question_odds, params_of_row
@@ -25,7 +24,7 @@ from datasets.store.states.reads import STATE_COLUMNS, Mastery, State, is_curren
 from datasets.store.states.replays import Replayed, replay_one
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -191,18 +190,6 @@ def mastery_then(
             written_at=row.snapshot_at,
         )
         for row in rows
-    )
-
-
-def lock_existing(conn: Connection, user_id: str, concept_ids: Iterable[str]) -> None:
-    """Take the locks of several attempts at once, in the order that all writers use."""
-    concepts = sorted(set(concept_ids), key=str.encode)
-    lock_attempt(conn, user_id, concepts)
-    conn.execute(
-        select(MasteryStateRow.concept_id)
-        .where(MasteryStateRow.user_id == user_id, MasteryStateRow.concept_id.in_(concepts))
-        .order_by(MasteryStateRow.concept_id)
-        .with_for_update()
     )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, select
 from bkt_core.family.params import has_multipliers
 from bkt_core.replay import step
 from datasets.store.attempts.erasure import require_not_erased
+from datasets.store.attempts.history import Histories, history_of, remember
 from datasets.store.attempts.keys import keys_of_attempt
 from datasets.store.attempts.stamps import stamp_of_new
 from datasets.store.connections.fault_points import reached
@@ -33,10 +34,10 @@ from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import in_utc
 from datasets.store.states.attempt_facts import facts_of_one
 from datasets.store.states.reads import STATE_COLUMNS, Mastery, is_current, state_of
-from datasets.store.states.replays import Replayed, replay_one
+from datasets.store.states.replays import Replayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -84,13 +85,25 @@ async def record_attempt(
     return await conn.run_sync(record, attempt, at=at)
 
 
-def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Recorded, ...]:
+def record(
+    conn: Connection,
+    attempt: NewAttempt,
+    *,
+    at: datetime,
+    keys: Mapping[str, str] | None = None,
+    histories: Histories | None = None,
+) -> tuple[Recorded, ...]:
     """Write one attempt and the mastery of its concepts, in order of concept id.
+
+    A writer of several attempts of one user passes what it has found so far: `keys`, the result
+    of `keys_of_attempt`, and `histories`, which are read once for each concept and kept up to
+    date here.
 
     On PostgreSQL it needs a READ COMMITTED transaction of its own. Raises `ErasedUserError`,
     `IdempotencyConflictError` or `BadInputError`; the caller must roll back then.
     """
-    keys = keys_of_attempt(conn, attempt)
+    keys = keys or keys_of_attempt(conn, attempt)
+    histories = {} if histories is None else histories
     reached("online: began")
     lock_attempt(conn, attempt.user_id, keys)
     reached("online: locked")
@@ -98,7 +111,7 @@ def record(conn: Connection, attempt: NewAttempt, *, at: datetime) -> tuple[Reco
     reached("online: state locked")
     history = stamp_of_new(conn, attempt.user_id, attempt.attempted_at)
     return tuple(
-        _record_at(conn, attempt, history, concept, key, states[concept], at)
+        _record_at(conn, attempt, history, concept, key, states[concept], histories, at)
         for concept, key in keys.items()
     )
 
@@ -123,14 +136,16 @@ def _record_at(
     concept_id: str,
     key: str,
     state: State,
+    histories: Histories,
     at: datetime,
 ) -> Recorded:
     stamp = in_force(conn, concept_id, attempt.question_id)
     row = attempt.row(concept_id, key, history, at=at)
     attempt_id = _insert_unless_stored(conn, attempt, row)
     if attempt_id is None:
-        return _duplicate(conn, attempt, concept_id, key, state, stamp, at)
+        return _duplicate(conn, attempt, concept_id, key, state, stamp, histories, at)
     reached("online: attempt inserted")
+    remember(histories, attempt, concept_id, key, attempt_id, stamp.params)
     prior = p_correct = None
     if is_current(state, stamp) and _is_last(attempt, attempt_id, state):
         facts = _facts(attempt, history, state, stamp)
@@ -144,7 +159,8 @@ def _record_at(
             attempt.question_id,
         )
     else:
-        new = replay_one(conn, attempt.user_id, concept_id, stamp)
+        read = history_of(conn, attempt.user_id, concept_id, stamp.param_id, histories)
+        new = read.replayed(stamp.params)
     _write(conn, attempt.user_id, concept_id, new, stamp, at)
     reached("online: state written")
     mastery = _mastery(concept_id, new, stamp)
@@ -176,6 +192,7 @@ def _duplicate(
     key: str,
     state: State,
     stamp: InForce,
+    histories: Histories,
     at: datetime,
 ) -> Recorded:
     """Return the current state; update it if it is outdated, as its row is locked anyway."""
@@ -188,7 +205,8 @@ def _duplicate(
             state.last_question_id,
         )
     else:
-        now = replay_one(conn, attempt.user_id, concept_id, stamp)
+        read = history_of(conn, attempt.user_id, concept_id, stamp.param_id, histories)
+        now = read.replayed(stamp.params)
         _write(conn, attempt.user_id, concept_id, now, stamp, at)
     return Recorded(
         RecordOutcome.DUPLICATE, _mastery(concept_id, now, stamp), key, stamp.params
