@@ -49,6 +49,11 @@ class Variant:
         return self.questions or self.history or self.gap
 
     @property
+    def reads_details(self) -> bool:
+        """Whether question or stamp of each attempt is read; time and outcome always are."""
+        return self.questions or self.history
+
+    @property
     def weight_names(self) -> tuple[str, ...]:
         """The names of the version's weights of covariates, in the order of summation."""
         names = ("w_recent", "w_long", "w_share") if self.history else ()

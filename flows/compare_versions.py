@@ -88,7 +88,10 @@ def compare_versions(request: CompareRequest) -> Compared:
             began = datetime.now(UTC)
             folder = settings.data_dir / "runs" / run_id
             log.named(run_id, folder)
-            extract = extract_attempts(settings, full=request.full).open().file_under(folder)
+            extracted = extract_attempts(
+                settings, full=request.full, versions=(request.a, request.b)
+            )
+            extract = extracted.open().file_under(folder)
             require_same_files(settings, extract.root)
             attempted = extract.concepts["concept_id"].to_pylist()
             refuse_unattempted_concepts(request.concepts, attempted)

@@ -40,7 +40,8 @@ def trial_fit(request: FitRequest | None = None) -> RunSummary:
         with watch.stage("compile"):
             compile_row_kernels()
         with watch.stage("extract"), recorded_early_failure(engine, "fit", request):
-            extract = extract_attempts(settings, full=request.full)
+            versions = () if request.algo is None else (request.algo,)
+            extract = extract_attempts(settings, full=request.full, versions=versions)
         plan = plan_night(engine, settings, request, extract)
         log.named(plan.run_id, plan.run_dir)
         with recorded_failure(engine, settings, plan):

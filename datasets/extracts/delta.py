@@ -13,7 +13,7 @@ from datasets.contracts import DETAILS_DIGEST
 from datasets.errors import ExtractError
 from datasets.extracts.broken import FILE_NAME as BROKEN_FILE
 from datasets.extracts.files import Extract, is_whole, open_extract
-from datasets.extracts.positions import from_json
+from datasets.extracts.reading.positions import from_json
 from datasets.extracts.shards import (
     ConceptIndex,
     buckets_of,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from datasets.extracts.files import ShardFile
     from datasets.extracts.intake import Intake
-    from datasets.extracts.log_snapshot import LogSnapshot
-    from datasets.extracts.positions import LogPosition
+    from datasets.extracts.reading.log_snapshot import LogSnapshot
+    from datasets.extracts.reading.positions import LogPosition
     from datasets.extracts.shards import Ranks
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from datasets.contracts import DETAILS_SCHEMA
 from datasets.extracts.buckets import N_BUCKETS
-from datasets.extracts.log_snapshot import numbers
+from datasets.extracts.reading.log_snapshot import numbers
 from datasets.id_codes import IdCodes
 from datasets.parquet import read_table, write_table
 from datasets.row_kernels import DetailBatch, gather_details

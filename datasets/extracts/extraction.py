@@ -19,8 +19,8 @@ from datasets.extracts.delta import usable_base, write_delta
 from datasets.extracts.details import QUESTIONS_FILE, DetailRows
 from datasets.extracts.files import FORMAT, Extract, as_extract, keep, open_extract
 from datasets.extracts.intake import Intake
-from datasets.extracts.log import log_snapshot
-from datasets.extracts.positions import as_json
+from datasets.extracts.reading.log import log_snapshot
+from datasets.extracts.reading.positions import as_json
 from datasets.extracts.shards import canonical_ranks, write_shards
 from datasets.extracts.versions import StateVersions
 from datasets.parquet import read_table, write_frame
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from datasets.extracts.log_snapshot import LogSnapshot
-    from datasets.extracts.positions import LogPosition
+    from datasets.extracts.reading.log_snapshot import LogSnapshot
+    from datasets.extracts.reading.positions import LogPosition
     from datasets.extracts.shards import Ranks
 
 __all__ = ["Extract", "ExtractOptions", "extract_attempts", "open_extract"]

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from datasets.accounting import RowCounts
+from datasets.contracts import DETAILS_DIGEST
 from datasets.errors import AccountingError, ExtractError
 from datasets.parquet import read_table
 from datasets.quarantine import RuleCount, read_summary
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from bkt_core.variant import Variant
 
 #: Version of the file format; it increases when files of the previous one become unreadable.
 FORMAT = 2
@@ -73,6 +76,14 @@ class Extract:
     def concepts(self) -> pa.Table:
         """The concepts, one row each, by code; columns: `contracts.CONCEPTS_SCHEMA`."""
         return read_table(self.root / "concepts.parquet")
+
+    def digests_for(self, variant: Variant) -> list[str]:
+        """Return the digest of what a version reads of each concept, by code."""
+        digests: list[str] = self.concepts["digest"].to_pylist()
+        if not variant.reads_details or not self.details:
+            return digests
+        details = self.concepts[DETAILS_DIGEST.name].to_pylist()
+        return [own + more for own, more in zip(digests, details, strict=True)]
 
     @cached_property
     def users_of_base(self) -> NDArray[np.int32] | None:

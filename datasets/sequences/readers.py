@@ -15,7 +15,7 @@ from datasets.errors import ExtractError
 from datasets.row_kernels import Run, merge_runs
 from datasets.sequences.known_times import KnownLog, read_known_log
 from datasets.sequences.shard_rows import ShardRows
-from datasets.sequences.stamped import Stamped, StampReader
+from datasets.sequences.stamped import StampReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,8 +67,6 @@ class ConceptAttempts:
     last_times: NDArray[np.int64]  # (n_users,), microseconds since 1970 of the last attempt
     #: Number of attempts outside the window or of users left out.
     n_left_out: int
-    #: What a version with odds multipliers reads; `sequences` are the same as in it.
-    stamped: Stamped | None = None
 
 
 _COLUMNS = ["user", "id", "attempted_at", "correct"]
@@ -142,8 +140,8 @@ def shard_concepts(
         found, rows = _packed(concept, concept_id, rows, hashes, window, left_out)
         if stamps is None:
             return found
-        read = stamps.read(rows, (first, n, delta_first, n_delta))
-        return replace(found, sequences=read.sequences, stamped=read)
+        sequences = stamps.read(rows, (first, n, delta_first, n_delta))
+        return replace(found, sequences=sequences)
 
     return attempts_of
 
@@ -193,8 +191,8 @@ def concept_sequences(
     if not variant.multiplies:
         return found
     stamps = StampReader(extract, entry["shard"], variant)
-    read = stamps.read(rows, (first, n, delta_first, n_delta))
-    return replace(found, sequences=read.sequences, stamped=read)
+    sequences = stamps.read(rows, (first, n, delta_first, n_delta))
+    return replace(found, sequences=sequences)
 
 
 def _packed(

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bkt_core.family.covariates import NO_STAMP, covariates_of
-from bkt_core.family.facts import AttemptFacts
 from bkt_core.family.stamped import StampedSequences
 from datasets.errors import ExtractError
 from datasets.extracts.details import QUESTIONS_FILE, DetailReader, details_file
 from datasets.parquet import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from bkt_core.variant import Variant
@@ -27,29 +23,13 @@ if TYPE_CHECKING:
 _SECOND = 1_000_000
 
 
-class Stamped(NamedTuple):
-    """Attempts at one concept, for fitting (`sequences`) and for replays (`facts`)."""
-
-    sequences: StampedSequences
-    question_ids: tuple[str | None, ...]  # by code
-    facts: AttemptFacts  # with multiplier 1 for every question
-
-    def facts_with(self, odds: Mapping[str, float]) -> AttemptFacts:
-        """Return the facts with the multipliers of questions; 1 for those not named."""
-        if not self.question_ids:
-            return self.facts
-        of_code = [1.0 if one is None else odds.get(one, 1.0) for one in self.question_ids]
-        own = np.array(of_code, np.float64)[self.sequences.questions]
-        return replace(self.facts, question_odds=own)
-
-
 class StampReader:
     """Gives the attempts of concepts of one shard what a version reads beside outcomes."""
 
     def __init__(self, extract: Extract, shard: int, variant: Variant) -> None:
         self._variant = variant
         self._reader: DetailReader | None = None
-        if not variant.questions and not variant.history:
+        if not variant.reads_details:
             return  # times suffice
         if not extract.details:
             raise ExtractError(
@@ -61,7 +41,7 @@ class StampReader:
         self._reader = DetailReader(extract.shard_root / details_file(file.name), delta)
         self._questions = read_table(extract.root / QUESTIONS_FILE)["question_id"]
 
-    def read(self, rows: ShardRows, span: tuple[int, int, int, int]) -> Stamped:
+    def read(self, rows: ShardRows, span: tuple[int, int, int, int]) -> StampedSequences:
         """Return what the version reads of some of a concept's rows.
 
         `span` is the place of all rows of the concept in the shard and its delta. Attempts
@@ -77,8 +57,7 @@ class StampReader:
         if variant.questions and details is not None:
             codes, ids = self._codes(details.questions[at])
         recent, n_before, n_right = _stamps(details if variant.history else None, at, n)
-        facts = AttemptFacts(np.ones(n), recent, n_before, n_right, seconds_between(rows))
-        sequences = StampedSequences(
+        return StampedSequences(
             correct=rows.correct,
             offsets=rows.offsets,
             questions=codes,
@@ -88,10 +67,11 @@ class StampReader:
                 recent=recent,
                 n_before=n_before,
                 n_right_before=n_right,
-                seconds=facts.seconds,
+                seconds=seconds_between(rows),
             ),
+            question_ids=ids,
+            weight_names=variant.weight_names,
         )
-        return Stamped(sequences, ids, facts)
 
     def _codes(
         self, questions: NDArray[np.int32]

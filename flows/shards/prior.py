@@ -53,7 +53,9 @@ def learn_prior_of(
 
     def teachers() -> Iterator[AttemptSequences]:
         for name in choose_teachers(sizes):
-            found = concept_sequences(extract, codes[name], plan.window, left_out=left_out)
+            found = concept_sequences(
+                extract, codes[name], plan.window, left_out=left_out, variant=variant
+            )
             yield found.sequences
 
     if variant.is_plain:

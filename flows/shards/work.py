@@ -89,10 +89,13 @@ def fit_shard(job: ShardJob) -> dict[str, Any]:
     else:
         extract = open_extract(job.extract_root, job.out.parent)
         engine = engine_named(job.engine, job.plan.algo)
-        digests = extract.concepts["digest"].to_pylist()
+        variant = job.plan.algo.variant
+        digests = extract.digests_for(variant)
         works = []
         left_out = _left_out(job, extract.users.num_rows)
-        for attempts in shard_sequences(extract, job.shard, job.window, left_out=left_out):
+        for attempts in shard_sequences(
+            extract, job.shard, job.window, left_out=left_out, variant=variant
+        ):
             if job.concepts and attempts.concept_id not in job.concepts:
                 continue
             if attempts.sequences.n_attempts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from datasets.extracts.extraction import ExtractOptions, extract_attempts
 from datasets.store.connections.engines import reading
+from datasets.store.params.versions import any_reads_details
 from flows.runs.database import open_database
 from flows.runs.plan import flood_of
 from flows.versions.comparison import compare_versions
@@ -25,7 +26,10 @@ def evidence_for(engine: Engine, settings: Settings, a: str, b: str) -> VersionC
 
     The log is extracted as in a nightly run; nothing is fitted.
     """
+    with reading(engine) as conn:
+        details = any_reads_details(conn, (a, b))
     options = ExtractOptions(
+        details=details,
         future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
         max_quarantine=settings.extract.max_quarantine_share,
     )

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import func, select, text
 
-from bkt_core.family.stamps import Log, stamp_log
+from bkt_core.stamps import Log, stamp_log
 from datasets.store.attempts.stored_stamps import looked_up
 from datasets.store.connections.copy_rows import fill_temporary
 from datasets.store.connections.engines import reading

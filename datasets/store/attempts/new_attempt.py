@@ -12,7 +12,7 @@ from datasets.store.schema.types import MAX_ID_BYTES, MAX_ID_CHARACTERS, in_utc
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from bkt_core.family.stamps import Stamp
+    from bkt_core.stamps import Stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from bkt_core.family.stamps import Log, stamp_log
+from bkt_core.stamps import Log, stamp_log
 from datasets.id_codes import IdCodes
 from datasets.store.attempts.stored_stamps import stored_log
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, select
 
-from bkt_core.family.stamps import NOTHING_BEFORE, Stamp
+from bkt_core.stamps import NOTHING_BEFORE, Stamp
 from datasets.store.schema.tables import AttemptRow
 from datasets.store.schema.types import in_utc
 

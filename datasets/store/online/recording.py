@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from bkt_core.family.facts import AttemptFacts
     from bkt_core.family.params import Params
-    from bkt_core.family.stamps import Stamp
+    from bkt_core.stamps import Stamp
     from datasets.store.attempts.new_attempt import NewAttempt
     from datasets.store.states.reads import State
 

@@ -19,7 +19,7 @@ from datasets.store.schema.sql import insert_into
 from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -78,6 +78,16 @@ def list_versions(conn: Connection) -> tuple[Version, ...]:
             rows=int(row.n or 0),
         )
         for row in found
+    )
+
+
+def any_reads_details(conn: Connection, names: Collection[str]) -> bool:
+    """Return whether the version in force or one of `names` reads questions or stamps."""
+    return any(
+        one.settings.get("variant", {}).get(part)
+        for one in list_versions(conn)
+        if one.status == ACTIVE or one.version in names
+        for part in ("questions", "history")
     )
 
 

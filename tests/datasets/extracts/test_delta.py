@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import ExtractError
 from datasets.extracts.extraction import ExtractOptions, extract_attempts, open_extract
-from datasets.extracts.log import log_snapshot
+from datasets.extracts.reading.log import log_snapshot
 from datasets.sequences.readers import concept_sequences, shard_sequences
 from datasets.store.connections.engines import make_engine
 from datasets.whole_files import read_json, write_json

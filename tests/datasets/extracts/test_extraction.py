@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from datasets.errors import ExtractError
 from datasets.extracts.extraction import Extract, ExtractOptions, extract_attempts, open_extract
-from datasets.extracts.log import log_snapshot
+from datasets.extracts.reading.log import log_snapshot
 from datasets.extracts.versions import states_of_shard
 from datasets.sequences.readers import Window, concept_sequences, shard_sequences
 from tests.datasets.attempt_rows import NOW, Row, add, many

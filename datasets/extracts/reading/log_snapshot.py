@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from datasets.extracts.positions import LogPosition
+    from datasets.extracts.reading.positions import LogPosition
     from datasets.row_kernels import RowBatch
 
 STATES = "SELECT user_id, concept_id, version FROM bkt_user_skill_state"

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bkt_core.family.stamps import NOTHING_BEFORE, Log, Stamp, stamp_log
+from bkt_core.stamps import NOTHING_BEFORE, Log, Stamp, stamp_log
 from tests.oracles.stamps import following, stamps_of_user
 
 #: (user, moment, attempt, outcome of the attempt), few of each so that they meet.

@@ -15,7 +15,7 @@ import adbc_driver_manager as adbc
 import pyarrow as pa
 
 from datasets.errors import ExtractError, StorageError, storage_error
-from datasets.extracts.postgres_log import PostgresSnapshot
+from datasets.extracts.reading.postgres_log import PostgresSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from datasets.extracts.log_snapshot import LogSnapshot
+    from datasets.extracts.reading.log_snapshot import LogSnapshot
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def log_snapshot(engine: Engine, folder: Path) -> Iterator[LogSnapshot]:
         if engine.dialect.name == "sqlite":
             # Each driver is imported only where it is needed, because its import takes a
             # second.
-            from datasets.extracts.sqlite_log import sqlite_snapshot
+            from datasets.extracts.reading.sqlite_log import sqlite_snapshot
 
             with sqlite_snapshot(engine, folder) as snapshot:
                 yield snapshot

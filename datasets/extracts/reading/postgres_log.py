@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from datasets.extracts.log_snapshot import (
+from datasets.extracts.reading.log_snapshot import (
     DETAILS,
     ERASED,
     NEITHER,
@@ -14,7 +14,11 @@ from datasets.extracts.log_snapshot import (
     batches,
     numbers,
 )
-from datasets.extracts.positions import FROM_ELSEWHERE, POSTGRES_POSITION, PostgresPosition
+from datasets.extracts.reading.positions import (
+    FROM_ELSEWHERE,
+    POSTGRES_POSITION,
+    PostgresPosition,
+)
 from datasets.row_kernels import NO_MOMENT, RowBatch
 
 if TYPE_CHECKING:
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from datasets.extracts.log_snapshot import Connection
-    from datasets.extracts.positions import LogPosition
+    from datasets.extracts.reading.log_snapshot import Connection
+    from datasets.extracts.reading.positions import LogPosition
 
 
 class PostgresSnapshot(LogSnapshot):

@@ -16,7 +16,7 @@ import adbc_driver_sqlite.dbapi as adbc_sqlite
 import numpy as np
 
 from datasets.errors import ExtractError
-from datasets.extracts.log_snapshot import (
+from datasets.extracts.reading.log_snapshot import (
     DETAILS,
     ERASED,
     NEITHER,
@@ -25,7 +25,7 @@ from datasets.extracts.log_snapshot import (
     batches,
     numbers,
 )
-from datasets.extracts.positions import SQLITE_POSITION, SqlitePosition
+from datasets.extracts.reading.positions import SQLITE_POSITION, SqlitePosition
 from datasets.id_codes import text_column
 from datasets.row_kernels import RowBatch, read_only, times_from_text
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Engine
 
-    from datasets.extracts.log_snapshot import Connection
-    from datasets.extracts.positions import LogPosition
+    from datasets.extracts.reading.log_snapshot import Connection
+    from datasets.extracts.reading.positions import LogPosition
 
 #: Invalid outcomes of any type become a value that no rule accepts.
 _COLUMNS = f"id, user_id, concept_id, iif(correct IN (0, 1), correct, {NEITHER}), attempted_at"
