@@ -19,8 +19,20 @@ import numpy as np
 import polars as pl
 from sqlalchemy import text
 
-from benchmarks.data.states import CONCEPTS, fill_states, initialised, promote_all, staged
-from benchmarks.parts.states_latency import bench_latency, sweep_forever
+from benchmarks.data.states import (
+    CONCEPTS,
+    fill_log,
+    fill_states,
+    initialised,
+    promote_all,
+    staged,
+)
+from benchmarks.parts.states_latency import (
+    activate_forever,
+    bench_latency,
+    fit_both,
+    sweep_forever,
+)
 from benchmarks.parts.states_memory import bench_memory, night_in_this_process
 from bkt_core.params import BktParams
 from bkt_core.replay import replay
@@ -60,14 +72,21 @@ def main() -> int:
     parser.add_argument("--states", type=int, default=1_000_000)
     parser.add_argument("--chunk", type=int, help="of a sweep; that of the settings else")
     parser.add_argument("--sweep", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--activate", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--only-activation", action="store_true")
     parser.add_argument("--night", nargs=2, metavar=("URL", "DIR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     chunk = options.chunk or load_settings().recompute.states_per_chunk
     warm_up()
     if options.sweep:
         sweep_forever(options.sweep, chunk)
+    if options.activate:
+        activate_forever(options.activate)
     if options.night:
         return night_in_this_process(*options.night, chunk)
+    if options.only_activation:
+        with postgres_server(shared_buffers="1GB", max_wal_size="8GB") as server:
+            return bench_activation(server, options.states, chunk)
     missed = bench_replay()
     with postgres_server(shared_buffers="1GB", max_wal_size="8GB") as server:
         print(
@@ -78,8 +97,20 @@ def main() -> int:
         missed += bench_writing(engine, server, chunk)
         missed += bench_latency(engine, chunk)
         engine.dispose()
+        missed += bench_activation(server, options.states, chunk)
         missed += bench_memory(server, options.states, chunk)
     print(f"{missed} limits missed")
+    return missed
+
+
+def bench_activation(server: PostgresServer, n_states: int, chunk: int) -> int:
+    """The online path while versions change, at a tenth of the states, with five attempts."""
+    engine = initialised(server.new_database())
+    n_users = max(n_states // 10 // len(CONCEPTS), 50)
+    fill_log(engine, n_users=n_users, n_concepts=len(CONCEPTS), per_key=5)
+    fit_both(engine)
+    missed = bench_latency(engine, chunk, activating=True)
+    engine.dispose()
     return missed
 
 

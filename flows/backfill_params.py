@@ -11,7 +11,6 @@ from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import load_settings
 from datasets.sequences.warm_up import compile_row_kernels
 from datasets.store.connections.engines import reading
-from datasets.store.params.algorithms import active_algorithm
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, find_run
 from datasets.store.states.past_params import Clock
@@ -155,7 +154,6 @@ def _run_step(
     step = backfill.step(day)
     with reading(engine) as conn:
         earlier = find_run(conn, step.run_id)
-        version = active_algorithm(conn)
     if earlier is not None and earlier.status in ENDED:
         summary = summary_from_json(earlier.manifest["outcome"])
         return BackfillStep(day=day, summary=_delivered(settings, summary), was_done=True)
@@ -164,7 +162,7 @@ def _run_step(
         settings,
         backfill.fit_request(day),
         backfill.extract,
-        version,
+        backfill.version,
         kind=STEP_KIND,
         at=datetime.now(UTC),
         step=step,

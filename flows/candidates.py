@@ -114,7 +114,7 @@ def _night_under(
     plan = begin_run(
         engine,
         settings,
-        request.model_copy(update={"approve": ()}),
+        request,
         extract,
         version,
         kind=CANDIDATE,

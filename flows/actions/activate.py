@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from getpass import getuser
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from bkt_core.errors import BktError
 from datasets.store.attempts.fill_stamps import count_unstamped
@@ -19,6 +20,14 @@ from datasets.store.runs.runs import RunStatus, list_runs
 from datasets.store.states.snapshots import write_snapshots
 from datasets.store.states.sweep import sweep
 from datasets.store.states.version_impact import version_impact
+from flows.actions.activation_record import (
+    KIND,
+    approved_json,
+    judged,
+    log_to_mlflow,
+    report_json,
+    write_files,
+)
 from flows.lifecycle.record import close_dead_runs, recorded
 from flows.runs.database import open_database
 from flows.tracking.evidence_log import update_champion_alias
@@ -32,10 +41,10 @@ if TYPE_CHECKING:
 
     from bkt_core.evaluation.limits import GateLimits
     from bkt_settings.pipeline import Settings
+    from datasets.store.runs.runs import Run
     from datasets.store.states.version_impact import VersionImpact
     from flows.versions.comparison import VersionComparison
-
-KIND = "activate"
+    from flows.versions.report import VersionReport
 
 
 class NotApprovedError(BktError):
@@ -57,6 +66,8 @@ class ActivationPlan:
     impact: VersionImpact
     #: Comparison of the stored parameters on held-out attempts; None if nothing would change.
     evidence: VersionComparison | None
+    #: Digest of the extraction of these attempts.
+    data_digest: str
     #: Why a person must approve it; empty if the evidence suffices.
     objections: tuple[str, ...]
 
@@ -108,23 +119,16 @@ def activate(
         open_database(settings) as engine,
         run_lock(engine, holder=f"bkt algo activate {version}") as lock,
     ):
-        asked = {"version": version}
-        unfinished = _unfinished(engine, version)
-        with reading(engine) as conn:
-            before = active_algorithm(conn).version
-            algorithm(conn, version)  # raises if it is missing or has unknown settings
-        if before == version and unfinished is None:
+        begun = _begun(engine, settings, version, approve=approve)
+        if begun is None:
             return ActivationReport(
                 run_id=None, before=version, after=version, states=0, snapshots=0, problem=None
             )
-        manifest: dict[str, Any] = {"asked": asked, "before": before, "approved": approve}
-        if unfinished is None and not approve:
-            plan = _plan(engine, settings, version)
-            if plan.objections:
-                raise NotApprovedError(_sentence(plan))
-            manifest["evidence"] = plan.as_json()
-        close_dead_runs(engine, settings, keep=unfinished)
-        with recorded(engine, KIND, run_id=unfinished, manifest=manifest) as run_id:
+        run_id = begun.run_id
+        close_dead_runs(engine, settings, keep=run_id)
+        with recorded(engine, KIND, run_id=run_id, manifest=begun.manifest):
+            if begun.report is not None:
+                write_files(settings.data_dir / "runs" / run_id, begun.report)
             lock.check()
             with engine.begin() as conn:
                 at = datetime.now(UTC)
@@ -136,10 +140,11 @@ def activate(
             n_rows = write_snapshots(
                 engine, run_id=run_id, at=datetime.now(UTC), before_batch=lock.check
             )
-            problem = update_champion_alias(engine, settings)
+            problem = log_to_mlflow(engine, settings, run_id)
+            problem = update_champion_alias(engine, settings) or problem
         return ActivationReport(
             run_id=run_id,
-            before=before,
+            before=begun.manifest["before"],
             after=version,
             states=swept.written,
             snapshots=n_rows,
@@ -147,15 +152,50 @@ def activate(
         )
 
 
-def _unfinished(engine: Engine, version: str) -> str | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """An activation that is allowed, new or resumed; `report` has files still to be written."""
+
+    run_id: str
+    manifest: dict[str, Any]
+    report: VersionReport | None = None
+
+
+def _begun(engine: Engine, settings: Settings, version: str, *, approve: bool) -> _Begun | None:
+    """Return the unfinished activation or a new one; None if there is nothing to do.
+
+    Raises `NotApprovedError`, or an error if the version is missing or has unknown settings.
+    """
+    unfinished = _unfinished(engine, version)
+    if unfinished is not None:
+        return _Begun(run_id=unfinished.run_id, manifest=unfinished.manifest)
+    with reading(engine) as conn:
+        before = active_algorithm(conn).version
+        algorithm(conn, version)
+    if before == version:
+        return None
+    run_id = uuid4().hex
+    manifest = {"asked": {"version": version}, "before": before, "approved": approve}
+    if approve:
+        told = approved_json(before, version, run_id=run_id)
+        return _Begun(run_id=run_id, manifest=manifest | {"report": told})
+    plan = _plan(engine, settings, version)
+    if plan.evidence is None or plan.objections:
+        raise NotApprovedError(_sentence(plan))
+    report = judged(plan.evidence, run_id=run_id, data_digest=plan.data_digest)
+    manifest |= {"evidence": plan.as_json(), "report": report_json(report)}
+    return _Begun(run_id=run_id, manifest=manifest, report=report)
+
+
+def _unfinished(engine: Engine, version: str) -> Run | None:
     """Return the newest activation if it is unfinished, of this version, and has switched."""
     with reading(engine) as conn:
-        last: Any = next(iter(list_runs(conn, kind=KIND)), None)
+        last = next(iter(list_runs(conn, kind=KIND)), None)
         if last is None or last.status is RunStatus.DONE:
             return None
         mine = last.manifest.get("asked") == {"version": version}
         flipped = active_algorithm(conn).version == version
-        return last.run_id if mine and flipped else None
+        return last if mine and flipped else None
 
 
 def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
@@ -164,9 +204,9 @@ def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
         was, now = active_params(conn, before.id), active_params(conn, after.id)
         impact = version_impact(conn, before, after)
         unstamped = count_unstamped(conn) if after.params.variant.history else 0
-    found = None
+    found, digest = None, ""
     if before.id != after.id:
-        found = evidence_for(engine, settings, before.version, after.version)
+        found, digest = evidence_for(engine, settings, before.version, after.version)
     return ActivationPlan(
         before=before.version,
         after=after.version,
@@ -174,6 +214,7 @@ def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
         to_defaults=tuple(sorted(was.keys() - now.keys())),
         impact=impact,
         evidence=found,
+        data_digest=digest,
         objections=tuple(_objections(impact, found, settings.gates, unstamped)),
     )
 

@@ -16,7 +16,7 @@ from datasets.fit_files import digest_of
 from datasets.sequences.known_times import write_known_times
 from datasets.sequences.readers import shard_rows
 from datasets.store.connections.engines import reading
-from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.algorithms import active_algorithm, algorithm
 from datasets.store.runs.runs import RunStatus, list_runs, start_run
 from flows.runs.plan import PACKAGE_VERSION, Step, code_version
 from flows.runs.requests import BackfillParamsRequest, FitRequest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from bkt_settings.pipeline import Settings
     from datasets.extracts.extraction import Extract
+    from datasets.store.params.algorithms import Algorithm
     from datasets.store.runs.runs import Run
 
 #: Most steps of a backfill: people can still compare them, and MLflow shows them well.
@@ -45,6 +46,7 @@ class BackfillPlan:
     run_id: str
     run_dir: Path
     request: BackfillParamsRequest
+    version: Algorithm
     days: tuple[date, ...]
     extract: Extract
     resumed: bool
@@ -54,7 +56,9 @@ class BackfillPlan:
         """A short name for people."""
         asked = self.request
         known = " as known" if asked.as_known else ""
-        return f"backfill {asked.first_day}..{asked.last_day} by {asked.step_days}d{known}"
+        under = "" if asked.algo is None else f" under {asked.algo}"
+        days = f"{asked.first_day}..{asked.last_day} by {asked.step_days}d"
+        return f"backfill {days}{known}{under}"
 
     def step(self, day: date) -> Step:
         """Return the parent of one day's run; it is the same whoever starts the backfill."""
@@ -70,7 +74,11 @@ class BackfillPlan:
         """Return the request of a trial that fits the attempts known at the end of a day."""
         asked = self.request
         return FitRequest(
-            until=end_of(day), concepts=asked.concepts, engine=asked.engine, seed=asked.seed
+            until=end_of(day),
+            concepts=asked.concepts,
+            engine=asked.engine,
+            seed=asked.seed,
+            algo=asked.algo,
         )
 
 
@@ -107,13 +115,15 @@ def begin_backfill(
     """
     asked = request.model_dump(mode="json")
     with reading(engine) as conn:
-        version = active_algorithm(conn).version
+        version = (
+            active_algorithm(conn) if request.algo is None else algorithm(conn, request.algo)
+        )
         earlier = list_runs(conn, kind=KIND)
     identity = digest_of(
         {
             "kind": "backfill params",
             "request": asked,
-            "algo_version": version,
+            "algo_version": version.version,
             "sections": settings.model_dump(mode="json", include={"fit", "gates", "extract"}),
             "version": code_version(),
         }
@@ -131,7 +141,7 @@ def begin_backfill(
         "data_digest": extract.digest,
         "days": [day.isoformat() for day in days],
         "package_version": PACKAGE_VERSION,
-        "algo_version": version,
+        "algo_version": version.version,
     }
     with engine.begin() as conn:
         start_run(
@@ -148,6 +158,7 @@ def begin_backfill(
         run_id=run_id,
         run_dir=extract.session,
         request=request,
+        version=version,
         days=days,
         extract=extract,
         resumed=resumed,

@@ -127,6 +127,7 @@ def begin_run(
     identity = digest_of(
         {
             "kind": kind,
+            "algo_version": algorithm.version,  # another one may have equal settings
             "data": extract.digest,
             "settings": made_by,
             "sections": settings.model_dump(mode="json", include={"fit", "gates", "extract"}),

@@ -185,6 +185,19 @@ class BackfillParamsRequest(DaysRequest):
     promote: bool = Field(
         False, description="Promote the winners of the last day, as a nightly run would."
     )
+    algo: str | None = Field(
+        None,
+        description="The algorithm version whose bounds and rules apply; if empty, the active.",
+    )
+
+    def check(self) -> None:
+        """Check that only the version in force is promoted, and the order of the days."""
+        super().check()
+        if self.promote and self.algo is not None:
+            raise UsageError(
+                "--promote goes with the version in force, without --algo; nights keep the "
+                "parameters of candidates that [fit] candidates names."
+            )
 
 
 class RecomputeRequest(FlowRequest):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import ExtractError
@@ -87,6 +87,14 @@ def log_comparison(
     return _logged(settings, settings.mlflow_experiment, as_run, files)
 
 
+def log_activation(
+    settings: Settings, report: MonitoringReport, files: Sequence[Path]
+) -> TrackingResult:
+    """Log an activation beside the nightly runs and the comparisons, with the same keys."""
+    shown = replace(report, table=report.table.head(SHOWN))
+    return _logged(settings, settings.mlflow_experiment, shown, files)
+
+
 def _logged(
     settings: Settings, experiment: str, report: MonitoringReport, files: Sequence[Path]
 ) -> TrackingResult:
@@ -102,7 +110,7 @@ def _logged(
             )
         )
     except TrackingUnavailableError as error:
-        where = ", ".join(str(file) for file in files)
+        where = ", ".join(str(file) for file in files) or "the row of the run"
         return TrackingResult(
             problem=f"Not delivered to MLflow: {error.reason} It is kept in {where}."
         )

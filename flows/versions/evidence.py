@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from flows.versions.comparison import VersionComparison
 
 
-def evidence_for(engine: Engine, settings: Settings, a: str, b: str) -> VersionComparison:
+def evidence_for(
+    engine: Engine, settings: Settings, a: str, b: str
+) -> tuple[VersionComparison, str]:
     """Compare version B with version A, with the parameters that each would have in force.
 
-    The log is extracted as in a nightly run; nothing is fitted.
+    The log is extracted as in a nightly run, and its digest is returned; nothing is fitted.
     """
     with reading(engine) as conn:
         details = any_reads_details(conn, (a, b))
@@ -43,8 +45,9 @@ def evidence_for(engine: Engine, settings: Settings, a: str, b: str) -> VersionC
             sides = rows_in_force(conn, versions, settings.data_dir / "fits")
         flood = flood_of(settings, extract)
         left_out = None if flood is None else flood.users
-        return compare_versions(
+        found = compare_versions(
             extract, versions.names, sides, left_out=left_out, variant=versions.variant
         )
+        return found, extract.digest
     finally:
         shutil.rmtree(extract.session, ignore_errors=True)  # no run refers to its files

@@ -45,7 +45,8 @@ class VersionReport:
     def name(self) -> str:
         """A name for people."""
         a, b = self.comparison.a, self.comparison.b
-        return f"compare {a} {b} {self.at:%Y-%m-%d %H:%M} ({self.run_id[:8]})"
+        kind = self.tags["kind"]
+        return f"{kind} {a} {b} {self.at:%Y-%m-%d %H:%M} ({self.run_id[:8]})"
 
     def metrics(self) -> dict[str, float]:
         """Return B's scores under the keys of a run, A's with `rival_`, and the differences.
@@ -93,7 +94,7 @@ def version_report(
     data_digest: str,
     at: datetime,
 ) -> VersionReport:
-    """Build the report of a comparison."""
+    """Build the report of a comparison; `tags` take precedence over its own."""
     return VersionReport(
         run_id=run_id,
         at=at,

@@ -13,7 +13,7 @@ from bkt_core.errors import BktError
 from bkt_core.params import BktParams
 from bkt_settings.pipeline import load_settings
 from datasets.store.connections.engines import reading
-from datasets.store.errors import LockedError
+from datasets.store.errors import LockedError, UnknownAlgorithmError
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, list_runs
 from flows import backfill_params as backfills
@@ -174,6 +174,29 @@ def test_as_known_fits_what_was_stored_by_then(log: Engine):
 
 
 @pytest.mark.harness
+@pytest.mark.usefixtures("prefect_server")
+def test_a_candidate_is_fitted_through_history_and_serves_nobody(log: Engine):
+    """Each step is the trial of its day under that version; a missing version is named."""
+    request = ASKED.model_copy(update={"algo": "v2", "first_day": DAYS[-1]})
+    before = all_rows(log)
+    done = backfill_params(request)
+    assert done.exit_code == 0
+    assert done.name.endswith("under v2")
+    assert all_rows(log) == before
+    trial = trial_fit(FitRequest(until=end_of(DAYS[-1]), algo="v2"))
+    (step,) = done.steps
+    assert step.summary.metrics == trial.metrics
+    assert trial.concepts.reused == 2
+    found = mlflow_runs()
+    assert found[done.mlflow_run_id].data.params["backfill.algo"] == "v2"
+    assert found[step.summary.mlflow_run_id].data.tags["bkt.algo_version"] == "v2"
+    under_v1 = backfill_params(request.model_copy(update={"algo": None}))
+    assert under_v1.steps[0].summary.metrics != step.summary.metrics
+    with pytest.raises(UnknownAlgorithmError, match="v9"):
+        backfill_params(request.model_copy(update={"algo": "v9"}))
+
+
+@pytest.mark.harness
 @pytest.mark.usefixtures("prefect_server", "no_mlflow")
 def test_the_last_day_is_promoted_where_that_is_asked(log: Engine):
     """Through the gates and the protocol of a night; states follow, twice is once."""
@@ -206,6 +229,10 @@ def test_a_second_operator_is_refused_by_name(log: Engine):
         (["--from", "", "--to", "2026-01-20"], "--from"),
         (["--from", "2026-02-30", "--to", "2026-03-20"], "--from"),
         (["--from", "2026-01-06"], "--to"),
+        (
+            ["--from", "2026-01-06", "--to", "2026-01-20", "--promote", "--algo", "v2"],
+            "without --algo",
+        ),
     ],
 )
 def test_a_range_that_cannot_be_meant_is_refused_in_words(

@@ -13,7 +13,12 @@ from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import active_algorithm, algorithm
 from datasets.store.params.events import EventDecision, events_of_run, version_at
 from datasets.store.params.skill_params import active_params
-from datasets.store.params.versions import retire_version
+from datasets.store.params.versions import (
+    add_version,
+    list_versions,
+    retire_version,
+    version_named,
+)
 from datasets.store.runs.runs import RunStatus, list_runs
 from flows.actions.activate import activate, plan_activation
 from flows.nightly import nightly
@@ -98,6 +103,26 @@ def test_an_activation_finds_the_rows_that_nights_have_kept(sqlite_night: Engine
             text("SELECT decision FROM bkt_promotion_event ORDER BY id DESC LIMIT 1")
         )
         assert told.scalar_one() == EventDecision.ACTIVATED.value
+
+
+def test_candidates_with_equal_settings_have_runs_and_rows_of_their_own(
+    sqlite_night: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    """A run is named by its version too."""
+    monkeypatch.setenv("BKT_FIT__CANDIDATES", '["same", "other"]')
+    with sqlite_night.begin() as conn:
+        settings = version_named(list_versions(conn), "v2").settings
+        for name in ("same", "other"):
+            add_version(conn, name, settings, at=datetime.now(UTC))
+    assert nightly(RetrainRequest()).exit_code == 0
+    runs = candidate_runs(sqlite_night)
+    assert sorted(run.manifest["algo_version"] for run in runs) == ["other", "same"]
+    with reading(sqlite_night) as conn:
+        rows = [
+            {(row.concept_id, row.params) for row in active_params(conn, one.id).values()}
+            for one in (algorithm(conn, "same"), algorithm(conn, "other"))
+        ]
+    assert rows[0] == rows[1] != set()
 
 
 def test_a_candidate_that_cannot_be_fitted_is_told_and_the_night_is_done(

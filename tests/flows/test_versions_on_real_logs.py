@@ -52,22 +52,31 @@ def replayed(engine: Engine) -> dict[tuple[str, str], tuple[float, int | None, i
     return states
 
 
-def test_there_and_back_on_algebra(
-    benchmark_data: Path, tracked_home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "at_least"),
+    [("algebra05_114u", 7_000), ("assist0910_builder_train", 20_000)],
+)
+def test_there_and_back(
+    name: str,
+    at_least: int,
+    benchmark_data: Path,
+    tracked_home: Path,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     url = engine.url.render_as_string(hide_password=False)
     monkeypatch.setenv("BKT_DATABASE_URL", url)
     monkeypatch.setenv("BKT_FIT__CANDIDATES", '["v2"]')
     import_file(
         engine,
-        benchmark_data / "algebra05_114u.parquet",
+        benchmark_data / f"{name}.parquet",
         ImportOptions(),
         quarantine_root=tracked_home / "q",
         at=datetime.now(UTC),
     )
     nightly(RetrainRequest())
     first = replayed(engine)
-    assert len(first) > 7_000
+    assert len(first) > at_least
     there = activate(load_settings(), "v2", approve=True)
     second = replayed(engine)
     assert there.states == len(first)

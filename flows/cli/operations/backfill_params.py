@@ -40,6 +40,7 @@ def backfill_params(
     engine: EngineName | None = None,
     seed: int | None = None,
     promote: Flag = False,
+    algo: str | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
     """Fit the attempts known at the end of each of several past days, as runs to compare.
@@ -65,6 +66,8 @@ def backfill_params(
         Another seed of the folds.
     promote
         Promote the winners of the last day, as `bkt retrain` would.
+    algo
+        The algorithm version whose bounds and rules apply, such as v2; the active by default.
     """
     with usage_errors():
         request = BackfillParamsRequest(
@@ -76,6 +79,7 @@ def backfill_params(
             engine=engine,
             seed=seed,
             promote=promote,
+            algo=algo,
         )
     request.check()
     refuse_future(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,44 +9,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bkt_core.params import BktParams
+from bkt_settings.pipeline import load_settings
 from datasets.store.connections.engines import reading
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import active_algorithm
+from datasets.store.params.events import EventDecision, history
 from datasets.store.runs.runs import RunStatus, list_runs
 from datasets.store.states.sweep import outstanding, sweep
 from flows.actions.activate import NotApprovedError, activate, plan_activation
 from tests.datasets.store.params.test_activation import expected, fit_v2, stored
 from tests.datasets.store.writing import import_rows, promote
+from tests.flows.support.killed_activations import SWITCHED, UNSWITCHED
 from tests.moments import STARTED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
     from bkt_settings.pipeline import Settings
 
 SURE = BktParams(p_L0=0.96, p_T=0.2, p_S=0.1, p_G=0.15)
-#: An activation that dies at a point.
-_KILLED = """
-import os, signal, sys
-from bkt_settings.pipeline import load_settings
-from datasets.store.connections.fault_points import install_harness
-from flows.actions.activate import activate
-def die(name):
-    if name == sys.argv[1]:
-        os.kill(os.getpid(), signal.SIGKILL)
-install_harness(die)
-activate(load_settings(), "v2", approve=True)
-"""
-POINTS = (
-    "activate: locked",
-    "activate: flipped",
-    "activate: recorded",
-    "activate: committed",
-    "sweep: chunk written",
-    "sweep: chunk committed",
-    "snapshot: rows written",
-    "snapshot: committed",
-)
 
 
 def in_force(engine: Engine) -> str:
@@ -58,6 +41,24 @@ def in_force(engine: Engine) -> str:
 def runs(engine: Engine) -> list[Any]:
     with reading(engine) as conn:
         return list(list_runs(conn, kind="activate"))
+
+
+def logged(settings: Settings, run_id: str) -> Any:
+    """The one run of MLflow about this run."""
+    from mlflow.tracking import MlflowClient  # noqa: TID251 - the store is read back
+
+    client = MlflowClient(settings.tracking_uri)
+    experiment = client.get_experiment_by_name(settings.mlflow_experiment)
+    (found,) = client.search_runs([experiment.experiment_id], f"tags.`bkt.run_id` = '{run_id}'")
+    assert found.info.status == "FINISHED"
+    return found
+
+
+def told_by(engine: Engine) -> set[str]:
+    """The activations that concept c was told of."""
+    with reading(engine) as conn:
+        events = history(conn, "c")
+    return {one.run_id for one in events if one.decision is EventDecision.ACTIVATED}
 
 
 def states(engine: Engine) -> dict[Any, Any]:
@@ -131,8 +132,9 @@ def test_a_version_that_moves_too_many_users_needs_a_person(settings: Settings, 
 
 
 def test_evidence_suffices_where_nothing_speaks_against_it_and_is_kept(
-    settings: Settings, engine: Engine
+    settings: Settings, engine: Engine, tracked_home: Path
 ):
+    assert tracked_home.is_dir()
     crowd(engine)
     promote(engine, "run-1", "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.4, p_G=0.4))
     fit_v2(engine, "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.3, p_G=0.3))
@@ -162,25 +164,112 @@ def test_there_and_back_states_and_snapshots_follow(settings: Settings, engine: 
     assert [run.status for run in runs(engine)] == [RunStatus.DONE] * 2
 
 
+@pytest.fixture
+def killed(settings: Settings, tracked_home: Path) -> Iterator[Callable[[str], bool]]:
+    """Activates v2 in another process and kills it at a place; tells whether it came there."""
+    assert settings.data_dir == tracked_home
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.flows.support.killed_activations"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+
+        def kill(place: str) -> bool:
+            process.stdin.write(f"{place}\n")
+            return process.stdout.readline() == "True\n"
+
+        yield kill
+        process.stdin.close()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.timeout(600)
 def test_an_activation_that_was_killed_is_finished_by_the_same_command(
-    point: str, settings: Settings, engine: Engine
+    settings: Settings, engine: Engine, killed: Callable[[str], bool]
 ):
-    """Killed as by a power cut; nothing is half active, and one run has the events."""
+    """Killed as by a power cut; nothing is half active, and one run has the events.
+
+    Each place follows a way back to v1, with the bits of before.
+    """
+    crowd(engine)
+    promote(engine, "run-1", "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.4, p_G=0.4))
+    fit_v2(engine, "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.3, p_G=0.3))
+    sweep(engine, at=STARTED)
+    first = states(engine)
+    for place in (*UNSWITCHED, *SWITCHED):
+        earlier = {run.run_id for run in runs(engine)}
+        assert killed(place), place
+        assert in_force(engine) == ("v2" if place in SWITCHED else "v1"), place
+        done = activate(settings, "v2")
+        assert (done.before, done.after, done.problem) == ("v1", "v2", None), place
+        assert in_force(engine) == "v2"
+        assert states(engine) != first
+        ended = {run.run_id: run.status for run in runs(engine) if run.run_id not in earlier}
+        assert ended.pop(done.run_id) is RunStatus.DONE
+        assert set(ended.values()) <= {RunStatus.ABANDONED}, place
+        assert not (place in SWITCHED and ended), place
+        assert told_by(engine) - earlier == {done.run_id}, place
+        assert logged(settings, done.run_id).data.tags["bkt.role"] == "activation"
+        assert activate(settings, "v2").run_id is None
+        activate(settings, "v1", approve=True)
+        assert states(engine) == first
+
+
+@pytest.mark.slow
+def test_one_that_a_person_approved_is_finished_by_the_same_command(
+    settings: Settings, engine: Engine, killed: Callable[[str], bool]
+):
     promote(engine, "run-1", "a")
     fit_v2(engine, "a", SURE)
-    sweep(engine, at=STARTED)
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, point], capture_output=True, check=False, timeout=120
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    flipped = POINTS.index(point) >= POINTS.index("activate: committed")
-    assert in_force(engine) == ("v2" if flipped else "v1")
-    done = activate(settings, "v2", approve=not flipped)
-    assert done.after == in_force(engine) == "v2"
-    states(engine)
-    ended = [run.status for run in runs(engine)]
-    assert ended == ([RunStatus.DONE] if flipped else ended)
-    assert ended[0] is RunStatus.DONE
-    assert activate(settings, "v2").run_id is None
+    for place in ("activate: flipped", "activate: committed"):
+        assert killed(f"approve {place}"), place
+        assert activate(settings, "v2", approve=True).before == "v1"
+        states(engine)
+        assert runs(engine)[0].status is RunStatus.DONE
+        activate(settings, "v1", approve=True)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_mlflow_has_the_evidence_and_an_approval_has_none(
+    settings: Settings, engine: Engine, tracked_home: Path
+):
+    """Under the keys of nights and comparisons; no figures where a person decided."""
+    crowd(engine)
+    promote(engine, "run-1", "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.4, p_G=0.4))
+    fit_v2(engine, "c", BktParams(p_L0=0.3, p_T=0.001, p_S=0.3, p_G=0.3))
+    there = activate(settings, "v2")
+    (run,) = runs(engine)
+    evidence = run.manifest["evidence"]["evidence"]
+    data = logged(settings, there.run_id).data
+    scores = evidence["scores"]["log_loss"]
+    found = [data.metrics[key] for key in ("pooled_log_loss", "rival_pooled_log_loss")]
+    assert found == [scores["b"], scores["a"]]
+    assert data.metrics["p_not_worse"] == evidence["p_not_worse"]
+    assert (data.tags["bkt.kind"], data.tags["bkt.rival_version"]) == ("activate", "v1")
+    assert len(data.tags["bkt.data_digest"]) > 10
+    folder = tracked_home / "runs" / there.run_id
+    assert {file.name for file in folder.iterdir()} == {
+        "versions.json",
+        "versions.parquet",
+        "versions.html",
+    }
+    back = activate(settings, "v1", approve=True)
+    assert back.problem is None
+    data = logged(settings, back.run_id).data
+    assert data.metrics == {}
+    assert data.tags["bkt.approved"] == "true"
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_an_activation_that_mlflow_does_not_take_is_done_and_tells(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    assert not settings.tracking_uri.startswith("http")
+    fit_v2(engine, "a", SURE)
+    monkeypatch.setenv("BKT_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = activate(load_settings(), "v2")
+    assert in_force(engine) == "v2"
+    assert "MLflow" in done.problem
+    assert runs(engine)[0].status is RunStatus.DONE
