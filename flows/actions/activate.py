@@ -25,6 +25,7 @@ from flows.actions.activation_record import (
     approved_json,
     judged,
     log_to_mlflow,
+    page_of,
     report_json,
     write_files,
 )
@@ -97,6 +98,8 @@ class ActivationReport:
     snapshots: int
     #: Why MLflow could not be updated; None if it was.
     problem: str | None
+    #: The page with the evidence; None if a person approved it.
+    page: str | None = None
 
 
 def plan_activation(settings: Settings, version: str) -> ActivationPlan:
@@ -149,6 +152,7 @@ def activate(
             states=swept.written,
             snapshots=n_rows,
             problem=problem,
+            page=page_of(settings, run_id),
         )
 
 

@@ -87,6 +87,12 @@ def write_files(folder: Path, report: VersionReport) -> None:
     write_version_page(folder, report)
 
 
+def page_of(settings: Settings, run_id: str) -> str | None:
+    """Return the path of the page of an activation; None if it has none."""
+    page = settings.data_dir / "runs" / run_id / PAGE
+    return str(page) if page.is_file() else None
+
+
 def log_to_mlflow(engine: Engine, settings: Settings, run_id: str) -> str | None:
     """Log an activation from its row and its files; return why that failed, or None.
 

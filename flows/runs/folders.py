@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from bkt_core.errors import BadInputError, UsageError
 from datasets.store.runs.runs import runs_named
+from datasets.whole_files import read_json
 from flows.evidence.evidence import FACTS
+from flows.runs.plan import CANDIDATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,10 @@ def stored_run(conn: Connection, run: str) -> str:
 
 
 def run_folder(settings: Settings, run_id: str | None) -> Path:
-    """Return the folder of a run by its id or the beginning of it; the newest if None."""
+    """Return the folder of a run by its id or the beginning of it; the newest if None.
+
+    The newest is that of the version in force: candidates are fitted after the night itself.
+    """
     runs = settings.data_dir / "runs"
     known = sorted(
         (path.parent for path in runs.glob(f"*/{FACTS}")),
@@ -40,7 +45,8 @@ def run_folder(settings: Settings, run_id: str | None) -> Path:
             raise UsageError(
                 f"There is no run with evidence in {runs} yet; `bkt retrain` makes one."
             )
-        return known[-1]
+        served = (folder for folder in reversed(known) if _kind(folder) != CANDIDATE)
+        return next(served, known[-1])
     found = [folder for folder in known if folder.name.startswith(run_id)]
     if len(found) == 1 or (found and found[0].name == run_id):
         return found[0]
@@ -49,3 +55,9 @@ def run_folder(settings: Settings, run_id: str | None) -> Path:
     raise UsageError(
         f"RUN must name one run in {runs}, got {run_id!r}, but {said}; the newest: {newest}."
     )
+
+
+def _kind(folder: Path) -> str | None:
+    """Return the kind of the run that a folder has the evidence of."""
+    kind: str | None = read_json(folder / FACTS).get("kind")
+    return kind

@@ -22,6 +22,7 @@ from datasets.store.params.versions import (
 from datasets.store.runs.runs import RunStatus, list_runs
 from flows.actions.activate import activate, plan_activation
 from flows.nightly import nightly
+from flows.runs.folders import run_folder
 from flows.runs.requests import RetrainRequest
 from tests.flows.support.night_oracle import all_rows, expected_states, stored_states
 
@@ -76,6 +77,7 @@ def test_a_night_keeps_rows_of_its_candidates_and_touches_no_state_for_them(nigh
     assert "bkt.role" not in active.data.tags
     assert logged.data.metrics.keys() == active.data.metrics.keys()
 
+    assert run_folder(load_settings(), None).name == first.run_id
     before = all_rows(night)
     again = nightly(RetrainRequest())
     assert (again.status, again.exit_code) == ("unchanged", 0)

@@ -15,8 +15,14 @@ from bkt_core.errors import BadInputError
 from bkt_core.params import AlgoParams, unknown_settings
 from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import ALGO_KEY
+from datasets.store.params.events import EventDecision
 from datasets.store.schema.sql import insert_into
-from datasets.store.schema.tables import AlgoParamsRow, AlgoVersionRow, SkillParamsRow
+from datasets.store.schema.tables import (
+    AlgoParamsRow,
+    AlgoVersionRow,
+    PromotionEventRow,
+    SkillParamsRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -43,6 +49,9 @@ class Version:
     concepts_fitted: int
     #: Number of rows of `bkt_skill_params`, active or not.
     rows: int
+    #: When the version in force was activated, or added if nothing was fitted by then; None of
+    #: other versions.
+    in_force_since: datetime | None
 
     @property
     def unknown(self) -> list[str]:
@@ -60,6 +69,13 @@ def list_versions(conn: Connection) -> tuple[Version, ...]:
         .group_by(SkillParamsRow.algo_version_id)
         .subquery()
     )
+    events = PromotionEventRow
+    activated = conn.execute(
+        select(events.algo_version_id, func.max(events.created_at))
+        .where(events.decision == EventDecision.ACTIVATED.value)
+        .group_by(events.algo_version_id)
+    )
+    since = {version: at for version, at in activated}  # noqa: C416 - of rows
     found = conn.execute(
         select(AlgoVersionRow.__table__, AlgoParamsRow.params, rows.c.n, rows.c.n_fitted)
         .outerjoin(AlgoParamsRow, AlgoParamsRow.algo_version_id == AlgoVersionRow.id)
@@ -76,6 +92,7 @@ def list_versions(conn: Connection) -> tuple[Version, ...]:
             settings=row.params or {},
             concepts_fitted=int(row.n_fitted or 0),
             rows=int(row.n or 0),
+            in_force_since=since.get(row.id, row.created_at) if row.status == ACTIVE else None,
         )
         for row in found
     )

@@ -135,6 +135,7 @@ def _described(one: Version, versions: tuple[Version, ...]) -> dict[str, Any]:
         "version": one.version,
         "status": one.status,
         "created_at": one.created_at.isoformat(),
+        "in_force_since": one.in_force_since and one.in_force_since.isoformat(),
         "concepts_fitted": one.concepts_fitted,
         "rows": one.rows,
         "differs": {
@@ -146,7 +147,7 @@ def _described(one: Version, versions: tuple[Version, ...]) -> dict[str, Any]:
 
 
 def _show_versions(console: Console, rows: list[dict[str, Any]], hidden: int) -> None:
-    table = Table("version", "status", "created at", box=None, header_style="bold")
+    table = Table("version", "status", "added", "in force", box=None, header_style="bold")
     table.add_column("concepts", justify="right")
     table.add_column("rows", justify="right")
     table.add_column("differs from the version in force")
@@ -154,7 +155,8 @@ def _show_versions(console: Console, rows: list[dict[str, Any]], hidden: int) ->
         table.add_row(
             row["version"],
             row["status"],
-            row["created_at"][:19],
+            row["created_at"][:10],
+            f"since {row['in_force_since'][:10]}" if row["in_force_since"] else "",
             f"{row['concepts_fitted']:,}",
             f"{row['rows']:,}",
             ", ".join(_told(key, both) for key, both in row["differs"].items()),
@@ -167,9 +169,9 @@ def _show_versions(console: Console, rows: list[dict[str, Any]], hidden: int) ->
 
 def _show_version(console: Console, payload: dict[str, Any]) -> None:
     console.print(
-        f"{payload['version']}: {payload['status']}, created at {payload['created_at'][:19]}, "
-        f"{payload['concepts_fitted']:,} concepts with fitted parameters in "
-        f"{payload['rows']:,} rows."
+        f"{payload['version']}: {payload['status']}, {_since(payload)}"
+        f"added on {payload['created_at'][:10]}, {payload['concepts_fitted']:,} concepts with "
+        f"fitted parameters in {payload['rows']:,} rows."
     )
     table = Table("setting", box=None, header_style="bold")
     table.add_column("value", justify="right")
@@ -195,6 +197,12 @@ def _warn(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def _told(key: str, both: dict[str, Any]) -> str:
     return f"{key} {_value(both['here'])} (not {_value(both['in_force'])})"
+
+
+def _since(row: dict[str, Any]) -> str:
+    """Return since when a version is in force; nothing of others."""
+    at = row["in_force_since"]
+    return f"in force since {at[:16].replace('T', ' ')} UTC, " if at else ""
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - JSON of the settings

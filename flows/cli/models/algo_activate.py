@@ -93,5 +93,7 @@ def _show_report(console: Console, report: ActivationReport) -> None:
         f"Version {report.after} is in force: {report.states:,} states replayed, "
         f"{report.snapshots:,} snapshot rows (run {report.run_id})."
     )
+    if report.page:
+        console.print(f"  page      {report.page}", markup=False)
     if report.problem:
         console.print(f"note: {report.problem}")

@@ -83,7 +83,7 @@ def main() -> None:
 
     settings = load_settings()
     compile_kernels(engine_named(settings.fit.engine), settings.gates)
-    compile_row_kernels()
+    forked(compile_row_kernels)  # onto the disk: here it would start threads
     for line in sys.stdin:
         place = line.strip().removeprefix("approve ")
         approve = place != line.strip()

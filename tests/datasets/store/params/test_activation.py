@@ -19,6 +19,7 @@ from datasets.store.params.algorithms import active_algorithm, algorithm
 from datasets.store.params.events import EventDecision, history
 from datasets.store.params.rollback import roll_back
 from datasets.store.params.switching import switch
+from datasets.store.params.versions import list_versions
 from datasets.store.runs.runs import start_run
 from datasets.store.states.sweep import outstanding, sweep
 from tests.datasets.store.writing import PARAMS, challenger, promote
@@ -124,6 +125,9 @@ def test_there_and_back_every_state_is_the_replay_and_the_first_bits_return(engi
     assert second["ann", "a"] != first["ann", "a"]
     assert second["ann", "b"][1] is None
     assert flip(engine, "v2", "flip-2").concepts == 0
+    with reading(engine) as conn:
+        since = {one.version: one.in_force_since for one in list_versions(conn)}
+    assert (since["v1"], since["v2"]) == (None, STARTED)
     back = flip(engine, "v1", "flip-3")
     assert (back.before, back.after, back.concepts) == ("v2", "v1", 3)
     assert swept(engine) == first
