@@ -11,6 +11,7 @@ from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import load_settings
 from datasets.sequences.warm_up import compile_row_kernels
 from datasets.store.connections.engines import reading
+from datasets.store.params.algorithms import asked_algorithm
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, find_run
 from datasets.store.states.past_params import Clock
@@ -116,7 +117,7 @@ def backfill_params(request: BackfillParamsRequest) -> BackfillSummary:
         _refuse_days_before_the_log(engine, request)
         require_same_versions(settings)
         with reading(engine) as conn:
-            algo = active_algorithm(conn).params
+            algo = asked_algorithm(conn, request.algo).params
         announce_variants(algo)
         compile_kernels(request.engine or settings.fit.engine, settings.gates, algo)
         compile_row_kernels()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bkt_core.engines import engine_named
 from datasets.store.connections.engines import reading
-from datasets.store.params.algorithms import active_algorithm, algorithm
+from datasets.store.params.algorithms import asked_algorithm
 from flows.lifecycle.stages import Extracted
 from flows.runs.events import attempts_read
 from flows.runs.known_concepts import refuse_unattempted_concepts
@@ -38,7 +38,7 @@ def plan_night(
     extract = extracted.open()
     with reading(engine) as conn:
         asked = request.algo if isinstance(request, FitRequest) else None
-        version = active_algorithm(conn) if asked is None else algorithm(conn, asked)
+        version = asked_algorithm(conn, asked)
     engine_named(request.engine or settings.fit.engine, version.params)
     kind = "fit" if isinstance(request, FitRequest) else "retrain"
     refuse_unattempted_concepts(request.concepts, extract.concepts["concept_id"].to_pylist())

@@ -16,7 +16,7 @@ from datasets.fit_files import digest_of
 from datasets.sequences.known_times import write_known_times
 from datasets.sequences.readers import shard_rows
 from datasets.store.connections.engines import reading
-from datasets.store.params.algorithms import active_algorithm, algorithm
+from datasets.store.params.algorithms import asked_algorithm
 from datasets.store.runs.runs import RunStatus, list_runs, start_run
 from flows.runs.plan import PACKAGE_VERSION, Step, code_version
 from flows.runs.requests import BackfillParamsRequest, FitRequest
@@ -115,9 +115,7 @@ def begin_backfill(
     """
     asked = request.model_dump(mode="json")
     with reading(engine) as conn:
-        version = (
-            active_algorithm(conn) if request.algo is None else algorithm(conn, request.algo)
-        )
+        version = asked_algorithm(conn, request.algo)
         earlier = list_runs(conn, kind=KIND)
     identity = digest_of(
         {

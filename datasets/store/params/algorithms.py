@@ -38,6 +38,11 @@ def algorithm(conn: Connection, version: str) -> Algorithm:
     return _one(conn, AlgoVersionRow.version == version, asked=version)
 
 
+def asked_algorithm(conn: Connection, version: str | None) -> Algorithm:
+    """Return the version of that name, or the one in force if none is named."""
+    return active_algorithm(conn) if version is None else algorithm(conn, version)
+
+
 def algorithm_by_id(conn: Connection, algo_version_id: int) -> Algorithm:
     """Return a version by id, in force or not; raises `UnknownAlgorithmError`."""
     return _one(conn, AlgoVersionRow.id == algo_version_id, asked=f"of id {algo_version_id}")

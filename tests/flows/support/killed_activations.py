@@ -16,16 +16,17 @@ from flows.deployment.home import stay_offline
 
 stay_offline()
 
-from bkt_core.fitting.engines import engine_named  # noqa: E402
-from bkt_core.judgement.warm_up import compile_kernels  # noqa: E402 - likewise
+from bkt_core.judgement.warm_up import compile_kernels  # noqa: E402
 from bkt_settings.pipeline import load_settings  # noqa: E402
 from datasets.sequences.warm_up import compile_row_kernels  # noqa: E402
 from datasets.store.connections.fault_points import FAULT_POINTS, install_harness  # noqa: E402
 from flows.actions.activate import activate  # noqa: E402
-from tests.flows.support.killed_runs import die, forked  # noqa: E402
+from tests.flows.support.killed_runs import NOBODY, die, forked  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bkt_settings.pipeline import Settings
 
 #: Places at which an activation dies, in its order, each a fault point or before or after a
 #: call in a module: the evidence, the row of the run, the switch, the sweep, the snapshots,
@@ -52,6 +53,17 @@ SWITCHED = (
 )
 
 
+#: Only these need MLflow, which takes most of a small activation.
+LOGGED = ("log_to_mlflow", "update_champion_alias")
+
+
+def settings_for(place: str) -> Settings:
+    """The settings of an activation that dies at a place, with MLflow where that matters."""
+    if place.endswith(LOGGED):
+        return load_settings()
+    return load_settings(mlflow_tracking_uri=NOBODY)
+
+
 def killed_at(place: str) -> None:
     """Let this process die when it comes to a place."""
     when, _, called = place.partition(" ")
@@ -73,7 +85,7 @@ def killed_at(place: str) -> None:
 def activate_and_die(place: str, *, approve: bool) -> None:
     """Activate v2 and die at a place."""
     killed_at(place)
-    activate(load_settings(), "v2", approve=approve)
+    activate(settings_for(place), "v2", approve=approve)
 
 
 def main() -> None:
@@ -82,7 +94,7 @@ def main() -> None:
     from matplotlib import figure  # noqa: F401
 
     settings = load_settings()
-    compile_kernels(engine_named(settings.fit.engine), settings.gates)
+    compile_kernels(settings.fit.engine, settings.gates)
     forked(compile_row_kernels)  # onto the disk: here it would start threads
     for line in sys.stdin:
         place = line.strip().removeprefix("approve ")
