@@ -166,7 +166,7 @@ def sequence_reader(
         if stamps is None:
             return AttemptSequences(correct=rows.correct, offsets=rows.offsets)
         first, n, delta_first, n_delta = (int(span[concept]) for span in spans)
-        return stamps.read(rows, (first, n, delta_first, n_delta)).sequences
+        return stamps.read(rows, (first, n, delta_first, n_delta))
 
     return sequences_of
 

@@ -11,9 +11,9 @@ import polars as pl
 from bkt_core.errors import BadInputError
 from bkt_core.evaluation.metrics import score
 from bkt_core.family.params import has_multipliers, odds_of
-from bkt_core.family.standing_log import StandingLog, facts_of_log
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
+from bkt_core.standing_log import StandingLog, facts_of_log
 from datasets.accounting import RowCounts
 from datasets.attempt_files.folders import open_attempts
 from datasets.imports.plan import plan_all

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from bkt_core.errors import BadInputError
 from bkt_core.family.facts import AttemptFacts
 from bkt_core.family.params import has_multipliers, odds_of, params_from_dict
-from bkt_core.family.standing_log import StandingLog, facts_of_log
 from bkt_core.replay import predict
 from bkt_core.sequences import AttemptSequences
+from bkt_core.standing_log import StandingLog, facts_of_log
 
 
 class MasteryModel(PythonModel):

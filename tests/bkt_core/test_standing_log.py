@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bkt_core.family.standing_log import StandingLog, facts_of_log
+from bkt_core.standing_log import StandingLog, facts_of_log
 
 ROW = st.tuples(
     st.integers(0, 2),  # user

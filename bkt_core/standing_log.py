@@ -8,7 +8,7 @@ import numpy as np
 
 from bkt_core.family.covariates import NO_STAMP
 from bkt_core.family.facts import AttemptFacts
-from bkt_core.family.stamps import Log, stamp_log
+from bkt_core.stamps import Log, stamp_log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
