@@ -167,3 +167,18 @@ def test_users_are_read_in_parts_and_nobody_twice(engine, monkeypatch):
     assert backfill_snapshots(engine, [moment], before_part=begun) == {"then": 3}
     assert len(parts) == 3
     assert as_of(engine, moment.at)["n_attempts"].to_list() == [3, 1, 2]
+
+
+def test_afterwards_every_state_is_what_it_was(engine, quiet_week):
+    """Of each user, at the moment given for it; the days before it are what was asked for."""
+    start(engine, "then")
+    start(engine, "after")
+    asked, after = STARTED + DAY * 1.6, STARTED + DAY * 1.8
+    known = as_of(engine, after)
+    assert known["p_mastery"].n_unique() == 2
+    moment = Moment(asked, "then")
+    backfill_snapshots(engine, [moment], afterwards=Moment(after, "after"))
+    then = as_of(engine, asked)
+    assert then["param_id"].to_list() == [None, None]  # rolled back by now
+    assert not then.equals(known)
+    assert as_of(engine, after).equals(known)
