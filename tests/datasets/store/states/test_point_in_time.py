@@ -169,7 +169,8 @@ def test_users_are_read_in_parts_and_nobody_twice(engine, monkeypatch):
     assert as_of(engine, moment.at)["n_attempts"].to_list() == [3, 1, 2]
 
 
-def test_afterwards_every_state_is_what_it_was(engine, quiet_week):
+@pytest.mark.usefixtures("quiet_week")
+def test_afterwards_every_state_is_what_it_was(engine):
     """Of each user, at the moment given for it; the days before it are what was asked for."""
     start(engine, "then")
     start(engine, "after")
