@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bkt_core.family.params import FamilyParams
 from bkt_core.judgement.selection import decide
 from bkt_core.params import BktParams
 from bkt_core.replay import predict
@@ -125,19 +126,19 @@ def _champion(store, model_name, folder):
 def test_the_registered_model_predicts_what_the_pipeline_predicts(
     store, evidence, folder, tmp_path, monkeypatch
 ):
-    """Rows shuffled, two concepts, one without parameters; no pickle is read."""
+    """Rows shuffled, of three concepts one forgets and one has no parameters; no pickle."""
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     run_id = _log(store, evidence, folder, tmp_path)
-    params = {"known": SOUND}
+    params = {"known": SOUND, "forgets": FamilyParams(SOUND, 0.05)}
     _register(store, params, mlflow_run_id=run_id)
     sequences = simulated(SOUND, n_users=20, length=5, seed=3)
-    expected = np.concatenate([predict(sequences, SOUND), predict(sequences, DEFAULTS)])
+    expected = np.concatenate([predict(sequences, one) for one in (*params.values(), DEFAULTS)])
     users = np.repeat([f"u{n:02d}" for n in range(20)], 5)
     moments = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(np.arange(100), "min")
     one = pd.DataFrame(
         {"user_id": users, "correct": sequences.correct, "attempted_at": moments}
     )
-    frame = pd.concat([one.assign(concept_id="known"), one.assign(concept_id="other")])
+    frame = pd.concat([one.assign(concept_id=name) for name in (*params, "other")])
     order = np.random.default_rng(0).permutation(len(frame))
     model = _champion(store, "bkt-mastery", tmp_path)
     assert model.predict(frame.iloc[order]).tolist() == expected[order].tolist()
