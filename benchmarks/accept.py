@@ -19,6 +19,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from benchmarks.parts.accept_forgetting import Bars, accept_forgetting
 from tests.oracles.replay import DEFAULTS, mastery
 from tests.postgres_server import postgres_server
 
@@ -140,7 +141,10 @@ def accept_builder(
         holds=scores["rmse"] <= 0.404,
     )
     finish(chain, found, label)
-    return params_of(chain)
+    params = params_of(chain)
+    test = data / "assist0910_builder_test.parquet"
+    accept_forgetting(chain, found, label, Bars(0.813, None, 0.470, None, test))
+    return params
 
 
 def accept_algebra(
@@ -171,7 +175,9 @@ def accept_algebra(
         holds=metrics["rmse"] <= 0.398,
     )
     finish(chain, found, label)
-    return params_of(chain)
+    params = params_of(chain)
+    accept_forgetting(chain, found, label, Bars(0.757, 0.3920, 0.474, 0.640))
+    return params
 
 
 def finish(chain: Chain, found: Findings, label: str) -> None:
