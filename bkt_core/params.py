@@ -208,7 +208,7 @@ class AlgoParams:
 
 _BOUNDS_OF_F = frozenset(one.name for one in fields(ForgettingBounds))
 #: The parts of the family that this release fits and replays.
-_PARTS = frozenset(("forgetting",))
+_PARTS = frozenset(one.name for one in fields(Variant))
 _STATES_DIFFER = "require_learned_better_than_unlearned"
 #: The settings that are objects, and the keys of each.
 _SECTIONS = {

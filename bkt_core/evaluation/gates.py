@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bkt_core.evaluation.checks import Check, GateReport, Severity
-from bkt_core.family.params import FamilyParams, base_of
+from bkt_core.family.params import FamilyParams, base_of, without_multipliers
 from bkt_core.fitting.engine import FitOutcome, Stop
 from bkt_core.model import check_degeneracy, validate_bkt_params
 from bkt_core.params import PARAM_NAMES
@@ -94,7 +94,9 @@ def mastery_reachable(params: Params, threshold: float) -> Check:
     """Check that right answers alone, from the first on, pass the mastery threshold.
 
     A fit that fails may predict well, but under it nobody could show mastery: it is rejected.
+    The answers are to questions of odds 1, with no history.
     """
+    params = without_multipliers(params)
     reached: float | None = None
     for _ in range(RIGHT_ANSWERS):
         reached = step(reached, 1, params).p_L_next

@@ -106,6 +106,13 @@ def has_multipliers(params: Params) -> bool:
     return isinstance(params, FamilyParams) and params.multiplies
 
 
+def without_multipliers(params: Params) -> Params:
+    """Return the probabilities alone, as if every multiplier were 1."""
+    if isinstance(params, FamilyParams) and params.multiplies:
+        return FamilyParams(params.base, params.p_F)
+    return params
+
+
 def odds_of(params: Params | None, question_id: str | None) -> float:
     """Return the multiplier of a question; 1 if there is none."""
     if question_id is None or not isinstance(params, FamilyParams):

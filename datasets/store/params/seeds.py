@@ -54,10 +54,29 @@ FORGETTING_PARAMS: dict[str, Any] = {
     "variant": {"forgetting": True},
     "constraints": {**CANDIDATE_PARAMS["constraints"], "F_min": 0.0, "F_max": 0.1},
 }
+#: Beside forgetting: the odds of each question.
+QUESTIONS_VERSION = "v4"
+QUESTIONS_PARAMS: dict[str, Any] = {
+    **FORGETTING_PARAMS,
+    "variant": {"forgetting": True, "questions": True},
+}
+#: Beside these: what the user did lately and in all, and the time since the last attempt.
+HISTORY_VERSION = "v5"
+HISTORY_PARAMS: dict[str, Any] = {
+    **FORGETTING_PARAMS,
+    "variant": {"forgetting": True, "questions": True, "history": True, "gap": True},
+}
+#: The candidates, in the order in which they are listed.
+CANDIDATES: dict[str, dict[str, Any]] = {
+    CANDIDATE_VERSION: CANDIDATE_PARAMS,
+    FORGETTING_VERSION: FORGETTING_PARAMS,
+    QUESTIONS_VERSION: QUESTIONS_PARAMS,
+    HISTORY_VERSION: HISTORY_PARAMS,
+}
 
 
 def seed(conn: Connection, *, at: datetime) -> None:
-    """Insert `v1` as the ACTIVE version, `v2` and `v3` as CANDIDATEs, if they are missing.
+    """Insert `v1` as the ACTIVE version, `v2` to `v5` as CANDIDATEs, if they are missing.
 
     A database in which another version is ACTIVE keeps that one.
     """
@@ -68,10 +87,7 @@ def seed(conn: Connection, *, at: datetime) -> None:
     ).first()
     status = "CANDIDATE" if has_active else "ACTIVE"
     _seed_version(conn, SEEDED_VERSION, SEEDED_PARAMS, status=status, at=at)
-    for version, params in (
-        (CANDIDATE_VERSION, CANDIDATE_PARAMS),
-        (FORGETTING_VERSION, FORGETTING_PARAMS),
-    ):
+    for version, params in CANDIDATES.items():
         _seed_version(conn, version, params, status="CANDIDATE", at=at)
 
 
