@@ -247,5 +247,5 @@ def _sentence(plan: ActivationPlan) -> str:
         f"Version {plan.after} must be approved before it replaces {plan.before}: "
         f"{' '.join(plan.objections)} {len(plan.to_defaults):,} of {plan.concepts_fitted:,} "
         f"concepts would get the defaults. See `bkt algo compare {plan.before} "
-        f"{plan.after}`, then repeat this with --approve."
+        f"{plan.after} --in-force`, then repeat this with --approve."
     )

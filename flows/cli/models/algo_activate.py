@@ -79,8 +79,9 @@ def _show_plan(console: Console, plan: ActivationPlan) -> None:
         f"users: {moved.users_crossing:,} of {moved.users:,} ({moved.share:.1%}) would cross "
         "the threshold at some concept."
     )
-    if plan.evidence is not None:
-        console.print(f"evidence: {verdict_sentence(plan.evidence)}")
+    evidence = "" if plan.evidence is None else verdict_sentence(plan.evidence)
+    if evidence and evidence not in plan.objections:
+        console.print(f"evidence: {evidence}")
     for objection in plan.objections:
         console.print(f"to be approved: {objection}")
 
