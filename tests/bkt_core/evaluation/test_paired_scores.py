@@ -12,6 +12,7 @@ from bkt_core.evaluation.comparison import sign_flip_p
 from bkt_core.evaluation.paired_scores import (
     SCORES,
     PairedPredictions,
+    ScoreDifference,
     paired_scores,
     placements,
 )
@@ -129,6 +130,13 @@ def test_equal_predictions_differ_nowhere_and_nothing_is_defined_without_attempt
     )
     assert none.n_attempts == 0
     assert {(one.a, one.b, one.interval) for one in none.scores.values()} == {(None,) * 3}
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, None), (None, 0.5), (None, None)])
+def test_a_score_that_one_side_lacks_has_no_change(a, b):
+    one = ScoreDifference(a=a, b=b, standard_error=0.1)
+    assert (one.change, one.interval) == (None, None)
+    assert one.as_json()["interval"] is None
 
 
 def test_one_user_has_scores_but_no_errors():

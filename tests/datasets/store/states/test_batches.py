@@ -44,6 +44,8 @@ def test_neighbours_share_a_batch_up_to_the_bound():
         ["d"],
     ]
     assert list(batches("ab", {"a": 4}, most_rows=5)) == [["a", "b"]]  # b counts as one row
+    for size, expected in ((LARGE - 1, [["a", "b", "c"]]), (LARGE, [["a"], ["b"], ["c"]])):
+        assert list(batches("abc", {"b": size}, most_rows=9 * LARGE)) == expected
 
 
 def test_staged_values_of_a_batch_are_used_where_run_and_version_match(engine):
