@@ -12,7 +12,7 @@ from bkt_settings.pipeline import Settings
 from datasets.extracts.extraction import open_extract
 from datasets.sequences.staged_states import StagedStates
 from datasets.store.connections.engines import reading
-from datasets.store.params.skill_params import params_of_run
+from datasets.store.params.skill_params import params_of_run, with_question_odds
 from datasets.store.runs.runs import list_runs
 from datasets.store.states.snapshot_marks import SnapshotMark, mark_from_json, next_mark
 from datasets.store.states.snapshots import write_snapshots
@@ -70,7 +70,7 @@ def sweep_states(
     """Update every outdated state, with staged values from the extraction where valid."""
     with reading(engine) as conn:
         expected = outstanding(conn)
-        promoted = params_of_run(conn, plan.run_id)
+        promoted = with_question_odds(conn, params_of_run(conn, plan.run_id))
     staged = StagedStates(
         open_extract(plan.extract_root, plan.run_dir),
         {concept: stored.params for concept, stored in promoted.items()},

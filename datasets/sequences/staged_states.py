@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from bkt_core.family.params import has_multipliers
+from bkt_core.family.params import FamilyParams, has_multipliers
 from bkt_core.replay import replay
+from bkt_core.variant import Variant
 from datasets.extracts.versions import states_of_shard
-from datasets.sequences.readers import shard_concepts
+from datasets.sequences.readers import PLAIN, shard_concepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,9 @@ class StagedStates:
 
     def __init__(self, extract: Extract, params: Mapping[str, Params]) -> None:
         self._extract, self._params = extract, params
+        variant = _variant_of(params.values())
+        #: What the replays read; None if the extraction does not have all of it.
+        self._variant = variant if extract.details or not variant.reads_details else None
         ids = extract.concepts["concept_id"].to_pylist()
         self._codes = {concept_id: code for code, concept_id in enumerate(ids)}
         self._shard_of = extract.concepts["shard"].to_numpy()
@@ -64,7 +68,9 @@ class StagedStates:
     def of_concept(self, concept_id: str) -> pl.DataFrame | None:
         """Return a frame of `sweep.STAGED`, by user; None if a replay must read the log."""
         params, code = self._params.get(concept_id), self._codes.get(concept_id)
-        if params is None or code is None or has_multipliers(params):
+        if params is None or code is None:
+            return None
+        if has_multipliers(params) and self._variant is None:
             return None  # the shards do not hold the facts of attempts
         shard = self._shard_with(code)
         attempts = shard.attempts_of(code)
@@ -92,7 +98,8 @@ class StagedStates:
             self._shard = None  # release one shard before the next is read
             states = states_of_shard(self._extract, number)
             columns = (states[name].to_numpy() for name in ("concept", "user", "version"))
-            self._shard = _Shard(number, shard_concepts(self._extract, number), *columns)
+            attempts_of = shard_concepts(self._extract, number, variant=self._variant or PLAIN)
+            self._shard = _Shard(number, attempts_of, *columns)
         return self._shard
 
     def _without_set_aside(self, concept_id: str, staged: pl.DataFrame) -> pl.DataFrame:
@@ -103,3 +110,13 @@ class StagedStates:
         return staged.join(
             own.select("user_id"), on="user_id", how="anti", maintain_order="left"
         )
+
+
+def _variant_of(params: Iterable[Params]) -> Variant:
+    """Return the parts that any of the parameters has, as far as attempts are read for them."""
+    family = [one for one in params if isinstance(one, FamilyParams)]
+    return Variant(
+        questions=any(one.question_odds is not None for one in family),
+        history=any("w_recent" in one.weights for one in family),
+        gap=any("w_gap" in one.weights for one in family),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from datasets.store.attempts.fill_stamps import count_unstamped, fill_stamps
@@ -28,6 +29,6 @@ def stamp(
 ) -> Stamped:
     """Stamp all attempts without a stamp; may be repeated, and goes on where it was killed."""
     with open_database(settings) as engine:
-        stamped = fill_stamps(engine, after_batch=after_batch)
+        stamped = fill_stamps(engine, at=datetime.now(UTC), after_batch=after_batch)
         with reading(engine) as conn:
             return Stamped(stamped, count_unstamped(conn))

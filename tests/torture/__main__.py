@@ -26,6 +26,7 @@ from datasets.store.states.replays import warm_up
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.torture.phase import PhaseResult, Plan, activated, run_apart, run_phase
 from tests.torture.world import BEGAN, NEW_USERS, World
+from tests.torture.writers import warm_up_imports
 
 BAD_DESIGNS = {
     "overwrite": "overwrite from staging",
@@ -36,7 +37,7 @@ BAD_DESIGNS = {
 #: No kills: these lose updates without any help.
 BAD_PLAN = Plan(
     attempts=10**9, faults=0, seconds=25, importers=0, rollbacks=0, erasers=0, nightlies=1,
-    async_services=0, writers=6, activators=0, kill_every=0.0,
+    async_services=0, writers=6, activators=0, stampers=0, kill_every=0.0,
 )  # fmt: skip
 #: Versions there and back under writers of new users.
 FLIP_PLAN = replace(BAD_PLAN, nightlies=0, activators=1)
@@ -58,6 +59,7 @@ def main() -> int:
     say(f"seed {options.seed} · commit {_commit()} · SQLite {sqlite3.sqlite_version}")
     began = time.monotonic()
     warm_up()  # children inherit the compiled model
+    warm_up_imports()
     if "prefect" in sys.modules:
         raise RuntimeError(
             "Children are forked, and a process that loaded Prefect has threads."

@@ -75,7 +75,7 @@ def record_with_early_params(
     """Bad: which row is active is read before the locks, and may have changed under them."""
     early = {concept: in_force(conn, concept) for concept in attempt.concept_ids}
     genuine = online.in_force
-    online.in_force = lambda _conn, concept: early[concept]
+    online.in_force = lambda _conn, concept, *_question: early[concept]
     try:
         return online.record(conn, attempt, at=at)
     finally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from datasets.store.attempts.erasure import erase_user, erased_users
+from datasets.store.attempts.fill_stamps import count_unstamped, fill_stamps
 from datasets.store.attempts.keys import attempt_key
 from datasets.store.connections.engines import make_engine, reading
 from datasets.store.states.sweep import outstanding, sweep
@@ -41,6 +42,7 @@ def settle(world: World) -> None:
         retrain(engine, world, next_run(engine))
     if world.design == "real":
         sweep(engine, at=datetime.now(UTC))
+        fill_stamps(engine, at=datetime.now(UTC))
     engine.dispose()
 
 
@@ -60,6 +62,8 @@ def violations(world: World, ledger: Ledger, online: range, imports: range) -> d
     if world.design != "real":
         found["old-stamped states right after a sweep"] = int(ledger.missed.sum())
     if world.design == "real":
+        with reading(engine) as conn:
+            found["attempts without a stamp"] = count_unstamped(conn)
         found["rows changed by a second run of one manifest"] = _changed_by_repetition(
             engine, world
         )

@@ -17,6 +17,7 @@ from tests.torture.batches import retrain_forever, roll_back_forever
 from tests.torture.erasures import erase_forever
 from tests.torture.faults import Ledger, die_at_fault_points
 from tests.torture.invariants import settle, violations
+from tests.torture.stamps import stamp_forever
 from tests.torture.writers import (
     ASYNC_TASKS,
     import_files,
@@ -53,6 +54,7 @@ class Plan:
     rollbacks: int = 1
     erasers: int = 1
     activators: int = 2
+    stampers: int = 1
     #: Activations that must have come to their end before it is enough.
     activations: int = 0
     server_crashes: int = 0
@@ -176,6 +178,7 @@ def _children(plan: Plan) -> tuple[list[_Child], range, range, int]:
         *[roll_back_forever] * plan.rollbacks,
         *[erase_forever] * plan.erasers,
         *[activate_forever] * plan.activators,
+        *[stamp_forever] * plan.stampers,
     ]
     children += [_Child(work, first + i) for i, work in enumerate(others)]
     return children, online, imports, first + len(others)

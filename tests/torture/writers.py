@@ -8,9 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
+import numpy as np
 import polars as pl
+import pyarrow as pa
 from sqlalchemy.exc import DBAPIError
 
+from bkt_core.stamps import Log, stamp_log
+from datasets.id_codes import IdCodes
 from datasets.store.attempts.new_attempt import attempt_code
 from datasets.store.attempts.writer import write_attempts
 from datasets.store.connections.engines import make_async_engine, make_engine
@@ -83,6 +87,14 @@ async def _service(world: World, ledger: Ledger, first: int) -> None:
 
     await asyncio.gather(*(task(first + i) for i in range(ASYNC_TASKS)))
     await engine.dispose()
+
+
+def warm_up_imports() -> None:
+    """Compile what an import runs, so that forked children inherit it."""
+    IdCodes().encode(pa.array(["user"]))
+    none = np.zeros(0, np.int64)
+    log = Log(none, none, none, np.zeros(0, np.int8), np.zeros(0, np.bool_))
+    stamp_log(log, np.zeros((0, 3), np.int64))
 
 
 def import_files(world: World, ledger: Ledger, slot: int) -> None:

@@ -15,14 +15,17 @@ from sqlalchemy import func, select, text
 
 from bkt_core.stamps import Log, stamp_log
 from datasets.store.attempts.stored_stamps import looked_up
+from datasets.store.attempts.writer import OUTDATED, mark_outdated
 from datasets.store.connections.copy_rows import fill_temporary
 from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_many_users
+from datasets.store.params.versions import ACTIVE, list_versions
 from datasets.store.schema.tables import AttemptRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
@@ -94,20 +97,23 @@ def has_unstamped(conn: Connection) -> bool:
 def fill_stamps(
     engine: Engine,
     *,
+    at: datetime,
     batch_rows: int = BATCH_ROWS,
     after_batch: Callable[[int], None] = lambda _n: None,
 ) -> int:
     """Stamp every row that has no stamp; return how many were stamped.
 
-    `after_batch` is called with the number of rows so far, after each commit. Rows that come in
-    without a stamp meanwhile are taken along. May be repeated, and killed at any time.
+    If the version in force reads history, the states of these attempts become stale: their
+    replay changes, and readers replay them until the next sweep. `after_batch` is called with
+    the number of rows so far, after each commit. Rows that come in without a stamp meanwhile
+    are taken along. May be repeated, and killed at any time.
     """
     filled, before, after = 0, 0, ""
     while True:
         until = _end_of_batch(engine, after, batch_rows)
         with engine.begin() as conn:
             lock_many_users(conn, ())
-            filled += _fill(conn, after, until)
+            filled += _fill(conn, after, until, at)
             reached("stamp: batch written")
         reached("stamp: batch committed")
         after_batch(filled)
@@ -128,7 +134,7 @@ def _end_of_batch(engine: Engine, after: str, batch_rows: int) -> str | None:
         return found.scalar_one_or_none()
 
 
-def _fill(conn: Connection, after: str, until: str | None) -> int:
+def _fill(conn: Connection, after: str, until: str | None, at: datetime) -> int:
     bound: dict[str, Any] = {"after": after}
     if until is not None:
         bound["until"] = until
@@ -145,9 +151,27 @@ def _fill(conn: Connection, after: str, until: str | None) -> int:
         return 0
     filled = _stamped(with_attempts(rows)).filter(missing)
     fill_temporary(conn, "filled_stamp", _FILLED, filled)
+    if _in_force_reads_history(conn):
+        _mark(conn, filled, at)
     chosen = "filled_stamp" if conn.dialect.name == "sqlite" else _FREE
     with looked_up(conn):
         return int(conn.execute(text(_SET.format(rows=chosen))).rowcount)
+
+
+def _in_force_reads_history(conn: Connection) -> bool:
+    versions = list_versions(conn)
+    return any(
+        one.status == ACTIVE and one.settings.get("variant", {}).get("history")
+        for one in versions
+    )
+
+
+def _mark(conn: Connection, filled: pl.DataFrame, at: datetime) -> None:
+    """Mark the states of these attempts as stale: their replay changes with the stamps."""
+    keys = filled.select(OUTDATED.keys()).drop_nulls().unique()
+    lock_many_users(conn, keys["concept_id"].unique().to_list())
+    fill_temporary(conn, "outdated_state", OUTDATED, keys)
+    mark_outdated(conn, at)
 
 
 def _than(after: str) -> str:

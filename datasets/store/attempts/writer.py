@@ -37,7 +37,8 @@ INCOMING = {
     "correct": "small",
     "attempted_at": "moment",
 }
-_KEYS = {"concept_id": "id", "user_id": "id"}
+#: The keys of states to mark, as a temporary table.
+OUTDATED = {"concept_id": "id", "user_id": "id"}
 _KEY = {"idempotency_key": "id"}
 #: The columns of a line that are written to the log.
 _ATTEMPT = {name: kind for name, kind in INCOMING.items() if name != "row"} | {
@@ -136,7 +137,7 @@ class AttemptWriter:
         self._conn, self._at = conn, at
         self._corrections, self._actor = corrections, actor
         self._pending = PendingAttempts()
-        empty_temporary(conn, "outdated_state", _KEYS)
+        empty_temporary(conn, "outdated_state", OUTDATED)
 
     def write(self, new: pl.DataFrame) -> pl.DataFrame:
         """Judge a frame of `NewAttempt`; return a frame with `row` and `outcome`.
@@ -157,8 +158,8 @@ class AttemptWriter:
         _correct(conn, corrected, self._at, self._actor)
         if corrected.height:
             reached("import: attempts corrected")
-        keys = pl.concat([inserted, corrected]).select(_KEYS.keys()).unique()
-        add_rows(conn, "outdated_state", _KEYS, keys)
+        keys = pl.concat([inserted, corrected]).select(OUTDATED.keys()).unique()
+        add_rows(conn, "outdated_state", OUTDATED, keys)
         return judged.select("row", "outcome")
 
     def finish(self) -> None:
@@ -166,7 +167,7 @@ class AttemptWriter:
         for attempts in self._pending.stamped(self._conn):
             _insert(self._conn, attempts, self._at)
         reached("import: attempts inserted")
-        _mark(self._conn, self._at)
+        mark_outdated(self._conn, self._at)
         reached("import: states marked")
 
 
@@ -241,6 +242,7 @@ def _correct(conn: Connection, corrected: pl.DataFrame, at: datetime, actor: str
     conn.execute(_LOG, {"actor": actor, "at": at})
 
 
-def _mark(conn: Connection, at: datetime) -> None:
+def mark_outdated(conn: Connection, at: datetime) -> None:
+    """Mark the states in `outdated_state` as stale; insert those that are missing."""
     statement = _MARK.format(start=VERSION_START[conn.dialect.name])
     conn.execute(text(statement).bindparams(bindparam("at", type_=UtcDateTime())), {"at": at})

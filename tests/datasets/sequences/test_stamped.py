@@ -158,7 +158,7 @@ def test_stamps_that_come_later_change_the_digest(engine, tmp_path):
     forget(engine)
     before = extract_attempts(engine, tmp_path, at=NOW, options=DETAILS)
     assert_reads(engine, before)
-    fill_stamps(engine)
+    fill_stamps(engine, at=STARTED)
     after = extract_attempts(engine, tmp_path, at=NOW, options=DETAILS)
     assert after.base is None
     assert after.digest != before.digest

@@ -19,10 +19,12 @@ from datasets.store.attempts.fill_stamps import (
 from datasets.store.connections.engines import reading
 from tests.datasets.store.attempts.test_stamps import forget, record_one, stamps
 from tests.datasets.store.writing import import_rows
+from tests.moments import STARTED
 
 #: A filling that dies at a point, at the n-th time.
 KILLED = """
 import os, signal, sys
+from datetime import UTC, datetime
 from datasets.store.attempts.fill_stamps import fill_stamps
 from datasets.store.connections.engines import make_engine
 from datasets.store.connections.fault_points import install_harness
@@ -32,7 +34,7 @@ def die(name):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
 install_harness(die)
-fill_stamps(make_engine(os.environ["URL"]), batch_rows=10)
+fill_stamps(make_engine(os.environ["URL"]), at=datetime.now(UTC), batch_rows=10)
 """
 
 
@@ -69,11 +71,11 @@ def test_old_rows_get_the_stamps_that_they_would_have(engine, batch_rows):
     assert n == 0
     forget(engine)
     told = []
-    filled = fill_stamps(engine, batch_rows=batch_rows, after_batch=told.append)
+    filled = fill_stamps(engine, at=STARTED, batch_rows=batch_rows, after_batch=told.append)
     assert told[-1] == filled == 12 * 10
     assert len(told) == {1: 12, 10: 12, 10_000: 1}[batch_rows] + (batch_rows <= 10)
     assert stamps(engine) == expected
-    assert fill_stamps(engine) == 0
+    assert fill_stamps(engine, at=STARTED) == 0
 
 
 def test_a_stamp_is_never_rewritten(engine):
@@ -88,7 +90,7 @@ def test_a_stamp_is_never_rewritten(engine):
             )
         )
     forget(engine, "idempotency_key IN ('k0', 'k2', 'k3')")
-    assert fill_stamps(engine) == 3
+    assert fill_stamps(engine, at=STARTED) == 3
     found = {key: stamp for (_, key, _), stamp in stamps(engine).items()}
     assert found == {"k0": (1, 0, 0), "k1": (5, 9, 8), "k2": (10, 10, 8), "k3": (20, 11, 8)}
 
@@ -107,7 +109,7 @@ def test_rows_of_one_attempt_are_known_by_their_question(engine):
     import_rows(engine, [row | {"minutes": 0} for row in rows])
     record_one(engine, "later", minutes=1)
     forget(engine)
-    fill_stamps(engine)
+    fill_stamps(engine, at=STARTED)
     assert stamps(engine)["ann", "later", "a"] == (0b110011, 5, 3)
 
 
@@ -123,7 +125,7 @@ def test_a_killed_filling_goes_on(engine, point):
     assert died.returncode == -signal.SIGKILL
     left = counts(engine)
     assert 0 < left < 120
-    assert fill_stamps(engine, batch_rows=10) == left
+    assert fill_stamps(engine, at=STARTED, batch_rows=10) == left
     assert stamps(engine) == expected
 
 
@@ -139,7 +141,7 @@ def test_rows_that_come_in_meanwhile_are_taken_along(engine):
             user = "u00" if n_filled % 2 else "u11"
             record_one(engine, f"new {done[0]}", user=user, minutes=100 + done[0])
 
-    fill_stamps(engine, batch_rows=10, after_batch=write)
+    fill_stamps(engine, at=STARTED, batch_rows=10, after_batch=write)
     assert counts(engine) == 0
     assert len([key for key in stamps(engine) if "new" in key[1]]) == 5
 
@@ -151,10 +153,10 @@ def test_a_row_that_another_changes_is_left_and_nobody_waits(engine):
     forget(engine)
     with engine.connect() as other:
         other.execute(text("UPDATE attempts SET correct = 1 - correct WHERE user_id = 'u00'"))
-        filling = Thread(target=fill_stamps, args=(engine,))
+        filling = Thread(target=fill_stamps, args=(engine,), kwargs={"at": STARTED})
         filling.start()
         filling.join(timeout=60)
         assert not filling.is_alive()
         assert counts(engine) == 10
         other.rollback()
-    assert fill_stamps(engine) == 10
+    assert fill_stamps(engine, at=STARTED) == 10
