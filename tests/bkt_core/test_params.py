@@ -109,7 +109,6 @@ def test_a_variant_with_forgetting_has_bounds_of_its_own():
     [
         {"constraints": {"F_max": 0.1}},
         {"variant": {"multigs": True}},
-        {"variant": {"questions": True}},
         {"variant": {"forgetting": "yes"}},
         {"variant": True},
         {"constraints": {"L0_mxa": 0.9}},

@@ -55,3 +55,19 @@ def columns_of_params(params: Params) -> dict[str, float | None]:
         "p_f": values.get("p_F"),
         **{name: values.get(name) for name in WEIGHT_NAMES},
     }
+
+
+def question_rows(
+    param_id: int, params: Params, n_attempts: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return the rows of `bkt_question_params` of a row of parameters, by question id."""
+    odds = params.question_odds if isinstance(params, FamilyParams) else None
+    return [
+        {
+            "param_id": param_id,
+            "question_id": question_id,
+            "odds": value,
+            "n_attempts": n_attempts.get(question_id, 0),
+        }
+        for question_id, value in sorted((odds or {}).items())
+    ]

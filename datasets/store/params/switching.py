@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
 
-from bkt_core.family.params import FamilyParams
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concept, lock_free_concepts
-from datasets.store.params.columns import columns_of_params
+from datasets.store.params.columns import columns_of_params, question_rows
 from datasets.store.params.events import (
     EventDecision,
     NewEvent,
@@ -264,25 +263,15 @@ def _insert(
     questions = [
         row
         for request in winners
-        for row in _question_rows(request.challenger, ids[request.concept_id])
+        for row in question_rows(
+            ids[request.concept_id],
+            request.challenger.params,
+            request.challenger.question_attempts,
+        )
     ]
     if questions:
         conn.execute(insert(QuestionParamsRow), questions)
     return ids
-
-
-def _question_rows(challenger: Challenger, param_id: int) -> list[dict[str, Any]]:
-    params = challenger.params
-    odds = params.question_odds if isinstance(params, FamilyParams) else None
-    return [
-        {
-            "param_id": param_id,
-            "question_id": question_id,
-            "odds": value,
-            "n_attempts": challenger.question_attempts.get(question_id, 0),
-        }
-        for question_id, value in sorted((odds or {}).items())
-    ]
 
 
 def _row(request: SwitchRequest, shared: _Switching) -> dict[str, Any]:

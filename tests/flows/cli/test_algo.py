@@ -60,7 +60,7 @@ def test_a_candidate_from_toml_or_json_is_shown_then_retired(
     assert "mastery_threshold" in capsys.readouterr().out
     assert answer(capsys, "retire", "v1-narrow")["retired"]
     names = [one["version"] for one in answer(capsys, "list")["versions"]]
-    assert names == ["v1", "v2", "v3"]
+    assert names == ["v1", "v2", "v3", "v4", "v5"]
     assert run(["algo", "list"]) == 0
     assert "1 retired" in capsys.readouterr().out
     assert len(answer(capsys, "list", "--all")["versions"]) == 3

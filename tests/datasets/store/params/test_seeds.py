@@ -26,11 +26,14 @@ def test_v1_is_in_force_v2_has_more_room_for_l0_and_v3_forgets(engine):
     with engine.begin() as conn:
         active = active_algorithm(conn)
         candidate, forgetting = algorithm(conn, "v2"), algorithm(conn, "v3")
+        questions, history = algorithm(conn, "v4"), algorithm(conn, "v5")
     versions, _params = stored_rows(engine)
     assert [(row.version, row.status) for row in versions] == [
         ("v1", "ACTIVE"),
         ("v2", "CANDIDATE"),
         ("v3", "CANDIDATE"),
+        ("v4", "CANDIDATE"),
+        ("v5", "CANDIDATE"),
     ]
     assert (active.version, active.params) == ("v1", AlgoParams())
     wider = replace(AlgoParams().bounds, L0_max=0.95)
@@ -38,6 +41,10 @@ def test_v1_is_in_force_v2_has_more_room_for_l0_and_v3_forgets(engine):
     assert forgetting.params == replace(
         candidate.params, variant=Variant(forgetting=True), bounds_of_F=ForgettingBounds()
     )
+    v4 = Variant(forgetting=True, questions=True)
+    assert questions.params == replace(forgetting.params, variant=v4)
+    v5 = replace(v4, history=True, gap=True)
+    assert history.params == replace(forgetting.params, variant=v5)
 
 
 def test_seeding_again_changes_no_row(engine):

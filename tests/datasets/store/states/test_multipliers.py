@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from bkt_core import params as settings_of_versions
 from bkt_core.errors import InvalidSequencesError
 from bkt_core.family.params import FamilyParams
 from bkt_core.params import BktParams
@@ -55,13 +54,6 @@ ROWS = [
     }
     for i in range(90)
 ]
-
-
-@pytest.fixture(autouse=True)
-def _all_parts(monkeypatch):
-    parts = frozenset(("forgetting", "questions", "history", "gap"))
-    sections = settings_of_versions._SECTIONS | {"variant": parts}
-    monkeypatch.setattr(settings_of_versions, "_SECTIONS", sections)
 
 
 @pytest.fixture(params=[V4, V5], ids=["v4", "v5"])
