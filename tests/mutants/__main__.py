@@ -251,7 +251,7 @@ def _measure(name: str, each: int, seed: int, only: str | None) -> float:
 def main() -> int:
     """Print the score of each package and its survivors; 1 if one is below nine tenths."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--each", type=int, default=25, help="mutants per package; 0: all")
+    parser.add_argument("--each", type=int, default=15, help="mutants per package; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="a module or a line, such as tally.py:41")
     parser.add_argument("packages", nargs="*", default=list(PACKAGES))
