@@ -14,6 +14,7 @@ from bkt_core.judgement.selection import decide
 from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import Settings
 from datasets.extracts.extraction import open_extract
+from datasets.store.attempts.fill_stamps import count_unstamped
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import algorithm
 from datasets.store.params.events import pinned_concepts
@@ -29,7 +30,7 @@ from flows.runs.plan import RunPlan
 from flows.runs.summary import Stopwatch
 from flows.runs.tags import tags_of
 from flows.shards.dask_cluster import require_same_files
-from flows.shards.plan import flood_remark, in_order, plan_shards
+from flows.shards.plan import flood_remark, in_order, plan_shards, stamps_remark
 from flows.shards.prior import prior_facts
 from flows.shards.runners import run_shards
 from flows.shards.work import is_repeatable
@@ -115,6 +116,7 @@ def conclude(
     with open_database(settings) as engine, reading(engine) as conn:
         pinned = pinned_concepts(conn, plan.algo_version_id)
         algo = algorithm(conn, plan.algo_version).params
+        unstamped = count_unstamped(conn) if algo.variant.history else 0
     evidences = [work.evidence for work in known if work.evidence is not None]
     verdicts = decide(evidences, settings.gates, approved=plan.approve, pinned=pinned)
     spans = _data_spans(extract, plan)
@@ -152,7 +154,7 @@ def conclude(
         evidence=evidence,
         seconds=seconds,
         data_is_new=plan.data_is_new,
-        remarks=flood_remark(settings, extract),
+        remarks=(*flood_remark(settings, extract), *stamps_remark(algo, unstamped)),
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from bkt_core.params import AlgoParams
     from bkt_settings.pipeline import Settings
     from datasets.extracts.extraction import Extract
     from datasets.store.params.skill_params import StoredParams
@@ -122,6 +123,16 @@ def flood_remark(settings: Settings, extract: Extract) -> tuple[str, ...]:
         f"{flood.n_users:,} users with more than {settings.extract.flood_attempts_per_hour:,} "
         f"attempts in an hour, {flood.share:.1%} of the log, were left out of the fits; "
         "their mastery is kept.",
+    )
+
+
+def stamps_remark(algo: AlgoParams, n_unstamped: int) -> tuple[str, ...]:
+    """Return a remark on attempts without the stamp that a version with history reads."""
+    if not algo.variant.history or not n_unstamped:
+        return ()
+    return (
+        f"{n_unstamped:,} attempts have no stamp and were fitted as if nothing were known of "
+        "their users; run `bkt stamp`, then fit again.",
     )
 
 

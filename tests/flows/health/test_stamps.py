@@ -9,10 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from bkt_core import params
+from bkt_core.params import AlgoParams
+from bkt_core.variant import Variant
 from flows.actions.activate import plan_activation
 from flows.cli.app import run
 from flows.health.findings import Level
 from flows.health.stamps import examine_stamps
+from flows.shards.plan import stamps_remark
 from tests.datasets.store.attempts.test_stamps import forget
 
 if TYPE_CHECKING:
@@ -75,3 +78,10 @@ def test_a_version_with_history_waits_for_stamps(
     (objection,) = plan_activation(settings, "v1").objections
     assert "have no stamp" in objection
     assert "bkt stamp" in objection
+
+
+def test_a_fit_of_a_version_with_history_tells_of_missing_stamps():
+    history, plain = AlgoParams(variant=Variant(history=True)), AlgoParams()
+    (remark,) = stamps_remark(history, 1200)
+    assert remark.startswith("1,200 attempts have no stamp")
+    assert stamps_remark(history, 0) == stamps_remark(plain, 1200) == ()
