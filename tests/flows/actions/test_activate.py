@@ -190,7 +190,7 @@ def killed(settings: Settings, tracked_home: Path) -> Iterator[Callable[[str], b
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_an_activation_that_was_killed_is_finished_by_the_same_command(
     settings: Settings, engine: Engine, killed: Callable[[str], bool]
 ):
