@@ -79,6 +79,11 @@ _COMMANDS = (
         "flows.cli.models.params:params",
         "Show the parameters in force, or the history of a concept.",
     ),
+    (
+        "questions",
+        "flows.cli.models.questions:questions",
+        "Show the hardest and easiest questions of a concept.",
+    ),
     ("mastery", "flows.cli.data.mastery:mastery", "Show one user's mastery."),
     (
         "rollback",
