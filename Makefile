@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two halves of the tests beside each other, a file in one piece; each starts its own PostgreSQL.
 ALONGSIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up sample bench-family bench-import bench-concepts wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
+.PHONY: up sample bench-workers bench-family bench-import bench-concepts wheel-check coverage mutants help install run accept test-full-size torture bench bench-fitting bench-border bench-states bench-judgement bench-serving bench-night bench-runners check quick test clean
 .DEFAULT_GOAL := help
 # Commands that tests start must not compile our sources again each time.
 export PYTHONDONTWRITEBYTECODE :=
@@ -86,6 +86,9 @@ bench-judgement: $(STAMP) ## how often promotions are right, and whether shrinka
 
 bench-serving: $(STAMP)  ## the API under load on PostgreSQL, beside a bare route in the same run
 	$(BIN)/python -m benchmarks.serving
+
+bench-workers: $(STAMP)  ## the API with one to four workers, beside pgbench running the same statements
+	$(BIN)/python -m benchmarks.parts.serving_workers
 
 bench-runners: $(STAMP)  ## two Dask workers against one, on shards of some seconds
 	$(BIN)/python -m benchmarks.runners
