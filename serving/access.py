@@ -34,6 +34,7 @@ ACCESS: Mapping[str, Mapping[Role, Reach]] = MappingProxyType(
         "submit_attempt": {Role.LEARNER: Reach.OWN, Role.SERVICE: Reach.ANY},
         "submit_batch": {Role.LEARNER: Reach.OWN, Role.SERVICE: Reach.ANY},
         "read_mastery": {Role.LEARNER: Reach.OWN, Role.SERVICE: Reach.ANY},
+        "predict": {Role.LEARNER: Reach.OWN, Role.SERVICE: Reach.ANY},
         "read_params": {Role.ADMIN: Reach.ANY},
         "read_params_history": {Role.ADMIN: Reach.ANY},
         "start_recompute": {Role.ADMIN: Reach.ANY},

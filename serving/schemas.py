@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -83,6 +83,15 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _part(description: str) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Return a field of versions that have the part; others leave it out."""
+    return Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description=f"{description} Absent where the version has none.",
+    )
+
+
 class BKTParams(ApiModel):
     """The BKT parameters of a concept."""
 
@@ -90,11 +99,12 @@ class BKTParams(ApiModel):
     p_T: Probability
     p_S: Probability
     p_G: Probability
-    p_F: Probability | None = Field(
-        None,
-        exclude_if=lambda value: value is None,
-        description="Lost between two attempts at the concept; absent from versions without.",
-    )
+    p_F: Probability | None = _part("Lost between two attempts at the concept.")
+    w_recent: float | None = _part("Weight of the user's last outcomes, over all concepts.")
+    w_long: float | None = _part("Weight of the user's outcomes, fading slowly.")
+    w_share: float | None = _part("Weight of the user's share of right answers so far.")
+    w_gap: float | None = _part("Weight of the time since the last attempt at the concept.")
+    w_first: float | None = _part("Weight of a first attempt at the concept.")
 
 
 class Attempt(ApiModel):

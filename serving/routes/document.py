@@ -36,6 +36,7 @@ _OF_OPERATION = {
     "submit_attempt": {"404", "409", "410"},
     "submit_batch": {"404", "409", "410"},
     "read_mastery": {"404"},
+    "predict": {"404"},
     "read_params": {"404"},
     "read_params_history": {"404"},
     "follow_launch": {"404", "502"},

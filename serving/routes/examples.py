@@ -93,6 +93,25 @@ EXAMPLES: dict[str, Example] = {
             "next_cursor": None,
         },
     ),
+    "predict": Example(
+        parameters={"user_id": "ann", "question_id": "fractions-3-q7"}
+        | {"concept_id": "fractions-3"},
+        answer={
+            "user_id": "ann",
+            "question_id": "fractions-3-q7",
+            "predictions": [
+                {
+                    "concept_id": "fractions-3",
+                    "p_correct": 0.7069069767441861,
+                    "p_mastery": 0.6955813953488372,
+                    "n_attempts": 1,
+                    "question_odds": 1.0,
+                    "algo_version": "v1",
+                    "param_id": 1,
+                }
+            ],
+        },
+    ),
     "read_params": Example(
         parameters={"concept_id": "fractions-3"},
         answer=_PARAMS

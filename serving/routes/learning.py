@@ -20,6 +20,7 @@ from serving.mastery import (
     batch_update_from_attempts,
     update_from_attempt,
 )
+from serving.predictions import PredictRequest, PredictResponse, predict_next_attempt
 from serving.problems import RefusedError, UnknownIdError
 from serving.reading import get_active_params, get_mastery_page
 from serving.routes.cursors import concept_after, cursor_of, event_before
@@ -138,6 +139,21 @@ async def read_mastery(
             states=page.states[:limit],
             next_cursor=cursor_of(page.states[limit - 1].concept_id) if more else None,
         )
+
+    return as_json(await service.database.read(work))
+
+
+@router.get("/predict", response_model=PredictResponse)
+async def predict(asked: Annotated[PredictRequest, Query()], request: Request) -> Response:
+    """Return P(correct) of a user's next answer to a question; nothing is stored."""
+    service = _service(request)
+    visit_of(request).require_user(asked.user_id)
+    concepts = () if asked.concept_id is None else (asked.concept_id,)
+    questions = () if asked.question_id is None else (asked.question_id,)
+
+    async def work(conn: AsyncConnection) -> PredictResponse:
+        await _require_known_ids(conn, service, asked.user_id, concepts, questions)
+        return await predict_next_attempt(conn, asked, at=service.clock(), cache=service.cache)
 
     return as_json(await service.database.read(work))
 

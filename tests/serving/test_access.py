@@ -37,6 +37,7 @@ CALLS = {
         },
     ),
     "read_mastery": ("GET", "/mastery?user_id=ann", None),
+    "predict": ("GET", "/predict?user_id=ann&concept_id=fractions", None),
     "read_params": ("GET", "/params?concept_id=fractions", None),
     "read_params_history": ("GET", "/params/history?concept_id=fractions", None),
     "start_recompute": ("POST", "/admin/recompute", {"everything": True}),
