@@ -14,9 +14,10 @@ from datasets.sequences.staged_states import StagedStates
 from datasets.store.connections.engines import reading
 from datasets.store.params.skill_params import params_of_run, with_question_odds
 from datasets.store.runs.runs import list_runs
+from datasets.store.states.outstanding import outstanding
 from datasets.store.states.snapshot_marks import SnapshotMark, mark_from_json, next_mark
 from datasets.store.states.snapshots import write_snapshots
-from datasets.store.states.sweep import outstanding, sweep
+from datasets.store.states.sweep import sweep
 from flows.lifecycle.stages import SNAPSHOT_MARK, Recomputed
 from flows.runs.database import open_database
 from flows.runs.plan import RunPlan

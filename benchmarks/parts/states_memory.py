@@ -17,8 +17,9 @@ from benchmarks.data.states import fill_log, initialised, promote_all
 from datasets.extracts.extraction import ExtractOptions, extract_attempts
 from datasets.sequences.staged_states import StagedStates
 from datasets.store.connections.engines import make_engine
+from datasets.store.states.outstanding import states_to_sweep
 from datasets.store.states.snapshots import write_snapshots
-from datasets.store.states.sweep import states_to_sweep, sweep
+from datasets.store.states.sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from getpass import getuser
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bkt_core.errors import BktError
+from datasets.errors import ExtractError
+from datasets.sequences.staged_states import StagedStates
 from datasets.store.attempts.fill_stamps import count_unstamped
 from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.params.activation import flip_version
 from datasets.store.params.algorithms import active_algorithm, algorithm
-from datasets.store.params.skill_params import active_params
+from datasets.store.params.skill_params import active_params, with_question_odds
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, list_runs
+from datasets.store.states.outstanding import states_to_sweep
 from datasets.store.states.snapshots import write_snapshots
 from datasets.store.states.sweep import sweep
 from datasets.store.states.version_impact import version_impact
@@ -32,17 +36,18 @@ from flows.actions.activation_record import (
 from flows.lifecycle.record import close_dead_runs, recorded
 from flows.runs.database import open_database
 from flows.tracking.evidence_log import update_champion_alias
-from flows.versions.evidence import evidence_for
+from flows.versions.evidence import evidence_for, extract_for
 from flows.versions.report import verdict_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
 
     from bkt_core.evaluation.limits import GateLimits
     from bkt_settings.pipeline import Settings
     from datasets.store.runs.runs import Run
+    from datasets.store.states.sweep import SweepResult
     from datasets.store.states.version_impact import VersionImpact
     from flows.versions.comparison import VersionComparison
     from flows.versions.report import VersionReport
@@ -139,7 +144,7 @@ def activate(
                     conn, run_id=run_id, version=version, at=at, actor=actor or getuser()
                 )
             reached("activate: committed")
-            swept = sweep(engine, at=datetime.now(UTC), before_chunk=lock.check)
+            swept = _sweep(engine, settings, lock.check)
             n_rows = write_snapshots(
                 engine, run_id=run_id, at=datetime.now(UTC), before_batch=lock.check
             )
@@ -154,6 +159,33 @@ def activate(
             problem=problem,
             page=page_of(settings, run_id),
         )
+
+
+def _sweep(engine: Engine, settings: Settings, check: Callable[[], None]) -> SweepResult:
+    """Write every state under the version in force, from an extraction where that is valid.
+
+    Without an extraction, every state is replayed from the log.
+    """
+    with reading(engine) as conn:
+        version = active_algorithm(conn)
+        rows = with_question_odds(conn, active_params(conn, version.id))
+    try:
+        extract = extract_for(engine, settings, (version.version,))
+    except ExtractError:  # the switch is done: the states must follow
+        return sweep(engine, at=datetime.now(UTC), before_chunk=check)
+    try:
+        staged = StagedStates(extract, {concept: row.params for concept, row in rows.items()})
+        return sweep(
+            engine,
+            at=datetime.now(UTC),
+            concepts=staged.in_order(states_to_sweep(engine)),
+            rows={concept: row.param_id for concept, row in rows.items()},
+            staged=staged.of_concept,
+            staged_chunk=settings.recompute.states_per_chunk,
+            before_chunk=check,
+        )
+    finally:
+        shutil.rmtree(extract.session, ignore_errors=True)  # no run refers to its files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,31 @@ from flows.versions.comparison import compare_versions
 from flows.versions.sides import rows_in_force, versions_named
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Engine
 
     from bkt_settings.pipeline import Settings
+    from datasets.extracts.files import Extract
     from flows.versions.comparison import VersionComparison
+
+
+def extract_for(engine: Engine, settings: Settings, versions: Collection[str]) -> Extract:
+    """Extract the log as in a nightly run, with what these versions read of it.
+
+    The caller removes its `session` folder.
+    """
+    with reading(engine) as conn:
+        details = any_reads_details(conn, versions)
+    options = ExtractOptions(
+        details=details,
+        future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
+        max_quarantine=settings.extract.max_quarantine_share,
+    )
+    with open_database(settings, settings.extraction_database) as source:
+        return extract_attempts(
+            source, settings.data_dir, at=datetime.now(UTC), options=options
+        )
 
 
 def evidence_for(
@@ -28,17 +49,7 @@ def evidence_for(
 
     The log is extracted as in a nightly run, and its digest is returned; nothing is fitted.
     """
-    with reading(engine) as conn:
-        details = any_reads_details(conn, (a, b))
-    options = ExtractOptions(
-        details=details,
-        future_skew=timedelta(minutes=settings.imports.allowed_skew_minutes),
-        max_quarantine=settings.extract.max_quarantine_share,
-    )
-    with open_database(settings, settings.extraction_database) as source:
-        extract = extract_attempts(
-            source, settings.data_dir, at=datetime.now(UTC), options=options
-        )
+    extract = extract_for(engine, settings, (a, b))
     try:
         with reading(engine) as conn:
             versions = versions_named(conn, a, b)

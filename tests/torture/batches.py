@@ -29,8 +29,9 @@ from datasets.store.params.switching import SwitchRequest, switch, switch_many
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, find_run, finish_run, list_runs, start_run
 from datasets.store.schema.tables import SkillParamsRow
+from datasets.store.states.outstanding import outstanding
 from datasets.store.states.snapshots import write_snapshots
-from datasets.store.states.sweep import STAGED, outstanding, sweep
+from datasets.store.states.sweep import STAGED, sweep
 from tests.torture.bad_designs import overwrite_from_staging, watermark_and_tail
 from tests.torture.faults import LONG_DAWDLE_SECONDS
 from tests.torture.world import BEGAN, CONCEPTS

@@ -12,7 +12,8 @@ from datasets.store.attempts.erasure import erase_user, erased_users
 from datasets.store.attempts.fill_stamps import count_unstamped, fill_stamps
 from datasets.store.attempts.keys import attempt_key
 from datasets.store.connections.engines import make_engine, reading
-from datasets.store.states.sweep import outstanding, sweep
+from datasets.store.states.outstanding import outstanding
+from datasets.store.states.sweep import sweep
 from tests.datasets.store.oracle import expected_states
 from tests.torture.batches import next_run, release_all, retrain
 from tests.torture.world import ERASABLE

@@ -72,17 +72,22 @@ _LOOKED_UP = ("nestloop = on", "hashjoin = off", "mergejoin = off", "bitmapscan 
 
 
 def write_staged_pairs(
-    engine: Engine, frames: Mapping[str, pl.DataFrame], run_id: str, at: datetime
+    engine: Engine,
+    frames: Mapping[str, pl.DataFrame],
+    made_with: Callable[[str, InForce], bool],
+    at: datetime,
 ) -> int:
-    """Write staged states of the concepts whose active row is of `run_id`, in one transaction.
+    """Write staged states of concepts in one transaction.
 
-    `frames` holds a frame of `sweep.STAGED` by concept. Return the number of states written.
+    Only of those where `made_with(concept_id, in_force)` says that the values were computed
+    with the active row. `frames` holds a frame of `sweep.STAGED` by concept. Return the number
+    of states written.
     """
     with engine.begin() as conn:
         concepts = sorted(frames, key=str.encode)
         lock_concepts_shared(conn, concepts)
         stamps = in_force_of(conn, concepts)
-        own = [concept for concept in concepts if stamps[concept].run_id == run_id]
+        own = [concept for concept in concepts if made_with(concept, stamps[concept])]
         if not own:
             return 0
         named = [frames[one].with_columns(pl.lit(one).alias("concept_id")) for one in own]

@@ -14,13 +14,13 @@ import polars as pl
 from sqlalchemy import bindparam, text
 
 from datasets.store.connections.copy_rows import fill_temporary
-from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_concepts_shared
 from datasets.store.params.in_force import in_force
 from datasets.store.schema.types import UtcDateTime
 from datasets.store.states.batch_sweep import replay_outdated_pairs, write_staged_pairs
 from datasets.store.states.batches import batches
+from datasets.store.states.outstanding import states_to_sweep
 from datasets.store.states.replays import replay_keys, warm_up
 
 if TYPE_CHECKING:
@@ -53,18 +53,6 @@ STAGED = {
     "last_attempt_id": "int",
 }
 
-_OUTSTANDING = """
-    SELECT s.concept_id, count(*) AS n FROM bkt_user_skill_state s
-    CROSS JOIN (SELECT id FROM algo_versions WHERE algo_key = 'bkt' AND status = 'ACTIVE') v
-    LEFT JOIN bkt_skill_params p
-        ON p.concept_id = s.concept_id AND p.algo_version_id = v.id AND p.is_active
-    WHERE (s.is_stale OR s.algo_version_id <> v.id OR s.param_id IS DISTINCT FROM p.id)
-    {user} GROUP BY s.concept_id ORDER BY s.concept_id
-"""
-_EVERY_CONCEPT = text(
-    "SELECT concept_id, count(*) AS n FROM bkt_user_skill_state "
-    "GROUP BY concept_id ORDER BY concept_id"
-)
 _TO_REPLAY = """
     SELECT user_id, version FROM bkt_user_skill_state
     WHERE concept_id = :concept_id AND user_id {beyond} :after AND {wanted}
@@ -114,30 +102,13 @@ class SweepResult:
         return self.staged + self.replayed
 
 
-def outstanding(conn: Connection, *, user_id: str | None = None) -> dict[str, int]:
-    """Count stale and old-stamped states by concept; a sweep would write them."""
-    narrowed = "" if user_id is None else "AND s.user_id = :user_id"
-    rows = conn.execute(
-        text(_OUTSTANDING.format(user=narrowed)),
-        {} if user_id is None else {"user_id": user_id},
-    )
-    return {row.concept_id: row.n for row in rows}
-
-
-def states_to_sweep(engine: Engine, *, force: bool = False) -> dict[str, int]:
-    """Count the states to sweep, by concept id; with `force` all states."""
-    with reading(engine) as conn:
-        if not force:
-            return outstanding(conn)
-        return {row.concept_id: row.n for row in conn.execute(_EVERY_CONCEPT)}
-
-
 def sweep(
     engine: Engine,
     *,
     at: datetime,
     concepts: Iterable[str] | None = None,
     run_id: str | None = None,
+    rows: Mapping[str, int] | None = None,
     staged: Callable[[str], pl.DataFrame | None] | None = None,
     force: bool = False,
     staged_chunk: int = STAGED_CHUNK,
@@ -148,22 +119,30 @@ def sweep(
     """Update outdated states, batch of concepts by batch; current states are not written.
 
     `staged(concept_id)` returns a frame of `STAGED` or None; it is used if the concept's active
-    row is of `run_id`. `concepts` None means every concept with outdated states. `force` also
-    replays current states. `before_chunk` is called before each transaction and may raise, as
-    `RunLock.check` does; `on_chunk(n_states)` is called after each. To resume an interrupted
-    sweep, call it again.
+    row is of `run_id`, or the one that `rows` names by its id. `concepts` None means every
+    concept with outdated states. `force` also replays current states. `before_chunk` is called
+    before each transaction and may raise, as `RunLock.check` does; `on_chunk(n_states)` is
+    called after each. To resume an interrupted sweep, call it again.
     """
+
+    def made_with(concept_id: str, stamp: InForce) -> bool:
+        if stamp.param_id is None:
+            return False
+        if rows is not None:
+            return rows.get(concept_id) == stamp.param_id
+        return stamp.run_id == run_id
+
     warm_up()
     sizes = states_to_sweep(engine, force=force)
     chosen = list(sizes) if concepts is None else list(concepts)
     n_staged = n_replayed = 0
     for batch in batches(chosen, sizes, most_rows=staged_chunk):
         frames: dict[str, pl.DataFrame] = {}
-        for concept_id in batch if staged is not None and run_id is not None else ():
+        for concept_id in batch if staged is not None else ():
             values = staged(concept_id) if staged is not None else None
             if values is not None and not values.is_empty():
                 frames[concept_id] = values
-        for n in _write_staged(engine, frames, str(run_id), at, before_chunk, staged_chunk):
+        for n in _write_staged(engine, frames, made_with, at, before_chunk, staged_chunk):
             n_staged += n
             on_chunk(n)
         rest = _replay_rest if len(batch) == 1 else replay_outdated_pairs
@@ -212,7 +191,7 @@ def write_staged(
 def _write_staged(
     engine: Engine,
     frames: Mapping[str, pl.DataFrame],
-    run_id: str,
+    made_with: Callable[[str, InForce], bool],
     at: datetime,
     before_chunk: Callable[[], None],
     chunk: int,
@@ -220,25 +199,29 @@ def _write_staged(
     """Write staged states of a batch of concepts: one transaction, several if it is large."""
     if len(frames) > 1 and sum(map(len, frames.values())) <= chunk:
         before_chunk()
-        yield write_staged_pairs(engine, frames, run_id, at)
+        yield write_staged_pairs(engine, frames, made_with, at)
         return
     for concept_id, values in frames.items():
         for part in values.iter_slices(chunk):
             before_chunk()
-            n = _write_stretch(engine, concept_id, run_id, part, at)
+            n = _write_stretch(engine, concept_id, made_with, part, at)
             if n is None:
                 break  # another row became active: the rest is replayed
             yield n
 
 
 def _write_stretch(
-    engine: Engine, concept_id: str, run_id: str, values: pl.DataFrame, at: datetime
+    engine: Engine,
+    concept_id: str,
+    made_with: Callable[[str, InForce], bool],
+    values: pl.DataFrame,
+    at: datetime,
 ) -> int | None:
-    """Run one transaction; return None if the active row is not of this run."""
+    """Run one transaction; return None if the values were not made with the active row."""
     with engine.begin() as conn:
         lock_concepts_shared(conn, [concept_id])
         stamp = in_force(conn, concept_id)
-        if stamp.run_id != run_id:
+        if not made_with(concept_id, stamp):
             return None
         n = write_staged(conn, concept_id, stamp, values, at, whole_stretch=True)
     reached("sweep: chunk committed")

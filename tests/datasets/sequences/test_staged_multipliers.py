@@ -13,7 +13,6 @@ from datasets.store.states.sweep import sweep
 from tests.datasets.store.attempts.test_stamps import forget
 from tests.datasets.store.states.test_multipliers import (  # noqa: F401 - fixtures
     ROWS,
-    _all_parts,
     assert_all,
     engine_and_params,
     expected,

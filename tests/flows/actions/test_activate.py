@@ -15,7 +15,8 @@ from datasets.store.errors import UnknownAlgorithmError
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.params.events import EventDecision, history
 from datasets.store.runs.runs import RunStatus, list_runs
-from datasets.store.states.sweep import outstanding, sweep
+from datasets.store.states.outstanding import outstanding
+from datasets.store.states.sweep import sweep
 from flows.actions.activate import NotApprovedError, activate, plan_activation
 from tests.datasets.store.params.test_activation import expected, fit_v2, stored
 from tests.datasets.store.writing import import_rows, promote

@@ -21,7 +21,8 @@ from datasets.store.params.rollback import roll_back
 from datasets.store.params.switching import switch
 from datasets.store.params.versions import list_versions
 from datasets.store.runs.runs import start_run
-from datasets.store.states.sweep import outstanding, sweep
+from datasets.store.states.outstanding import outstanding
+from datasets.store.states.sweep import sweep
 from tests.datasets.store.writing import PARAMS, challenger, promote
 from tests.moments import STARTED
 from tests.oracles.replay import DEFAULTS, mastery

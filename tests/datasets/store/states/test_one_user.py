@@ -10,8 +10,9 @@ from sqlalchemy import text
 from bkt_core.params import AlgoParams, BktParams
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import Algorithm
+from datasets.store.states.outstanding import outstanding, states_to_sweep
 from datasets.store.states.reads import has_states, read_mastery
-from datasets.store.states.sweep import outstanding, states_to_sweep, sweep
+from datasets.store.states.sweep import sweep
 from datasets.store.states.user_sweep import sweep_user
 from datasets.store.states.version_impact import VersionImpact, version_impact
 from tests.datasets.store.oracle import expected_states, stored_states

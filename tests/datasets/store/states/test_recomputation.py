@@ -13,9 +13,10 @@ from bkt_core.params import BktParams
 from datasets.store.attempts.erasure import erase_user, lift
 from datasets.store.connections.engines import reading
 from datasets.store.online.recording import record
+from datasets.store.states.outstanding import outstanding
 from datasets.store.states.reads import read_mastery
 from datasets.store.states.snapshots import mastery_as_of, write_snapshots
-from datasets.store.states.sweep import STAGED, outstanding, sweep
+from datasets.store.states.sweep import STAGED, sweep
 from tests.datasets.store.online.test_recording import (
     assert_states_equal_their_replay,
     attempt,
