@@ -14,7 +14,7 @@ from bkt_core.judgement.selection import decide
 from bkt_core.judgement.warm_up import compile_kernels
 from bkt_settings.pipeline import Settings
 from datasets.extracts.extraction import open_extract
-from datasets.store.attempts.fill_stamps import count_unstamped
+from datasets.store.attempts.unstamped import count_unstamped
 from datasets.store.connections.engines import reading
 from datasets.store.params.algorithms import algorithm
 from datasets.store.params.events import pinned_concepts

@@ -12,7 +12,7 @@ from uuid import uuid4
 from bkt_core.errors import BktError
 from datasets.errors import ExtractError
 from datasets.sequences.staged_states import StagedStates
-from datasets.store.attempts.fill_stamps import count_unstamped
+from datasets.store.attempts.unstamped import count_unstamped
 from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.params.activation import flip_version

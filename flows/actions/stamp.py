@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from datasets.store.attempts.fill_stamps import count_unstamped, fill_stamps
+from datasets.store.attempts.fill_stamps import fill_stamps
+from datasets.store.attempts.unstamped import count_unstamped
 from datasets.store.connections.engines import reading
 from flows.runs.database import open_database
 

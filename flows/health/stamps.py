@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bkt_core.errors import BktError
-from datasets.store.attempts.fill_stamps import count_unstamped
+from datasets.store.attempts.unstamped import count_unstamped
 from datasets.store.connections.engines import reading
 from datasets.store.params.versions import ACTIVE, list_versions
 from flows.health.findings import ok, warn

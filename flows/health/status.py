@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from datasets.store.attempts.fill_stamps import count_unstamped
+from datasets.store.attempts.unstamped import count_unstamped
 from datasets.store.connections.engines import reading, redacted
 from datasets.store.params.algorithms import active_algorithm
 from datasets.store.runs.run_lock import lock_holder

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from datasets.store.attempts.erasure import erase_user, erased_users
-from datasets.store.attempts.fill_stamps import count_unstamped, fill_stamps
+from datasets.store.attempts.fill_stamps import fill_stamps
 from datasets.store.attempts.keys import attempt_key
+from datasets.store.attempts.unstamped import count_unstamped
 from datasets.store.connections.engines import make_engine, reading
 from datasets.store.states.outstanding import outstanding
 from datasets.store.states.sweep import sweep

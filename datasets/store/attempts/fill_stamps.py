@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from bkt_core.stamps import Log, stamp_log
 from datasets.store.attempts.stored_stamps import looked_up
+from datasets.store.attempts.unstamped import has_unstamped
 from datasets.store.attempts.writer import OUTDATED, mark_outdated
 from datasets.store.connections.copy_rows import fill_temporary
 from datasets.store.connections.engines import reading
 from datasets.store.connections.fault_points import reached
 from datasets.store.connections.locks import lock_many_users
 from datasets.store.params.versions import ACTIVE, list_versions
-from datasets.store.schema.tables import AttemptRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,6 @@ _FILLED = {
     "n_before": "int32",
     "n_right_before": "int32",
 }
-_UNSTAMPED = AttemptRow.recent_outcomes.is_(None)
 _LAST_USER = (
     "SELECT user_id FROM attempts WHERE recent_outcomes IS NULL AND user_id {than} :after "
     "ORDER BY user_id LIMIT 1 OFFSET :n"
@@ -79,19 +78,6 @@ _SCHEMA = {
 #: A key with the mark of a concept: the rest is that of the attempt.
 _MARKED = r"^(.*)#[0-9a-f]{16}$"
 _STAMP = ("recent_outcomes", "n_before", "n_right_before")
-
-
-def count_unstamped(conn: Connection) -> int:
-    """Return the number of attempts without a stamp; an index holds only these."""
-    n = conn.execute(
-        select(func.count()).select_from(AttemptRow).where(_UNSTAMPED)
-    ).scalar_one()
-    return int(n)
-
-
-def has_unstamped(conn: Connection) -> bool:
-    """Return whether an attempt has no stamp."""
-    return conn.execute(select(AttemptRow.id).where(_UNSTAMPED).limit(1)).first() is not None
 
 
 def fill_stamps(

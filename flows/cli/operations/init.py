@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from bkt_settings.pipeline import load_settings
-from datasets.store.attempts.fill_stamps import has_unstamped
+from datasets.store.attempts.unstamped import has_unstamped
 from datasets.store.connections.database_errors import explained_errors
 from datasets.store.connections.engines import make_engine, redacted
 from datasets.store.params.seeds import seed

@@ -11,11 +11,8 @@ from threading import Thread
 import pytest
 from sqlalchemy import text
 
-from datasets.store.attempts.fill_stamps import (
-    count_unstamped,
-    fill_stamps,
-    has_unstamped,
-)
+from datasets.store.attempts.fill_stamps import fill_stamps
+from datasets.store.attempts.unstamped import count_unstamped, has_unstamped
 from datasets.store.connections.engines import reading
 from tests.datasets.store.attempts.test_stamps import forget, record_one, stamps
 from tests.datasets.store.writing import import_rows
