@@ -18,6 +18,7 @@ from datasets.store.connections.fault_points import reached
 from datasets.store.params.activation import flip_version
 from datasets.store.params.algorithms import active_algorithm, algorithm
 from datasets.store.params.skill_params import active_params, with_question_odds
+from datasets.store.params.versions import RETIRED, list_versions, version_named
 from datasets.store.runs.run_lock import run_lock
 from datasets.store.runs.runs import RunStatus, list_runs
 from datasets.store.states.outstanding import states_to_sweep
@@ -105,6 +106,8 @@ class ActivationReport:
     problem: str | None
     #: The page with the evidence; None if a person approved it.
     page: str | None = None
+    #: Number of concepts that had fitted parameters before and have the defaults now.
+    to_defaults: int = 0
 
 
 def plan_activation(settings: Settings, version: str) -> ActivationPlan:
@@ -158,6 +161,7 @@ def activate(
             snapshots=n_rows,
             problem=problem,
             page=page_of(settings, run_id),
+            to_defaults=len(begun.manifest.get("to_defaults", ())),
         )
 
 
@@ -206,12 +210,18 @@ def _begun(engine: Engine, settings: Settings, version: str, *, approve: bool) -
     if unfinished is not None:
         return _Begun(run_id=unfinished.run_id, manifest=unfinished.manifest)
     with reading(engine) as conn:
-        before = active_algorithm(conn).version
-        algorithm(conn, version)
+        was, now = active_algorithm(conn), algorithm(conn, version)
+        to_defaults = active_params(conn, was.id).keys() - active_params(conn, now.id).keys()
+    before = was.version
     if before == version:
         return None
     run_id = uuid4().hex
-    manifest = {"asked": {"version": version}, "before": before, "approved": approve}
+    manifest = {
+        "asked": {"version": version},
+        "before": before,
+        "approved": approve,
+        "to_defaults": sorted(to_defaults),
+    }
     if approve:
         told = approved_json(before, version, run_id=run_id)
         return _Begun(run_id=run_id, manifest=manifest | {"report": told})
@@ -240,6 +250,7 @@ def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
         was, now = active_params(conn, before.id), active_params(conn, after.id)
         impact = version_impact(conn, before, after)
         unstamped = count_unstamped(conn) if after.params.variant.history else 0
+        retired = version_named(list_versions(conn), version).status == RETIRED
     found, digest = None, ""
     if before.id != after.id:
         found, digest = evidence_for(engine, settings, before.version, after.version)
@@ -251,7 +262,10 @@ def _plan(engine: Engine, settings: Settings, version: str) -> ActivationPlan:
         impact=impact,
         evidence=found,
         data_digest=digest,
-        objections=tuple(_objections(impact, found, settings.gates, unstamped)),
+        objections=(
+            *([f"{version} is retired."] if retired else ()),
+            *_objections(impact, found, settings.gates, unstamped),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.torture`: kill everything, then count what was lost (issue 5).
+"""`python -m tests.torture`: kill everything, then count what was lost.
 
 Prints seed, commit and database versions, hits per fault point, and violations per invariant;
 the four known-bad designs run under the same harness and must show violations.

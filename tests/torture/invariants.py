@@ -1,4 +1,4 @@
-"""What must hold once everything has settled (issue 5), and how often it does not."""
+"""What must hold once everything has settled, and how often it does not."""
 
 from __future__ import annotations
 

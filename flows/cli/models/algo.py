@@ -117,6 +117,10 @@ def retire(version: str, /, *, output: Output = DEFAULT_OUTPUT) -> int:
 
 def _settings_of(file: Path) -> dict[str, Any]:
     """Read the settings in a file; raises `BadInputError` if it is not an object."""
+    if not file.is_file():
+        raise BadInputError(
+            f"Expected a .toml or .json file of settings, found no file {file}."
+        )
     text = file.read_text(encoding="utf-8")
     try:
         found = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)

@@ -94,6 +94,11 @@ def _show_report(console: Console, report: ActivationReport) -> None:
         f"Version {report.after} is in force: {report.states:,} states replayed, "
         f"{report.snapshots:,} snapshot rows (run {report.run_id})."
     )
+    if report.to_defaults:
+        console.print(
+            f"{report.to_defaults:,} concepts that were fitted under {report.before} have the "
+            f"defaults of {report.after} now."
+        )
     if report.page:
         console.print(f"  page      {report.page}", markup=False)
     if report.problem:
