@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bkt_core.family import kernels
-from bkt_core.family.kernels import MOST_RECENT
+from bkt_core.kernels import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Counts = NDArray[np.int64]
+
+#: A stamp holds so many outcomes.
+MOST_RECENT = 62
+_MARK, _KEPT = 1 << MOST_RECENT, (1 << (MOST_RECENT - 1)) - 1
 
 
 class Stamp(NamedTuple):
@@ -70,7 +73,7 @@ def stamp_log(log: Log, stored: NDArray[np.int64]) -> NDArray[np.int64]:
         starts = (np.diff(log.user) != 0) | (np.diff(log.moment) != 0)
         moments[0] = 0
         np.cumsum(starts, out=moments[1:])
-    kernels.stamp_rows(
+    _stamp_rows(
         log.user, moments, _counted(moments, log.attempt), log.correct, log.is_new, stamps
     )
     return stamps
@@ -87,3 +90,63 @@ def _counted(moments: Counts, attempt: Counts) -> NDArray[np.bool_]:
     repeats = (np.diff(attempt[order]) == 0) & (np.diff(moments[order]) == 0)
     counted[order[1:][repeats]] = False
     return counted
+
+
+@kernel
+def _stamp_rows(
+    user: Counts,
+    moment: Counts,
+    counted: NDArray[np.bool_],
+    correct: NDArray[np.int8],
+    is_new: NDArray[np.bool_],
+    stamps: Counts,
+) -> None:
+    """Fill the stamps (n_rows, 3) of new rows; 0 outcomes stand for no stamp.
+
+    Rows are sorted by user, moment and id; `counted` marks the first row of each attempt.
+    """
+    recent, n, n_right = 1, 0, 0
+    first = 0
+    while first < user.size:
+        if first == 0 or user[first] != user[first - 1]:
+            recent, n, n_right = 1, 0, 0
+        stop, found, missing = _moment_at(moment, is_new, stamps, first)
+        if found >= 0:
+            recent, n, n_right = stamps[found, 0], stamps[found, 1], stamps[found, 2]
+        elif missing:
+            recent = 0
+        for i in range(first, stop):
+            if is_new[i] and stamps[i, 0] == 0 and recent != 0:
+                stamps[i, 0], stamps[i, 1], stamps[i, 2] = recent, n, n_right
+        for i in range(first, stop):
+            if counted[i] and recent != 0:
+                recent = _shifted(recent, correct[i])
+                n += 1
+                n_right += correct[i]
+        first = stop
+
+
+@kernel
+def _moment_at(
+    moment: Counts, is_new: NDArray[np.bool_], stamps: Counts, first: int
+) -> tuple[int, int, bool]:
+    """Where the moment that begins at `first` ends, a row of it with a stamp, or -1.
+
+    And whether a row of it that is not new has none.
+    """
+    stop, found, missing = first, -1, False
+    while stop < moment.size and moment[stop] == moment[first]:
+        if stamps[stop, 0] != 0:
+            found = stop
+        elif not is_new[stop]:
+            missing = True
+        stop += 1
+    return stop, found, missing
+
+
+@kernel
+def _shifted(recent: int, correct: int) -> int:
+    """The outcomes of a stamp with one more, the oldest dropped where it is full."""
+    if recent >= _MARK:
+        return (recent & _KEPT) << 1 | _MARK | correct
+    return recent << 1 | correct

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bkt_core.family.covariates import NO_STAMP
+from bkt_core.family.covariates import NO_STAMP, seconds_since_previous
 from bkt_core.family.facts import AttemptFacts
 from bkt_core.stamps import Log, stamp_log
 
@@ -45,11 +45,10 @@ def facts_of_log(log: StandingLog, question_odds: NDArray[np.float64]) -> Attemp
         np.zeros((n, len(NO_STAMP)), np.int64),
     )
     by_key = np.lexsort((log.attempt, log.moment, log.user, log.concept))
-    since = np.diff(log.moment[by_key], prepend=0) // 1_000_000
     starts = np.ones(n, np.bool_)
     starts[1:] = (np.diff(log.user[by_key]) != 0) | (np.diff(log.concept[by_key]) != 0)
     seconds = np.empty(n, np.int64)
-    seconds[by_key] = np.where(starts, -1, since)
+    seconds[by_key] = seconds_since_previous(log.moment[by_key], starts)
     return AttemptFacts(
         question_odds=question_odds,
         recent=stamps[:, 0],

@@ -9,6 +9,7 @@ import polars as pl
 
 from bkt_core.family.covariates import covariates_of
 from bkt_core.family.stamped import StampedSequences
+from bkt_core.standing_log import StandingLog, facts_of_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from bkt_core.variant import Variant
 
 KEY_ORDER = ("concept_id", "user_id", "attempted_at", "attempt_id")
-#: A stamp holds so many outcomes.
-MOST_RECENT = 62
 
 
 def stamped_log(path: Path) -> pl.DataFrame:
@@ -28,36 +27,23 @@ def stamped_log(path: Path) -> pl.DataFrame:
     Attempts of one moment carry the stamp of the moment before; an attempt at several concepts
     is one.
     """
-    frame = pl.read_parquet(path).sort("user_id", "attempted_at", "attempt_id")
-    stamps = np.empty((frame.height, 3), np.int64)
-    user, moment, attempt = None, None, None
-    now = following = (1, 0, 0)
-    rows = frame.select("user_id", "attempted_at", "attempt_id", "correct").iter_rows()
-    for row, (who, when, which, correct) in enumerate(rows):
-        if who != user:
-            now = following = (1, 0, 0)
-        elif when != moment:
-            now = following
-        if (who, which) != (user, attempt):
-            following = _after(following, correct)
-        user, moment, attempt = who, when, which
-        stamps[row] = now
-    gap = pl.col("attempted_at").diff().over("concept_id", "user_id").dt.total_seconds()
-    names = ("recent", "n_before", "n_right_before")
-    columns = [pl.Series(name, stamps[:, k]) for k, name in enumerate(names)]
-    return (
-        frame.with_columns(columns)
-        .sort(KEY_ORDER)
-        .with_columns(gap.fill_null(-1).cast(pl.Int64).alias("seconds"))
+    frame = pl.read_parquet(path).sort(KEY_ORDER)
+    user, concept, attempt = (
+        frame[name].rank("dense").cast(pl.Int64).to_numpy()
+        for name in ("user_id", "concept_id", "attempt_id")
     )
-
-
-def _after(stamp: tuple[int, int, int], correct: int) -> tuple[int, int, int]:
-    recent, n, n_right = stamp
-    shifted = recent << 1 | correct
-    if shifted.bit_length() > MOST_RECENT + 1:
-        shifted = shifted & ((1 << MOST_RECENT) - 1) | 1 << MOST_RECENT
-    return shifted, n + 1, n_right + correct
+    facts = facts_of_log(
+        StandingLog(
+            user=user,
+            concept=concept,
+            moment=frame["attempted_at"].dt.epoch("us").to_numpy(),
+            attempt=attempt,
+            correct=frame["correct"].to_numpy(),
+        ),
+        np.ones(frame.height),
+    )
+    names = ("recent", "n_before", "n_right_before", "seconds")
+    return frame.with_columns(pl.Series(name, getattr(facts, name)) for name in names)
 
 
 def stamped_concepts(

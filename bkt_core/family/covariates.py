@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 NO_STAMP = (1, 0, 0)
 
 
+def seconds_since_previous(
+    microseconds: NDArray[np.int64], firsts: NDArray[np.int64] | NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return whole seconds since the attempt before of the same key, (n_attempts,).
+
+    `microseconds` are times sorted by key and time; `firsts` marks, or has the positions of,
+    the first attempt of each key, which gets -1.
+    """
+    seconds = np.diff(microseconds, prepend=0) // 1_000_000
+    seconds[firsts] = -1
+    return seconds
+
+
 def covariates_of(
     variant: Variant,
     *,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bkt_core.family.covariates import NO_STAMP, covariates_of
+from bkt_core.family.covariates import NO_STAMP, covariates_of, seconds_since_previous
 from bkt_core.family.stamped import StampedSequences
 from datasets.errors import ExtractError
 from datasets.extracts.details import QUESTIONS_FILE, DetailReader, details_file
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from datasets.extracts.details import Details
     from datasets.extracts.files import Extract
     from datasets.sequences.shard_rows import ShardRows
-
-_SECOND = 1_000_000
 
 
 class StampReader:
@@ -67,7 +65,7 @@ class StampReader:
                 recent=recent,
                 n_before=n_before,
                 n_right_before=n_right,
-                seconds=seconds_between(rows),
+                seconds=seconds_since_previous(rows.times, rows.offsets[:-1]),
             ),
             question_ids=ids,
             weight_names=variant.weight_names,
@@ -84,13 +82,6 @@ class StampReader:
         if used[0] < 0:  # what has no question comes last
             return (codes - 1) % used.size, (*ids, None)
         return codes, tuple(ids)
-
-
-def seconds_between(rows: ShardRows) -> NDArray[np.int64]:
-    """Whole seconds since the user's attempt before, (n_rows,); -1 at the first one."""
-    seconds = np.diff(rows.times, prepend=0) // _SECOND
-    seconds[rows.offsets[:-1]] = -1
-    return seconds
 
 
 def _stamps(

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import TextClause, text
 
-from bkt_core.family.covariates import NO_STAMP
+from bkt_core.family.covariates import NO_STAMP, seconds_since_previous
 from bkt_core.family.facts import AttemptFacts
 from bkt_core.sequences import AttemptSequences
 
@@ -61,9 +61,7 @@ def facts_frame(moments: Sequence[Any], stored: Sequence[Sequence[Any]]) -> pl.D
 
 def facts_in(frame: pl.DataFrame, offsets: NDArray[np.int64]) -> AttemptFacts:
     """Return the facts of a `facts_frame` whose users begin at `offsets` (n_users + 1,)."""
-    seconds = np.empty(frame.height, np.int64)
-    seconds[1:] = np.diff(frame["microseconds"].to_numpy()) // 1_000_000
-    seconds[offsets[:-1]] = -1
+    seconds = seconds_since_previous(frame["microseconds"].to_numpy(), offsets[:-1])
     return AttemptFacts(
         question_odds=frame["question_odds"].to_numpy(),
         recent=frame["recent"].to_numpy(),
